@@ -1,0 +1,123 @@
+"""Classifiers by name: the one inside the package, and those whose weights lie under `EVOFOOL_DATA`."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from evofool.classifiers.classifier import Activation, Classifier, subtract_mean
+from evofool.classifiers.networks import create_classifier
+from evofool.classifiers.weights import load_weights_file, read_safetensors, with_weights
+from evofool.datasets import DIGIT_NAMES
+from evofool.errors import EvofoolError, unknown_name
+
+EMBEDDED = Path(__file__).parent / "lenet_digits.safetensors"
+"""The classifier that needs no data: scripts/train_embedded.py made it."""
+
+
+class KnownClassifier(NamedTuple):
+    """A classifier that has a name: what it is, and how to load it."""
+
+    description: str
+    load: Callable[[], Classifier]
+
+
+def load_classifier(name: str | os.PathLike[str], activation: Activation | None = None) -> Classifier:
+    """Load a classifier by its name or from a file.
+
+    Args:
+        name: one of `CLASSIFIERS`, or the path of a .safetensors file that `save_classifier` or `evofool train`
+            wrote.
+        activation: read the logits as "softmax" or "sigmoid" scores, whatever it was trained with.
+
+    Raises:
+        UsageError: there is no such name.
+        EvofoolError: the weights are not there, or the file is damaged.
+
+    Example:
+        >>> load_classifier("lenet-digits").spec.input_shape
+        (28, 28, 1)
+    """
+    name = os.fspath(name)
+    if name in CLASSIFIERS:
+        classifier = CLASSIFIERS[name].load()
+    elif name.endswith(".safetensors") or os.path.exists(name):
+        classifier, _ = load_weights_file(name)
+    else:
+        raise unknown_name("classifier", name, [*CLASSIFIERS, "the path of a .safetensors file"])
+    return classifier if activation is None else classifier.with_activation(activation)
+
+
+def weights_digest(classifier: Classifier) -> str:
+    """The SHA-256 of a classifier's weights: two classifiers with the same digest give the same logits.
+
+    Example:
+        >>> len(weights_digest(load_classifier("lenet-digits")))
+        64
+    """
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_flatten_with_path(classifier.params)[0]:
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _from_data(file_name: str) -> Path:
+    data = os.environ.get("EVOFOOL_DATA")
+    path = Path(data or "$EVOFOOL_DATA", "weights", file_name)
+    if not (data and path.is_file()):
+        raise EvofoolError(
+            f"the weights {path} are not there: set EVOFOOL_DATA to a folder that has weights/{file_name}"
+        )
+    return path
+
+
+def _lenet_digits() -> Classifier:
+    return load_weights_file(EMBEDDED)[0]
+
+
+def _lenet_nguyen2015() -> Classifier:
+    return _load_nguyen2015("lenet-nguyen2015")[0]
+
+
+def _lenet_nguyen2015_mean() -> Classifier:
+    classifier, mean_image = _load_nguyen2015("lenet-nguyen2015-mean")
+    return subtract_mean(classifier, mean_image)
+
+
+def _load_nguyen2015(name: str) -> tuple[Classifier, np.ndarray]:
+    """The released LeNet and its mean image (in [0, 1]), from Caffe's layout to that of Flax."""
+    path = _from_data("lenet_nguyen2015.safetensors")
+    arrays, _ = read_safetensors(path)
+    try:
+        mean_image = arrays.pop("mean_image").transpose(1, 2, 0) / 255
+        # Caffe's dense layer reads channel, row, column; ours row, column, channel.
+        fc1 = arrays["fc1.weight"].reshape(500, 50, 4, 4).transpose(2, 3, 1, 0).reshape(800, 500)
+        kernels = {
+            "conv1.kernel": arrays["conv1.weight"].transpose(2, 3, 1, 0),
+            "conv2.kernel": arrays["conv2.weight"].transpose(2, 3, 1, 0),
+            "fc1.kernel": fc1,
+            "fc2.kernel": arrays["fc2.weight"].T,
+        }
+    except (KeyError, ValueError) as error:
+        raise EvofoolError(f"{path} is not the LeNet of Nguyen et al.: {error}") from error
+    biases = {name: array for name, array in arrays.items() if name.endswith(".bias")}
+    classifier = create_classifier("lenet", (28, 28, 1), DIGIT_NAMES, name=name)
+    return with_weights(classifier, {**kernels, **biases}, path), mean_image
+
+
+CLASSIFIERS = {
+    "lenet-digits": KnownClassifier("LeNet trained on scikit-learn's digits, inside the package", _lenet_digits),
+    "lenet-nguyen2015": KnownClassifier(
+        "the LeNet for MNIST that Nguyen et al. released and fooled; weights under EVOFOOL_DATA",
+        _lenet_nguyen2015,
+    ),
+    "lenet-nguyen2015-mean": KnownClassifier(
+        "the same with the mean image subtracted, as their evaluation file does", _lenet_nguyen2015_mean
+    ),
+}
+"""The classifiers that `load_classifier` knows by name."""

@@ -1,0 +1,36 @@
+"""OpenCV's 8-bit conversion from hue, lightness and saturation to RGB, which colours the source's images."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+HUES = 180
+"""Steps of a full circle in OpenCV's 8-bit hue; the source writes 0..255 into it, so hues come round."""
+
+
+def hls_to_rgb(hls: Float[Array, "*image 3"]) -> Float[Array, "*image 3"]:
+    """RGB of 8-bit hue, lightness and saturation, as `cv2.cvtColor(hls, cv2.COLOR_HLS2RGB)` gives it.
+
+    Args:
+        hls: whole numbers 0..255, hue first. A hue of 180 is the same as 0.
+
+    Returns:
+        Whole numbers 0..255.
+
+    Example:
+        >>> hls_to_rgb(jnp.array([[0.0, 128.0, 255.0], [60.0, 128.0, 255.0], [17.0, 200.0, 0.0]])).tolist()
+        [[255.0, 1.0, 1.0], [1.0, 255.0, 1.0], [200.0, 200.0, 200.0]]
+    """
+    hue = jnp.mod(hls[..., 0], HUES) * (6 / HUES)
+    lightness, saturation = hls[..., 1] / 255, hls[..., 2] / 255
+    brightest = jnp.where(
+        lightness <= 0.5,
+        lightness * (1 + saturation),
+        lightness + saturation - lightness * saturation,
+    )
+    darkest = 2 * lightness - brightest
+    # How far each channel is from the darkest to the brightest: trapezoids of the hue, two sectors wide.
+    share = jnp.clip(
+        jnp.stack([jnp.abs(hue - 3) - 1, 2 - jnp.abs(hue - 2), 2 - jnp.abs(hue - 4)], axis=-1), 0, 1
+    )
+    rgb = darkest[..., None] + (brightest - darkest)[..., None] * share
+    return jnp.round(jnp.clip(255 * rgb, 0, 255))

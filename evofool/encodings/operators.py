@@ -1,0 +1,85 @@
+"""The real-coded variation operators of Deb, on genes in [0, 1], with their random numbers as arguments.
+
+K. Deb, "Multi-Objective Optimization using Evolutionary Algorithms", Wiley 2001: simulated binary crossover on
+p. 113, polynomial mutation on p. 124.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+Scalar = float | int | Float[Array, ""]
+
+
+def polynomial_mutation(
+    genes: Float[Array, "..."], uniform: Float[Array, "..."], rate: Scalar, eta: Scalar
+) -> Float[Array, "..."]:
+    r"""Change a share of the genes by a step of polynomial density around zero (Deb 2001, p. 124).
+
+    A gene is changed where its uniform number is below `rate`; divided by `rate` that number is uniform in
+    [0, 1) again and serves as the `r` of the formula, so that one number decides both:
+
+    $$x' = x + \delta, \quad \delta = (2r)^{1/(\eta+1)} - 1 \text{ if } r < 1/2, \quad
+    1 - (2(1-r))^{1/(\eta+1)} \text{ otherwise}$$
+
+    Args:
+        genes: values in [0, 1], any shape.
+        uniform: a random number in [0, 1) for each gene.
+        rate: the share of the genes to change, in [0, 1].
+        eta: the distribution index; the larger, the smaller the steps.
+
+    Returns:
+        The genes after mutation, clipped to [0, 1].
+
+    Example:
+        >>> genes = jnp.array([0.5, 0.5, 0.5])
+        >>> polynomial_mutation(genes, jnp.array([0.05, 0.0, 0.2]), rate=0.1, eta=15).tolist()
+        [0.5, 0.0, 0.5]
+    """
+    r = uniform / jnp.maximum(rate, jnp.finfo(genes.dtype).tiny)
+    # Both branches are the same power of the distance to the nearer end.
+    size = 1 - _power(2 * jnp.minimum(r, 1 - r), 1 / (eta + 1))
+    delta = jnp.where(r < 0.5, -size, size)
+    return jnp.where(uniform < rate, jnp.clip(genes + delta, 0, 1), genes)
+
+
+def simulated_binary_crossover(
+    first: Float[Array, "..."],
+    second: Float[Array, "..."],
+    uniform: Float[Array, "..."],
+    swap: Bool[Array, "..."],
+    eta: Scalar,
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    r"""Two children on the line through their parents, gene by gene (Deb 2001, p. 113).
+
+    $$c_{1,2} = \tfrac12 \left[(1 \pm \beta) x_1 + (1 \mp \beta) x_2\right], \quad
+    \beta = (2u)^{1/(\eta+1)} \text{ if } u \le 1/2, \quad
+    \left(\tfrac{1}{2(1-u)}\right)^{1/(\eta+1)} \text{ otherwise}$$
+
+    Args:
+        first: genes of the first parent, in [0, 1], any shape.
+        second: genes of the second parent, of the same shape.
+        uniform: the `u` of each gene, in [0, 1).
+        swap: the coin of each gene: where it is true the children exchange it.
+        eta: the distribution index; the larger, the nearer the children are to their parents.
+
+    Returns:
+        Both children, clipped to [0, 1].
+
+    Example:
+        >>> x1, x2 = jnp.array([0.2, 0.2]), jnp.array([0.6, 0.6])
+        >>> coin = jnp.array([False, True])
+        >>> first, second = simulated_binary_crossover(x1, x2, jnp.array([0.5, 0.5]), coin, eta=10)
+        >>> first.round(6).tolist(), second.round(6).tolist()
+        ([0.20000000298023224, 0.6000000238418579], [0.6000000238418579, 0.20000000298023224])
+    """
+    # For u > 1/2 the formula is the same power of the distance to the nearer end, inverted.
+    exponent = jnp.where(uniform <= 0.5, 1 / (eta + 1), -1 / (eta + 1))
+    beta = _power(2 * jnp.minimum(uniform, 1 - uniform), exponent)
+    middle = 0.5 * (first + second)
+    reach = 0.5 * beta * jnp.where(swap, second - first, first - second)
+    return jnp.clip(middle + reach, 0, 1), jnp.clip(middle - reach, 0, 1)
+
+
+def _power(base: Float[Array, "..."], exponent: Scalar | Float[Array, "..."]) -> Float[Array, "..."]:
+    # For a base that is not negative this is the power, at half the price of the general one.
+    return jnp.exp2(exponent * jnp.log2(base))

@@ -1,0 +1,52 @@
+"""The errors that evofool raises for its user: one line that says what is wrong and what to do.
+
+The command line prints the line and exits with `exit_code`; anything else that escapes is a bug.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class EvofoolError(Exception):
+    """Something failed that the user can mend: a damaged file, a full disk, a missing download."""
+
+    exit_code = 1
+
+
+class UsageError(EvofoolError, ValueError):
+    """What was asked for cannot be: an unknown name, a size that is not positive, options that conflict."""
+
+    exit_code = 2
+
+
+def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> UsageError:
+    """The error for a name that is not among those allowed, with the nearest one suggested.
+
+    Args:
+        kind: what the name stands for, as in "class" or "classifier".
+        name: what was passed.
+        allowed: every name that would do; a long list is cut.
+
+    Returns:
+        The error, to be raised by the caller.
+
+    Example:
+        >>> str(unknown_name("encoding", "drect", ["direct", "cppn"]))
+        "unknown encoding 'drect': did you mean 'direct'? Allowed: direct, cppn"
+    """
+    names = list(allowed)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    suggestion = f": did you mean {near[0]!r}?" if near else "."
+    shown = ", ".join(names[:12]) + (f", ... ({len(names)} in all)" if len(names) > 12 else "")
+    return UsageError(f"unknown {kind} {name!r}{suggestion} Allowed: {shown}")
+
+
+def require_positive(**values: float | int) -> None:
+    """Raise `UsageError` naming the first of the given options that is not above zero.
+
+    Example:
+        >>> require_positive(batch_size=200)
+    """
+    for name, value in values.items():
+        if not value > 0:
+            raise UsageError(f"{name} must be above zero, not {value}")

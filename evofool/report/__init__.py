@@ -1,0 +1,7 @@
+"""Pictures of a run: what was evolved, how certain the classifier is, and how it became so."""
+
+from evofool.report.contact_sheet import contact_sheet, format_confidence
+from evofool.report.images import read_png, write_png
+from evofool.report.plots import convergence_plot
+
+__all__ = ["contact_sheet", "convergence_plot", "format_confidence", "read_png", "write_png"]

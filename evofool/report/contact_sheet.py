@@ -1,0 +1,241 @@
+"""One picture of all classes: each image with its name and the confidence that the classifier has in it."""
+
+import math
+import os
+from collections.abc import Sequence
+from decimal import ROUND_DOWN, Decimal
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from evofool.errors import UsageError
+from evofool.files import replacing
+from evofool.report.images import require_drawable
+
+# Pixels. Images are enlarged by a whole number up to the side, or shrunk to it if they are larger.
+_SIDE = 160
+_SIDE_OF_MANY = 112
+_MANY = 200
+_NARROWEST_CELL = 96  # a confidence of eight nines still fits on its line
+_WIDEST_HEADER = 480  # a sheet of few classes grows to this for its title's sake
+_MARGIN = 40
+_GAP = 24
+_CAPTION_GAP = 7
+_NAME_LINE = 17
+_CONFIDENCE_LINE = 16
+_TITLE_LINE = 32
+_SUBTITLE_LINE = 21
+_HEADER_GAP = 20
+_DASH = 12
+_PAGE_WIDTH = 1600  # beyond which the title and the margins grow
+
+_BACKGROUND = (255, 255, 255)
+_INK = (28, 28, 30)
+_MUTED = (122, 122, 128)
+_HAIRLINE = (214, 214, 218)
+_EMPTY = (248, 248, 249)
+
+_LANDSCAPE = 16 / 10
+_NO_CONFIDENCE = "\N{EN DASH}"
+_MANY_NINES = Decimal("99.999")
+_ROUNDING_ERROR = 1e-3  # by which a softmax in half precision may exceed 1
+
+
+def contact_sheet(
+    images: UInt8[np.ndarray, "k h w c"],
+    names: Sequence[str],
+    confidences: Float[np.ndarray, " k"],
+    path: str | os.PathLike[str],
+    *,
+    columns: int | None = None,
+    title: str | None = None,
+    subtitle: str | None = None,
+) -> None:
+    """Save one picture of all classes, as in Figures 4 and 5 of Nguyen et al. (2015).
+
+    Small images are enlarged by a whole number so that every pixel stays a crisp square; images larger than
+    a cell are shrunk. A class whose confidence is not finite has no image yet and is left as a pale frame.
+
+    Args:
+        images: one image per class, pixels in 0..255, grey (`c` = 1) or RGB (`c` = 3).
+        names: the class of each image; a long one takes two lines, a longer one is cut with an ellipsis.
+        confidences: what the classifier gives each image for its class, in 0..1; nan or -inf where there
+            is none.
+        path: the file, always a PNG; one that is there is replaced in one step.
+        columns: images in a row; by default as many as make a landscape sheet of about 16:10.
+        title: a line in larger type above the images.
+        subtitle: a line in grey under the title.
+
+    Raises:
+        UsageError: there are no images, they are neither grey nor RGB, there is not one name and one
+            confidence for each, a confidence is outside 0..1, or `columns` is not positive.
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> noise = np.random.default_rng(0).integers(0, 256, (10, 28, 28, 1), dtype=np.uint8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     contact_sheet(noise, list("0123456789"), np.full(10, 0.9999), f"{folder}/sheet.png")
+    """
+    count = len(images)
+    if not count == len(names) == len(confidences):
+        raise UsageError(
+            f"each image needs a name and a confidence: "
+            f"{count} images, {len(names)} names, {len(confidences)} confidences"
+        )
+    require_drawable(images.shape)
+    if columns is not None and columns < 1:
+        raise UsageError(f"columns must be above zero, not {columns}")
+    labels = [format_confidence(confidence) for confidence in confidences]
+
+    name_font, confidence_font = _font(13.0), _font(12.0)
+    height, width = _thumbnail_size(
+        images.shape[1], images.shape[2], _SIDE if count <= _MANY else _SIDE_OF_MANY
+    )
+    cell_width = max(width + 2, _NARROWEST_CELL)
+    captions = [_wrap(name, name_font, cell_width, most_lines=2) for name in names]
+    caption_height = _CAPTION_GAP + max(map(len, captions)) * _NAME_LINE + _CONFIDENCE_LINE
+    pitch_x, pitch_y = cell_width + _GAP, height + 2 + caption_height + _GAP
+    columns = min(count, columns or _landscape_columns(count, pitch_x, pitch_y))
+    grid_width = columns * pitch_x - _GAP
+    grid_height = math.ceil(count / columns) * pitch_y - _GAP
+
+    # A page of a thousand images is looked at from further away: its title and margins grow, but more slowly.
+    scale = max(1.0, math.sqrt(grid_width / _PAGE_WIDTH))
+    margin = round(_MARGIN * scale)
+    header = _set_header(title or "", subtitle or "", grid_width, scale)
+    sheet_size = max(grid_width, header.width) + 2 * margin, header.height + grid_height + 2 * margin
+    sheet = Image.new("RGB", sheet_size, _BACKGROUND)
+    pen = ImageDraw.Draw(sheet)
+    for line_y, line, font, colour in header.lines:
+        pen.text((margin, margin + line_y), line, colour, font)
+
+    for index, image in enumerate(images):
+        row, column = divmod(index, columns)
+        x, y = margin + column * pitch_x, margin + header.height + row * pitch_y
+        filled = bool(np.isfinite(confidences[index]))
+        pen.rectangle((x, y, x + width + 1, y + height + 1), fill=_EMPTY, outline=_HAIRLINE)
+        if filled:
+            sheet.paste(_thumbnail(image, height, width), (x + 1, y + 1))
+        else:
+            centre_x, centre_y = x + 1 + width // 2, y + 1 + height // 2
+            pen.line((centre_x - _DASH // 2, centre_y, centre_x + _DASH // 2, centre_y), _MUTED)
+        y += height + 2 + _CAPTION_GAP
+        for line in captions[index]:
+            pen.text((x, y), line, _INK if filled else _MUTED, name_font)
+            y += _NAME_LINE
+        if filled:
+            pen.text((x, y), labels[index], _MUTED, confidence_font)
+    with replacing(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def format_confidence(p: float | int | np.floating) -> str:
+    """Write a confidence as a percentage that never claims more than there is.
+
+    Digits are cut, not rounded, so that only a confidence of 1 reads "100 %". Two decimals are shown, and
+    beyond 99.999 % as many as it takes to reach the first digit that is not a nine.
+
+    Args:
+        p: the confidence in 0..1, a Python or NumPy number; what is shown are the shortest decimals that
+            name it in its own precision. A softmax may exceed 1 by a rounding error.
+
+    Returns:
+        The percentage, or an en dash if `p` is not finite, as that of an empty niche.
+
+    Raises:
+        UsageError: `p` is outside 0..1.
+
+    Example:
+        >>> format_confidence(0.2159), format_confidence(0.99993), format_confidence(0.999998)
+        ('21.59 %', '99.99 %', '99.9998 %')
+        >>> format_confidence(np.float32(0.9999999)), format_confidence(1.0)
+        ('99.99999 %', '100 %')
+    """
+    if not math.isfinite(p):
+        return _NO_CONFIDENCE
+    if not 0 <= p <= 1 + _ROUNDING_ERROR:
+        raise UsageError(f"a confidence is between 0 and 1, not {p}")
+    percentage = Decimal(str(p)) * 100
+    if percentage >= 100:
+        return "100 %"
+    first_not_nine = (100 - percentage).adjusted()
+    last_place = first_not_nine if percentage >= _MANY_NINES else -2
+    return f"{percentage.quantize(Decimal(1).scaleb(last_place), ROUND_DOWN)} %"
+
+
+class _Header(NamedTuple):
+    lines: list[tuple[int, str, ImageFont.FreeTypeFont, tuple[int, int, int]]]  # top, text, font, colour
+    width: int
+    height: int
+
+
+def _set_header(title: str, subtitle: str, grid_width: int, scale: float) -> _Header:
+    title_font, subtitle_font = _font(22 * scale, "DejaVuSans-Bold"), _font(14 * scale)
+    wanted = max(title_font.getlength(title), subtitle_font.getlength(subtitle))
+    width = max(grid_width, math.ceil(min(wanted, _WIDEST_HEADER)))
+    lines = []
+    y = 0
+    for text, font, line_height, colour in (
+        (title, title_font, _TITLE_LINE, _INK),
+        (subtitle, subtitle_font, _SUBTITLE_LINE, _MUTED),
+    ):
+        for line in _wrap(text, font, width, most_lines=3):
+            lines.append((y, line, font, colour))
+            y += round(line_height * scale)
+    return _Header(lines, width, y + round(_HEADER_GAP * scale) if lines else 0)
+
+
+def _font(size: float, name: str = "DejaVuSans") -> ImageFont.FreeTypeFont:
+    import matplotlib  # brings the fonts, and takes a quarter of a second that only a sheet need pay
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf"), size)
+
+
+def _thumbnail_size(height: int, width: int, side: int) -> tuple[int, int]:
+    """The height and width at which an image is drawn: a whole multiple of its own, or shrunk to fit."""
+    longest = max(height, width)
+    if longest <= side:
+        return height * (side // longest), width * (side // longest)
+    return max(1, round(height * side / longest)), max(1, round(width * side / longest))
+
+
+def _thumbnail(image: UInt8[np.ndarray, "h w c"], height: int, width: int) -> Image.Image:
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
+    enlarged = width >= picture.width
+    return picture.resize((width, height), Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)
+
+
+def _landscape_columns(count: int, pitch_x: int, pitch_y: int) -> int:
+    """The number of columns that comes nearest to 16:10 without leaving much of the last row empty."""
+
+    def cost(columns: int) -> float:
+        rows = math.ceil(count / columns)
+        shape = abs(math.log(columns * pitch_x / (rows * pitch_y) / _LANDSCAPE))
+        return shape + (rows * columns - count) / columns
+
+    return min(range(1, count + 1), key=cost)
+
+
+def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int, most_lines: int) -> list[str]:
+    """Break a text into lines no wider than `width` pixels; what is too long ends in an ellipsis."""
+    words = text.split()
+    lines: list[str] = []
+    while words and len(lines) < most_lines:
+        taken = len(words) if len(lines) == most_lines - 1 else 1
+        while taken < len(words) and font.getlength(" ".join(words[: taken + 1])) <= width:
+            taken += 1
+        lines.append(_shorten(" ".join(words[:taken]), font, width))
+        words = words[taken:]
+    return lines
+
+
+def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}…") > width:
+        text = text[:-1].rstrip()
+    return f"{text}…"

@@ -1,0 +1,174 @@
+"""How the confidence of a run rose, generation by generation."""
+
+import math
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from evofool.errors import UsageError
+from evofool.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# "By 200 generations, median confidence is 99.99%": Nguyen et al. 2015, Section 3.1.
+PAPER_CONFIDENCE = 0.9999
+
+STYLE: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#8e8e93",
+    "axes.grid": True,
+    "axes.labelcolor": "#3a3a3c",
+    "axes.labelsize": 10,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": "#3a3a3c",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.titlesize": 10.5,
+    "figure.constrained_layout.h_pad": 0.12,
+    "figure.constrained_layout.w_pad": 0.12,
+    "figure.constrained_layout.wspace": 0.04,
+    "figure.dpi": 150,
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "grid.color": "#e9e9ec",
+    "grid.linewidth": 0.7,
+    "legend.fontsize": 9.5,
+    "legend.frameon": False,
+    "lines.solid_capstyle": "round",
+    "savefig.dpi": 150,
+    "text.color": "#1c1c1e",
+    "xtick.color": "#8e8e93",
+    "xtick.labelcolor": "#3a3a3c",
+    "xtick.labelsize": 9,
+    "ytick.color": "#8e8e93",
+    "ytick.labelcolor": "#3a3a3c",
+    "ytick.labelsize": 9,
+}
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+_MEDIAN = "#0072b2"
+_BEST = "#009e73"
+_LOWEST = "#d55e00"
+_REFERENCE = "#3a3a3c"
+
+_CLOSEST_TO_CERTAIN = 1e-8  # a confidence of exactly 1 has no place on the logarithmic axis
+_INCHES = (10, 4.4)
+_TITLE_LETTERS = 80  # in a line
+
+
+def convergence_plot(
+    records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], *, title: str | None = None
+) -> None:
+    """Plot the confidence of all classes against the generation: median, quartiles, best and lowest.
+
+    The left panel shows it in percent. The right panel shows the distance from certainty, 1 - p, on a
+    logarithmic axis on which up is better, for that is where the last nines are won. A dotted line marks the
+    median confidence of 99.99 % that Nguyen et al. (2015, Section 3.1, Figures 4 and 5) report for MNIST.
+
+    Args:
+        records: one mapping per generation shown, as the lines of a `metrics.jsonl`, with the numbers
+            `generation`, `median_confidence`, `lower_quartile_confidence`, `upper_quartile_confidence`,
+            `min_confidence` and `max_confidence`; confidences in 0..1, not finite where there is none yet.
+        path: the file, always a PNG of 1500 x 660 pixels; one that is there is replaced in one step.
+        title: a line in larger type above the panels.
+
+    Raises:
+        UsageError: there are no records, or one lacks a number that is plotted.
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> quantiles = {"min": 0.2, "lower_quartile": 0.5, "median": 0.9, "upper_quartile": 0.99, "max": 1.0}
+        >>> record = {"generation": 1} | {f"{name}_confidence": p for name, p in quantiles.items()}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     convergence_plot([record], f"{folder}/convergence.png", title="LeNet")
+    """
+    if not records:
+        raise UsageError("there are no records to plot: the run has not finished a generation")
+    generation = _column(records, "generation")
+    confidence = {
+        name: np.clip(_column(records, f"{name}_confidence"), 0, 1)
+        for name in ("median", "lower_quartile", "upper_quartile", "min", "max")
+    }
+    import matplotlib  # takes a second to import, which only who plots need pay
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=_INCHES, layout="constrained")
+        percent, certainty = figure.subplots(1, 2)
+        _draw(percent, generation, {name: 100 * p for name, p in confidence.items()}, 100 * PAPER_CONFIDENCE)
+        doubt = {name: np.clip(1 - p, _CLOSEST_TO_CERTAIN, 1) for name, p in confidence.items()}
+        _draw(certainty, generation, doubt, 1 - PAPER_CONFIDENCE)
+        _set_percent_axis(percent)
+        _set_certainty_axis(certainty, doubt)
+        if title:
+            wrapped = textwrap.fill(title, _TITLE_LETTERS)
+            figure.suptitle(wrapped, x=0.012, ha="left", fontsize=13, fontweight="bold", parse_math=False)
+        figure.legend(*percent.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png")
+
+
+def _column(records: Sequence[Mapping[str, Any]], key: str) -> Float[np.ndarray, " n"]:
+    try:
+        column = np.array([float(record[key]) for record in records])
+    except KeyError as error:
+        raise UsageError(f"a record to plot lacks {key!r}: it is not from a run's metrics.jsonl") from error
+    return np.where(np.isfinite(column), column, np.nan)  # a gap in the line
+
+
+def _draw(
+    axes: "Axes",
+    generation: Float[np.ndarray, " n"],
+    level: Mapping[str, Float[np.ndarray, " n"]],
+    paper: float,
+) -> None:
+    dot = "o" if len(generation) == 1 else None  # a line needs two points to be seen
+    axes.plot(generation, level["max"], color=_BEST, linewidth=1, marker=dot, label="best class")
+    axes.plot(
+        generation, level["median"], color=_MEDIAN, linewidth=2.2, zorder=3, marker=dot, label="median class"
+    )
+    axes.fill_between(
+        generation,
+        level["lower_quartile"],
+        level["upper_quartile"],
+        color=_MEDIAN,
+        alpha=0.18,
+        linewidth=0,
+        label="middle half of classes",
+    )
+    axes.plot(generation, level["min"], color=_LOWEST, linewidth=1, marker=dot, label="lowest class")
+    axes.axhline(
+        paper, color=_REFERENCE, linewidth=1, linestyle=":", zorder=4, label="99.99 % (Nguyen et al. 2015)"
+    )
+    axes.set_xlabel("generation")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.locator_params(axis="x", integer=True, nbins=7)
+    axes.set_xlim(0, 1.02 * max(1, np.fmax.reduce(generation)))
+
+
+def _set_percent_axis(axes: "Axes") -> None:
+    axes.set_title("Confidence, linear")
+    axes.set_ylim(0, 102)
+    axes.yaxis.set_major_formatter("{x:.0f} %")
+
+
+def _set_certainty_axis(axes: "Axes", doubt: Mapping[str, Float[np.ndarray, " n"]]) -> None:
+    axes.set_title("Confidence, logarithmic in 1 \N{MINUS SIGN} p")
+    axes.set_yscale("log")
+    smallest = min(np.fmin.reduce(column, initial=1) for column in doubt.values())
+    decades = max(5, math.ceil(-math.log10(smallest)))
+    axes.set_ylim(1, 0.7 * 10.0**-decades)
+    axes.set_yticks([10.0**-nines for nines in range(decades + 1)], minor=False)
+    axes.set_yticks([], minor=True)
+    labels = [f"{100 - 10.0 ** (2 - nines):.{max(0, nines - 2)}f} %" for nines in range(decades + 1)]
+    if smallest <= _CLOSEST_TO_CERTAIN:
+        labels[-1] = f"≥ {labels[-1]}"
+    axes.set_yticklabels(labels)

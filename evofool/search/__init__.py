@@ -1,0 +1,18 @@
+"""Searches that fill an archive with one elite per class."""
+
+from evofool.search.archive import Archive, empty_archive, insert
+from evofool.search.map_elites import MapElitesState, map_elites
+from evofool.search.run import run
+from evofool.search.search import Search
+from evofool.search.sharding import population_mesh
+
+__all__ = [
+    "Archive",
+    "MapElitesState",
+    "Search",
+    "empty_archive",
+    "insert",
+    "map_elites",
+    "population_mesh",
+    "run",
+]

@@ -1,0 +1,120 @@
+"""The elites: for every class the most convincing genome found so far."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from evofool.encodings.encoding import Genomes
+
+
+class Archive(NamedTuple):
+    """One elite per class (niche). Before a niche is filled its confidence is -inf.
+
+    Attributes:
+        genomes: pytree with a leading axis of `k` niches.
+        confidences: the classifier's confidence in the niche's class, in [0, 1].
+        generations: the generation in which the elite was born; -1 while empty.
+        parents: the niche that the elite's parent held; -1 for a random genome.
+        replacements: how often the niche has been taken.
+    """
+
+    genomes: Genomes
+    confidences: Float[Array, " k"]
+    generations: Int[Array, " k"]
+    parents: Int[Array, " k"]
+    replacements: Int[Array, " k"]
+
+
+def empty_archive(genome: Genomes, niches: int) -> Archive:
+    """An archive whose niches are all empty.
+
+    Args:
+        genome: one genome, or its shapes (`jax.ShapeDtypeStruct`): what a niche holds.
+        niches: how many niches.
+
+    Example:
+        >>> empty_archive(jnp.zeros(3), niches=2).confidences.tolist()
+        [-inf, -inf]
+    """
+    return Archive(
+        genomes=jax.tree.map(lambda leaf: jnp.zeros((niches, *leaf.shape), leaf.dtype), genome),
+        confidences=jnp.full(niches, -jnp.inf),
+        generations=jnp.full(niches, -1),
+        parents=jnp.full(niches, -1),
+        replacements=jnp.zeros(niches, int),
+    )
+
+
+def insert(
+    archive: Archive,
+    genomes: Genomes,
+    confidences: Float[Array, "n k"],
+    parents: Int[Array, " n"],
+    generation: Int[Array, ""],
+) -> Archive:
+    """Let each of `n` genomes take every niche where its confidence is strictly higher than the elite's.
+
+    Nguyen et al., CVPR 2015, section 2.2: an offspring competes for all classes. The whole batch at once gives
+    what inserting one by one gives: of equal confidences the earliest stays, and a niche that would have
+    changed hands several times counts each of them as a replacement. A confidence that is not a number
+    never wins.
+
+    Args:
+        archive: the elites so far.
+        genomes: pytree with a leading axis of `n`.
+        confidences: of each genome in the class of each niche.
+        parents: the niche that each genome's parent held, -1 for none.
+        generation: the generation that the genomes belong to.
+
+    Returns:
+        The archive after insertion.
+
+    Example:
+        >>> archive = empty_archive(jnp.zeros(()), niches=2)
+        >>> confidences = jnp.array([[0.3, 0.9], [0.6, 0.9]])
+        >>> archive = insert(archive, jnp.array([7.0, 8.0]), confidences, jnp.array([-1, -1]), jnp.array(0))
+        >>> archive.genomes.tolist(), archive.replacements.tolist()
+        ([8.0, 7.0], [2, 1])
+    """
+    confidences = jnp.where(jnp.isnan(confidences), -jnp.inf, confidences)
+    winners = jnp.argmax(confidences, axis=0)
+    challenge = jnp.take_along_axis(confidences, winners[None], axis=0)[0]
+    won = challenge > archive.confidences
+
+    running = jax.lax.cummax(jnp.concatenate([archive.confidences[None], confidences]), axis=0)
+    taken = jnp.sum(confidences > running[:-1], axis=0, dtype=archive.replacements.dtype)
+
+    def keep_or_take(elites: Array, candidates: Array) -> Array:
+        mask = won.reshape(-1, *(1,) * (elites.ndim - 1))
+        return jnp.where(mask, candidates[winners], elites)
+
+    return Archive(
+        genomes=jax.tree.map(keep_or_take, archive.genomes, genomes),
+        confidences=jnp.where(won, challenge, archive.confidences),
+        generations=jnp.where(won, generation, archive.generations),
+        parents=jnp.where(won, parents[winners], archive.parents),
+        replacements=archive.replacements + taken,
+    )
+
+
+def summarise(archive: Archive) -> dict[str, Array]:
+    """The metrics of an archive: how sure the classifier is of its elites.
+
+    Returns:
+        Scalars: quartiles, mean, minimum and maximum of the confidences over the niches, the number of niches
+        above 0.99 and 0.9999, and the replacements so far.
+    """
+    lower, median, upper = jnp.quantile(archive.confidences, jnp.array([0.25, 0.5, 0.75]))
+    return {
+        "median_confidence": median,
+        "mean_confidence": archive.confidences.mean(),
+        "min_confidence": archive.confidences.min(),
+        "lower_quartile_confidence": lower,
+        "upper_quartile_confidence": upper,
+        "max_confidence": archive.confidences.max(),
+        "niches_over_0.99": jnp.sum(archive.confidences > 0.99),
+        "niches_over_0.9999": jnp.sum(archive.confidences > 0.9999),
+        "replacements": archive.replacements.sum(),
+    }

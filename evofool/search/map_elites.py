@@ -1,0 +1,136 @@
+"""MAP-Elites over the classes of a classifier."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from evofool.classifiers.classifier import Classifier
+from evofool.encodings.encoding import Encoding, Genomes
+from evofool.errors import UsageError, require_positive
+from evofool.search.archive import Archive, empty_archive, insert, summarise
+from evofool.search.search import Search
+from evofool.search.sharding import over_population, replicated
+
+
+class MapElitesState(NamedTuple):
+    """Where a run of MAP-Elites stands: after `generation` generations these are the elites.
+
+    Attributes:
+        key: the key of the run; every random number comes from it, the generation and the individual.
+        generation: how many generations have been made.
+        archive: the elites, one niche per target class.
+    """
+
+    key: Key[Array, ""]
+    generation: Int[Array, ""]
+    archive: Archive
+
+
+def map_elites(
+    encoding: Encoding,
+    batch_size: int = 200,
+    targets: Sequence[int] | None = None,
+    mesh: Mesh | None = None,
+) -> Search:
+    """MAP-Elites with one niche per class (Nguyen et al., CVPR 2015, section 2.2; Mouret & Clune, 2015).
+
+    The first generation is random. In each later one, `batch_size / 2` pairs of parents are drawn uniformly
+    from the filled niches; the encoding makes two offspring of each; their images, rounded to 8 bits, are
+    scored on all target classes; and each offspring takes every niche where its confidence is strictly
+    higher than the elite's.
+
+    Args:
+        encoding: how a genome becomes an image.
+        batch_size: offspring per generation; even, because they come in pairs.
+        targets: indices of the classes to evolve images for; all if not given.
+        mesh: devices to split each generation over (see `population_mesh`). The result is the same, to the
+            last bit where the classifier's logits do not depend on the batch they are computed in: on CPU
+            with the networks of evofool they do not; a GPU may choose other kernels for other sizes.
+
+    Raises:
+        UsageError: a batch size that is not positive and even, or that the devices do not divide; no
+            targets, a target twice, or one that the classifier does not have (when `init` is called).
+
+    Example:
+        >>> from evofool import direct, load_classifier, map_elites, run
+        >>> classifier = load_classifier("lenet-digits")
+        >>> search = map_elites(direct(classifier.spec.input_shape), batch_size=20)
+        >>> state = run(search, classifier, generations=3)
+        >>> state.archive.confidences.shape
+        (10,)
+    """
+    require_positive(batch_size=batch_size)
+    if batch_size % 2:
+        raise UsageError(f"batch_size must be even, because offspring come in pairs, not {batch_size}")
+    if mesh is not None and batch_size % (2 * mesh.size):
+        raise UsageError(f"batch_size must be a multiple of {2 * mesh.size} on {mesh.size} devices, not {batch_size}")
+    if targets is not None and (not targets or len(set(targets)) != len(targets)):
+        raise UsageError(f"targets must name one or more classes, each once, not {list(targets)}")
+
+    def init(key: Key[Array, ""], classifier: Classifier) -> MapElitesState:
+        classes = len(classifier.spec.class_names)
+        if targets is not None and not all(0 <= target < classes for target in targets):
+            raise UsageError(f"targets must be 0 to {classes - 1} for {classifier.spec.name}, not {list(targets)}")
+        genomes = jax.eval_shape(encoding.init, jax.random.split(key, 1))
+        genome = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), genomes)
+        niches = classes if targets is None else len(targets)
+        return MapElitesState(key, jnp.int32(0), empty_archive(genome, niches))
+
+    def breed(
+        pairs: Int[Array, " p"], state: MapElitesState, classifier: Classifier
+    ) -> tuple[Genomes, Int[Array, " n"], Float[Array, "n k"]]:
+        """The offspring of the given pairs, the niches of their parents and their logits."""
+        key = jax.random.fold_in(state.key, state.generation)
+        keys = jax.vmap(lambda pair: jax.random.fold_in(key, pair))(pairs)
+        filled = state.archive.confidences > -jnp.inf
+
+        def random_genomes() -> tuple[Genomes, Int[Array, " n"]]:
+            genomes = encoding.init(jax.vmap(jax.random.split)(keys).reshape(-1))
+            return genomes, jnp.full(2 * len(pairs), -1, state.archive.parents.dtype)
+
+        def offspring() -> tuple[Genomes, Int[Array, " n"]]:
+            parents = jax.vmap(lambda key: _draw_parents(key, filled))(keys)
+            elites = jax.tree.map(lambda leaf: leaf[parents], state.archive.genomes)
+            children = encoding.vary(keys, elites, state.generation)
+            return jax.tree.map(_merge_pairs, children), parents.reshape(-1)
+
+        genomes, parents = jax.lax.cond(filled.any(), offspring, random_genomes)
+        images = to_8_bits(encoding.render(genomes))
+        return genomes, parents, classifier.logits(images)
+
+    def step(state: MapElitesState, classifier: Classifier) -> tuple[MapElitesState, dict[str, Array]]:
+        pairs = jnp.arange(batch_size // 2)
+        genomes, parents, logits = over_population(breed, mesh)(pairs, state, classifier)
+        # Whole, because a sum over classes may be rounded otherwise for a part of the rows.
+        confidences = classifier.activate(replicated(logits, mesh))
+        if targets is not None:
+            confidences = confidences[:, jnp.array(targets)]
+        archive = insert(state.archive, genomes, confidences, parents, state.generation)
+        archive = replicated(archive, mesh)
+        metrics = {
+            **summarise(archive),
+            "replacements": jnp.sum(archive.replacements - state.archive.replacements),
+        }
+        return MapElitesState(state.key, state.generation + 1, archive), metrics
+
+    return Search(init, step, evaluations=batch_size)
+
+
+def to_8_bits(images: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+    """Images in [0, 1] rounded to the 256 levels that a PNG can hold."""
+    return jnp.round(images * 255) / 255
+
+
+def _draw_parents(key: Key[Array, ""], filled: Bool[Array, " k"]) -> Int[Array, " 2"]:
+    """Two niches drawn uniformly, with replacement, from the filled ones."""
+    filled_so_far = jnp.cumsum(filled)
+    ranks = jax.random.randint(jax.random.fold_in(key, 2), (2,), 0, filled_so_far[-1])
+    return jnp.searchsorted(filled_so_far, ranks, side="right")
+
+
+def _merge_pairs(leaf: Any) -> Any:
+    return leaf.reshape(-1, *leaf.shape[2:])
