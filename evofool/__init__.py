@@ -1,6 +1,12 @@
 """Evolve images that a classifier is certain about and a person is not."""
 
-from evofool.classifiers import Classifier, ClassifierSpec, create_classifier, load_classifier, save_classifier
+from evofool.classifiers import (
+    Classifier,
+    ClassifierSpec,
+    create_classifier,
+    load_classifier,
+    save_classifier,
+)
 from evofool.encodings import Encoding, direct
 from evofool.errors import EvofoolError, UsageError
 from evofool.search import Archive, Search, map_elites, population_mesh, run

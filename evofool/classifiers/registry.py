@@ -111,7 +111,9 @@ def _load_nguyen2015(name: str) -> tuple[Classifier, np.ndarray]:
 
 
 CLASSIFIERS = {
-    "lenet-digits": KnownClassifier("LeNet trained on scikit-learn's digits, inside the package", _lenet_digits),
+    "lenet-digits": KnownClassifier(
+        "LeNet trained on scikit-learn's digits, inside the package", _lenet_digits
+    ),
     "lenet-nguyen2015": KnownClassifier(
         "the LeNet for MNIST that Nguyen et al. released and fooled; weights under EVOFOOL_DATA",
         _lenet_nguyen2015,

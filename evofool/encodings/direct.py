@@ -66,9 +66,7 @@ def direct(
         first, second = pairs[:, 0], pairs[:, 1]
         # The low byte is not part of the uniform number, so its last bit can be the coin of the swap.
         uniform, swap = _uniform(words[:, 2]), (words[:, 2] & 1).astype(bool)
-        children = jnp.stack(
-            simulated_binary_crossover(first, second, uniform, swap, crossover_eta), axis=1
-        )
+        children = jnp.stack(simulated_binary_crossover(first, second, uniform, swap, crossover_eta), axis=1)
         children = jnp.where(coins[:, None, None, None, None] < crossover_rate, children, pairs)
         rate = mutation_rate * jnp.exp2(-(generation // mutation_halving).astype(jnp.float32))
         return polynomial_mutation(children, _uniform(words[:, :2]), rate, mutation_eta)

@@ -38,22 +38,22 @@ def map_elites(
 ) -> Search:
     """MAP-Elites with one niche per class (Nguyen et al., CVPR 2015, section 2.2; Mouret & Clune, 2015).
 
-    The first generation is random. In each later one, `batch_size / 2` pairs of parents are drawn uniformly
+    The first generation is random. In each later one, pairs of parents are drawn uniformly
     from the filled niches; the encoding makes two offspring of each; their images, rounded to 8 bits, are
     scored on all target classes; and each offspring takes every niche where its confidence is strictly
     higher than the elite's.
 
     Args:
         encoding: how a genome becomes an image.
-        batch_size: offspring per generation; even, because they come in pairs.
+        batch_size: offspring per generation. They come in pairs; of an odd number the last one is left out.
         targets: indices of the classes to evolve images for; all if not given.
         mesh: devices to split each generation over (see `population_mesh`). The result is the same, to the
             last bit where the classifier's logits do not depend on the batch they are computed in: on CPU
             with the networks of evofool they do not; a GPU may choose other kernels for other sizes.
 
     Raises:
-        UsageError: a batch size that is not positive and even, or that the devices do not divide; no
-            targets, a target twice, or one that the classifier does not have (when `init` is called).
+        UsageError: a batch size that is not positive; no targets, a target twice, or one that the classifier
+            does not have (when `init` is called).
 
     Example:
         >>> from evofool import direct, load_classifier, map_elites, run
@@ -64,17 +64,15 @@ def map_elites(
         (10,)
     """
     require_positive(batch_size=batch_size)
-    if batch_size % 2:
-        raise UsageError(f"batch_size must be even, because offspring come in pairs, not {batch_size}")
-    if mesh is not None and batch_size % (2 * mesh.size):
-        raise UsageError(f"batch_size must be a multiple of {2 * mesh.size} on {mesh.size} devices, not {batch_size}")
     if targets is not None and (not targets or len(set(targets)) != len(targets)):
         raise UsageError(f"targets must name one or more classes, each once, not {list(targets)}")
 
     def init(key: Key[Array, ""], classifier: Classifier) -> MapElitesState:
         classes = len(classifier.spec.class_names)
         if targets is not None and not all(0 <= target < classes for target in targets):
-            raise UsageError(f"targets must be 0 to {classes - 1} for {classifier.spec.name}, not {list(targets)}")
+            raise UsageError(
+                f"targets must be 0 to {classes - 1} for {classifier.spec.name}, not {list(targets)}"
+            )
         genomes = jax.eval_shape(encoding.init, jax.random.split(key, 1))
         genome = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), genomes)
         niches = classes if targets is None else len(targets)
@@ -103,10 +101,13 @@ def map_elites(
         return genomes, parents, classifier.logits(images)
 
     def step(state: MapElitesState, classifier: Classifier) -> tuple[MapElitesState, dict[str, Array]]:
-        pairs = jnp.arange(batch_size // 2)
+        # As many pairs for each device; what is too many is scored and then passed over.
+        devices = 1 if mesh is None else mesh.size
+        pairs = jnp.arange(-(-batch_size // (2 * devices)) * devices)
         genomes, parents, logits = over_population(breed, mesh)(pairs, state, classifier)
         # Whole, because a sum over classes may be rounded otherwise for a part of the rows.
-        confidences = classifier.activate(replicated(logits, mesh))
+        parents, logits = (replicated(rows, mesh)[:batch_size] for rows in (parents, logits))
+        confidences = classifier.activate(logits)
         if targets is not None:
             confidences = confidences[:, jnp.array(targets)]
         archive = insert(state.archive, genomes, confidences, parents, state.generation)
