@@ -23,8 +23,8 @@ def direct(
 
     Genes start uniform in [0, 1]. A pair of parents is crossed by simulated binary crossover with the
     probability `crossover_rate` and copied otherwise; then each gene of both children is changed by
-    polynomial mutation with the probability `mutation_rate`. A pixel is `int(255 * gene)`; in colour the three
-    genes of a pixel are hue, lightness and saturation, converted as OpenCV does with 8 bits.
+    polynomial mutation with the probability `mutation_rate`. A pixel is `int(255 * gene)`; in colour the
+    three genes of a pixel are hue, lightness and saturation, converted as OpenCV does with 8 bits.
 
     Args:
         image_shape: height, width and channels (1 grey, 3 RGB) of the images.

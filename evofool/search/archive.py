@@ -56,9 +56,9 @@ def insert(
 ) -> Archive:
     """Let each of `n` genomes take every niche where its confidence is strictly higher than the elite's.
 
-    Nguyen et al., CVPR 2015, section 2.2: an offspring competes for all classes. The whole batch at once gives
-    what inserting one by one gives: of equal confidences the earliest stays, and a niche that would have
-    changed hands several times counts each of them as a replacement. A confidence that is not a number
+    Nguyen et al., CVPR 2015, section 2.2: an offspring competes for all classes. The whole batch at once
+    gives what inserting one by one gives: of equal confidences the earliest stays, and a niche that would
+    have changed hands several times counts each of them as a replacement. A confidence that is not a number
     never wins.
 
     Args:
