@@ -43,8 +43,8 @@ def train(
 ) -> TrainingResult:
     """Train with Adam and a cosine-decayed learning rate, one compiled call per epoch.
 
-    The loss is the cross-entropy of the classifier's activation: categorical for softmax, the sum of the binary
-    ones over the classes for sigmoid.
+    The loss is the cross-entropy of the classifier's activation: categorical for softmax, the sum of the
+    binary ones over the classes for sigmoid.
 
     Args:
         classifier: where to start, from `create_classifier` or `load_classifier`.

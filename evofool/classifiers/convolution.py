@@ -23,9 +23,9 @@ def conv_general_dilated(
 ) -> Float[Array, "n h2 w2 o"]:
     """`jax.lax.conv_general_dilated` for channels-last images, as Flax's `nnx.Conv` calls it.
 
-    On CPU, XLA hands a convolution to its fast library only if the axes are in the usual order; it puts them so
-    for a gradient, but not inside of a loop, where a gradient is then 20 times slower. So on CPU the gradient
-    of an ungrouped convolution is written out with the axes in that order.
+    On CPU, XLA hands a convolution to its fast library only if the axes are in the usual order. It puts them
+    so for a gradient, but not inside of a loop, where a gradient is then 20 times slower. So on CPU the
+    gradient of an ungrouped convolution is written out with the axes in that order.
     """
     plain = feature_group_count == 1 and all(
         value in (None, 1, (1, 1)) for name, value in options.items() if name.endswith("dilation")
