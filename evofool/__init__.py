@@ -7,9 +7,9 @@ from evofool.classifiers import (
     load_classifier,
     save_classifier,
 )
-from evofool.encodings import DirectOptions, Encoding, direct
+from evofool.encodings import DirectOptions, Encoding, StudentOptions, direct, student
 from evofool.errors import EvofoolError, UsageError
-from evofool.search import Archive, Search, map_elites, population_mesh, run
+from evofool.search import Archive, Search, evolution_strategy, map_elites, population_mesh, run
 
 __version__ = "0.1.0"
 
@@ -21,12 +21,15 @@ __all__ = [
     "Encoding",
     "EvofoolError",
     "Search",
+    "StudentOptions",
     "UsageError",
     "create_classifier",
     "direct",
+    "evolution_strategy",
     "load_classifier",
     "map_elites",
     "population_mesh",
     "run",
     "save_classifier",
+    "student",
 ]

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpec
-from evofool.classifiers.convolution import conv_general_dilated
+from evofool.classifiers.convolution import conv_general_dilated, max_pool
 from evofool.errors import UsageError, unknown_name
 
 _FEWEST_ROWS = 64
@@ -43,13 +43,6 @@ def _dense(inputs: int, outputs: int, rngs: nnx.Rngs) -> Dense:
     return Dense(inputs, outputs, precision=jax.lax.Precision.HIGHEST, rngs=rngs)
 
 
-def _max_pool(images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
-    # The gradient of a maximum over a reshaped axis is several times faster on CPU than that of a window.
-    n, height, width, channels = images.shape
-    whole = images[:, : height // 2 * 2, : width // 2 * 2]
-    return whole.reshape(n, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
-
-
 def _flatten(images: Float[Array, "n h w c"]) -> Float[Array, "n i"]:
     return images.reshape(images.shape[0], -1)
 
@@ -74,8 +67,8 @@ class LeNet(nnx.Module):
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
         """Logits of images in [0, 1]."""
         x = images * (255 / 256)
-        x = _max_pool(self.conv1(x))
-        x = _max_pool(self.conv2(x))
+        x = max_pool(self.conv1(x))
+        x = max_pool(self.conv2(x))
         x = jax.nn.relu(self.fc1(_flatten(x)))
         return self.fc2(x)
 
@@ -99,7 +92,7 @@ class CNN(nnx.Module):
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
         """Logits of images in [0, 1]."""
         x = jax.nn.relu(self.conv1(images))
-        x = _max_pool(jax.nn.relu(self.conv2(x)))
+        x = max_pool(jax.nn.relu(self.conv2(x)))
         x = jax.nn.relu(self.fc1(_flatten(x)))
         return self.fc2(x)
 

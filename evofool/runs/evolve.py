@@ -137,7 +137,7 @@ class _Log:
     def __init__(
         self, job: Job, directory: RunDirectory, every: int, last: int, records: list[dict[str, Any]]
     ) -> None:
-        self._evaluations = job.search.evaluations
+        self._evaluations = job.search.evaluations(job.classifier)
         self._directory = directory
         self._every = every
         self._last = last
@@ -182,7 +182,7 @@ def _shortest(value: np.generic) -> float | int:
 
 def _write_elites(settings: RunSettings, job: Job, directory: RunDirectory, state: Any) -> None:
     archive = jax.tree.map(np.asarray, state.archive)
-    images = to_uint8(round_to_8_bits(job.encoding.render(state.archive.genomes)))
+    images = to_uint8(round_to_8_bits(job.search.render(state.archive.genomes)))
     done = int(state.generation)
     directory.write_elites(
         archive,
@@ -192,6 +192,6 @@ def _write_elites(settings: RunSettings, job: Job, directory: RunDirectory, stat
         title=f"Images that {job.classifier.spec.name} is certain about",
         subtitle=(
             f"{settings.algorithm}, {settings.encoding} encoding, {done:,} generations, "
-            f"{done * job.search.evaluations:,} evaluations, seed {settings.seed}"
+            f"{done * job.search.evaluations(job.classifier):,} evaluations, seed {settings.seed}"
         ),
     )
