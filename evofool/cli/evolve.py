@@ -39,6 +39,7 @@ class Evolve:
         log_every: generations between two lines of metrics.jsonl.
         chunk: generations between two looks at the clock; by default as many as take half a second.
         devices: split every generation over this many devices.
+        microbatch: policies of an evolution strategy that are scored at once; by default as many as fit well.
         quiet: print nothing but errors.
     """
 
@@ -51,6 +52,7 @@ class Evolve:
     log_every: int = 1
     chunk: int | None = None
     devices: int | None = None
+    microbatch: int | None = None
     quiet: bool = False
 
     @classmethod
@@ -62,7 +64,7 @@ class Evolve:
         """Evolve; returns the exit code."""
         console = Console(quiet=self.quiet, highlight=False)
         mesh = None if self.devices is None else population_mesh(self.devices)
-        job = prepare(self.settings, mesh)
+        job = prepare(self.settings, mesh, self.microbatch)
         directory = self._directory(job)
         options = Options(self.checkpoint_every, self.keep_checkpoints, self.log_every, self.chunk)
         with (
@@ -154,6 +156,8 @@ def _print_outcome(console: Console, job: Job, directory: RunDirectory, outcome:
     for what, where in {
         "All classes": path / "elites.png",
         "Convergence": path / "convergence.png",
+        "Rewards": path / "rewards.png",
+        "Drawings": path / "drawings.png",
         "Each image": path / "elites",
         "Confidences": path / "elites.csv",
         "Metrics": path / "metrics.jsonl",

@@ -2,6 +2,6 @@
 
 from evofool.report.contact_sheet import contact_sheet, format_confidence
 from evofool.report.images import read_png, write_png
-from evofool.report.plots import convergence_plot
+from evofool.report.plots import convergence_plot, reward_plot
 
-__all__ = ["contact_sheet", "convergence_plot", "format_confidence", "read_png", "write_png"]
+__all__ = ["contact_sheet", "convergence_plot", "format_confidence", "read_png", "reward_plot", "write_png"]

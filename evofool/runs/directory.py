@@ -6,21 +6,28 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from evofool.classifiers import Classifier, weights_digest
 from evofool.errors import EvofoolError, UsageError
 from evofool.files import replacing
-from evofool.report import contact_sheet, convergence_plot, write_png
+from evofool.report import contact_sheet, convergence_plot, reward_plot, write_png
 from evofool.runs.settings import RunSettings
 from evofool.search import Archive
+
+PICTURES = ("elites.png", "convergence.png", "rewards.png", "drawings.png")
+"""The pictures that a run may leave."""
+
+MOST_CLASSES_DRAWN = 20
+"""Up to this many classes a run of an evolution strategy is drawn class by class."""
 
 CSV_COLUMNS = ("class", "name", "confidence", "generation", "parent", "replacements", "file")
 
@@ -33,6 +40,7 @@ class RunDirectory:
     - checkpoints/: the last few states (Orbax)
     - elites/ and elites.csv: an 8-bit PNG per class, and its confidence
     - elites.png, convergence.png: all classes on one sheet, and how their confidence rose
+    - rewards.png, drawings.png: of an evolution strategy, the reward of each class, and how it began and ended
     """
 
     def __init__(self, path: Path) -> None:
@@ -124,14 +132,8 @@ class RunDirectory:
         Raises:
             EvofoolError: they cannot be written.
         """
-        try:
-            with self._metrics.open("a") as file:
-                file.writelines(json.dumps(record) + "\n" for record in records)
-        except OSError as error:
-            raise EvofoolError(
-                f"cannot write {self._metrics}: {error.strerror}. The checkpoints are whole: make room and "
-                f"go on with --resume {self.path}"
-            ) from error
+        with self._room_for("metrics.jsonl"), self._metrics.open("a") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records)
 
     def read_metrics(self, up_to: int | None = None) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, up to a generation; a line that a crash cut short ends them."""
@@ -160,7 +162,6 @@ class RunDirectory:
         images: UInt8[np.ndarray, "k h w c"],
         targets: Sequence[int],
         class_names: Sequence[str],
-        *,
         title: str,
         subtitle: str,
     ) -> None:
@@ -182,7 +183,7 @@ class RunDirectory:
         width = max(3, len(str(len(class_names) - 1)))
         folder = self.path / "elites"
         rows: list[tuple[Any, ...]] = []
-        try:
+        with self._room_for("the elites"):
             folder.mkdir(exist_ok=True)
             for niche, (target, name) in enumerate(zip(targets, names, strict=True)):
                 if not np.isfinite(confidences[niche]):
@@ -210,12 +211,57 @@ class RunDirectory:
             contact_sheet(
                 images, names, confidences, self.path / "elites.png", title=title, subtitle=subtitle
             )
-            if records := self.read_metrics():
+
+    def write_plots(self, names: Sequence[str], title: str) -> None:
+        """Write convergence.png and, where rewards were logged for not too many classes, rewards.png.
+
+        Args:
+            names: of the target classes.
+            title: a line above the plots.
+
+        Raises:
+            EvofoolError: something cannot be written.
+        """
+        records = self.read_metrics()
+        if records:
+            with self._room_for("the plots"):
                 convergence_plot(records, self.path / "convergence.png", title=title)
+                if "mean_rewards" in records[0] and len(names) <= MOST_CLASSES_DRAWN:
+                    reward_plot(records, names, self.path / "rewards.png", title=title)
+
+    def write_drawings(
+        self,
+        images: UInt8[np.ndarray, "n h w c"],
+        labels: Sequence[str],
+        confidences: Float[np.ndarray, " n"],
+        columns: int,
+        title: str,
+        subtitle: str,
+    ) -> None:
+        """Write drawings.png: how each class's individual began and ended, stage under stage.
+
+        Raises:
+            EvofoolError: it cannot be written.
+        """
+        with self._room_for("the drawings"):
+            contact_sheet(
+                images,
+                labels,
+                confidences,
+                self.path / "drawings.png",
+                columns=columns,
+                title=title,
+                subtitle=subtitle,
+            )
+
+    @contextmanager
+    def _room_for(self, what: str) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise EvofoolError(
-                f"cannot write the elites to {self.path}: {error.strerror}. The checkpoints are whole: make "
-                f"room and go on with --resume {self.path}"
+                f"cannot write {what} to {self.path}: {error.strerror}. The checkpoints are whole: make room "
+                f"and go on with --resume {self.path}"
             ) from error
 
     @property
@@ -239,7 +285,7 @@ class RunDirectory:
         """Remove what a run leaves behind and nothing else; config.json, which marks a run, goes last."""
         for folder in ("checkpoints", "damaged-checkpoints", "elites"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
-        for file in ("metrics.jsonl", "elites.csv", "elites.png", "convergence.png", "config.json"):
+        for file in ("metrics.jsonl", "elites.csv", *PICTURES, "config.json"):
             (self.path / file).unlink(missing_ok=True)
 
 

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from evofool.errors import UsageError, require_positive
 from evofool.pixels import round_to_8_bits, to_uint8
 from evofool.runs.checkpoints import Checkpoints
-from evofool.runs.directory import RunDirectory
+from evofool.runs.directory import MOST_CLASSES_DRAWN, RunDirectory
 from evofool.runs.settings import Job, RunSettings
 from evofool.search import run
 
@@ -124,7 +125,7 @@ def evolve(
             notes.append(
                 f"{directory.path} has all of its {done} generations: only the pictures are made anew"
             )
-        _write_elites(settings, job, directory, state)
+        _write_pictures(settings, job, directory, state)
         checkpoints.finish()
         return Outcome(state, log.newest, notes)
     finally:
@@ -175,23 +176,37 @@ class _Log:
         return self.newest
 
 
-def _shortest(value: np.generic) -> float | int:
-    """The number with no more digits than it takes to tell it from its neighbours in its own precision."""
+def _shortest(value: Any) -> Any:
+    """A number with no more digits than it takes to tell it from its neighbours in its own precision."""
+    if isinstance(value, np.ndarray):
+        return [_shortest(each) for each in value]
     return float(str(value)) if isinstance(value, np.floating) else value.item()
 
 
-def _write_elites(settings: RunSettings, job: Job, directory: RunDirectory, state: Any) -> None:
-    archive = jax.tree.map(np.asarray, state.archive)
-    images = to_uint8(round_to_8_bits(job.search.render(state.archive.genomes)))
+def _write_pictures(settings: RunSettings, job: Job, directory: RunDirectory, state: Any) -> None:
+    spec = job.classifier.spec
     done = int(state.generation)
-    directory.write_elites(
-        archive,
-        images,
-        job.targets,
-        job.classifier.spec.class_names,
-        title=f"Images that {job.classifier.spec.name} is certain about",
-        subtitle=(
-            f"{settings.algorithm}, {settings.encoding} encoding, {done:,} generations, "
-            f"{done * job.search.evaluations(job.classifier):,} evaluations, seed {settings.seed}"
-        ),
+    title = f"Images that {spec.name} is certain about"
+    subtitle = (
+        f"{settings.algorithm}, {settings.encoding} encoding, {done:,} generations, "
+        f"{done * job.search.evaluations(job.classifier):,} evaluations, seed {settings.seed}"
     )
+    archive = jax.tree.map(np.asarray, state.archive)
+    elites = job.search.render(state.archive.genomes)
+    names = [spec.class_names[target] for target in job.targets]
+    directory.write_elites(
+        archive, to_uint8(round_to_8_bits(elites)), job.targets, spec.class_names, title, subtitle
+    )
+    directory.write_plots(names, title)
+    if job.search.current is not None and len(names) <= MOST_CLASSES_DRAWN:
+        begun = job.search.init(jax.random.key(settings.seed), job.classifier)
+        stages = {
+            "first": job.search.current(begun),
+            "last": job.search.current(state),
+            "best seen": elites,
+        }
+        images = jnp.concatenate(list(stages.values()))
+        own_class = np.tile(job.targets, len(stages))
+        confidences = np.asarray(job.classifier(images))[np.arange(len(images)), own_class]
+        labels = [f"{name}, {stage}" for stage in stages for name in names]
+        directory.write_drawings(to_uint8(images), labels, confidences, len(names), title, subtitle)

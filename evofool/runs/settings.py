@@ -5,19 +5,27 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+import tyro
 from jax.sharding import Mesh
 
 from evofool.classifiers import Activation, Classifier, load_classifier
-from evofool.encodings import DirectOptions, Encoding, direct
+from evofool.encodings import DirectOptions, Encoding, StudentOptions, direct, student
 from evofool.errors import EvofoolError, UsageError, require_positive, unknown_name
-from evofool.search import Search, map_elites
+from evofool.search import Search, StrategyOptions, evolution_strategy, map_elites, target_classes
+from evofool.search.evolution_strategy import OPTIMIZERS
 
-ALGORITHMS = {"map-elites": "one elite per class; an image bred for one class may conquer another"}
+ALGORITHMS = {
+    "map-elites": "one elite per class; an image bred for one class may conquer another",
+    "es": "a Gaussian evolution strategy for each class",
+}
 """The algorithms by name, each with a line about it."""
 
-ENCODINGS = {"direct": "one gene per pixel and channel"}
+ENCODINGS = {
+    "direct": "one gene per pixel and channel",
+    "student": "a two-layer network that draws in black and white on a blank page",
+}
 """The encodings by name, each with a line about it."""
 
 
@@ -27,14 +35,16 @@ class RunSettings:
 
     Attributes:
         classifier: what to fool: a name that `evofool list` shows, or a .safetensors file.
-        algorithm: how to search: map-elites.
-        encoding: how a genome becomes an image: direct.
-        generations: how many generations to make in all, the first of them random.
-        batch_size: offspring per generation.
+        algorithm: how to search: map-elites or es.
+        encoding: how a genome becomes an image: direct or student.
+        generations: how many generations to make in all.
+        batch_size: offspring per generation of MAP-Elites.
         targets: names or indices of the classes to evolve images for; all if none is given.
         activation: read the logits as softmax or as sigmoid scores; by default as the classifier was trained.
         seed: seeds every random number.
+        es: settings of the evolution strategy.
         direct: rates of the direct encoding.
+        student: settings of the student encoding.
     """
 
     classifier: str = "lenet-digits"
@@ -45,7 +55,9 @@ class RunSettings:
     targets: tuple[str, ...] = ()
     activation: Activation | None = None
     seed: int = 0
+    es: Annotated[StrategyOptions, tyro.conf.arg(name="")] = field(default_factory=StrategyOptions)
     direct: DirectOptions = field(default_factory=DirectOptions)
+    student: StudentOptions = field(default_factory=StudentOptions)
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
@@ -73,8 +85,9 @@ class RunSettings:
             3
         """
         try:
-            options = DirectOptions(**values["direct"])
-            return cls(**{**values, "targets": tuple(values["targets"]), "direct": options})
+            groups = {"es": StrategyOptions, "direct": DirectOptions, "student": StudentOptions}
+            options = {name: group(**values[name]) for name, group in groups.items()}
+            return cls(**{**values, "targets": tuple(values["targets"]), **options})
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise EvofoolError(f"the settings of the run are damaged: {error}") from error
 
@@ -104,15 +117,16 @@ class Job(NamedTuple):
     targets: tuple[int, ...]
 
 
-def prepare(settings: RunSettings, mesh: Mesh | None = None) -> Job:
+def prepare(settings: RunSettings, mesh: Mesh | None = None, microbatch: int | None = None) -> Job:
     """Load and build what the settings name.
 
     Args:
         settings: what to run.
         mesh: devices to split each generation over.
+        microbatch: policies of an evolution strategy that are scored at once.
 
     Raises:
-        UsageError: an unknown classifier or class, or options out of range.
+        UsageError: an unknown classifier or class, options out of range or that do not go together.
         EvofoolError: the classifier's weights are missing or damaged.
 
     Example:
@@ -122,6 +136,26 @@ def prepare(settings: RunSettings, mesh: Mesh | None = None) -> Job:
     classifier = load_classifier(settings.classifier, settings.activation)
     spec = classifier.spec
     named = tuple(spec.class_index(target) for target in settings.targets)
-    encoding = direct(spec.input_shape, settings.direct)
-    search = map_elites(encoding, settings.batch_size, targets=named or None, mesh=mesh)
-    return Job(classifier, encoding, search, named or tuple(range(len(spec.class_names))))
+    encodings = {
+        "direct": lambda: direct(spec.input_shape, settings.direct),
+        "student": lambda: student(spec.input_shape, settings.student),
+    }
+    encoding = encodings[settings.encoding]()
+    if settings.algorithm == "map-elites":
+        search = map_elites(encoding, settings.batch_size, targets=named or None, mesh=mesh)
+    else:
+        if mesh is not None:
+            raise UsageError("es runs on one device: leave out --devices")
+        es = settings.es
+        search = evolution_strategy(
+            encoding,
+            es.policies,
+            es.sigma,
+            OPTIMIZERS[es.optimizer](es.learning_rate),
+            advantage=es.advantage,
+            antithetic=es.antithetic,
+            estimator=es.estimator,
+            targets=named or None,
+            microbatch=microbatch,
+        )
+    return Job(classifier, encoding, search, target_classes(classifier, named or None))
