@@ -40,7 +40,7 @@ class RunDirectory:
     - checkpoints/: the last few states (Orbax)
     - elites/ and elites.csv: an 8-bit PNG per class, and its confidence
     - elites.png, convergence.png: all classes on one sheet, and how their confidence rose
-    - rewards.png, drawings.png: of an evolution strategy, the reward of each class, and how it began and ended
+    - rewards.png, drawings.png: of an evolution strategy, each class's rewards, first and last drawing
     """
 
     def __init__(self, path: Path) -> None:
