@@ -3,10 +3,10 @@
     python scripts/reproduce_student_teacher.py --out reproduction
 
 The source's setting is 50 policies, 100 episodes, sigma 0.1, learning rate 0.1 and a teacher with sigmoid
-scores, a Keras CNN that was not published; the teacher here is a CNN of the same layers, trained when the script
-first runs (MNIST: `evofool fetch mnist`), or any classifier given with --teacher. The estimator is the
-marginalised one, of the same expectation. The same is run with softmax scores, and with 4,096 policies. Writes a
-table, the curves of all runs and drawings.
+scores, a Keras CNN that was not published. The teacher here is a CNN of the same layers, trained when the
+script first runs (MNIST: `evofool fetch mnist`), or any classifier given with --teacher, and the estimator is the
+marginalised one, of the same expectation. The same is run with softmax scores, and with 4,096 policies. Writes
+a table, the curves of all runs and drawings.
 """
 
 import json
@@ -30,7 +30,8 @@ from evofool.report.plots import STYLE
 
 CLAIMS = (
     "The source's claims: the reward starts low and approaches 1 for several digits (1.0 reported for 1, 2, "
-    "3, 4), with patience and some tuning; it does not converge at every start; no drawing looks like its digit."
+    "3, 4), with patience and some tuning; it does not converge at every start; no drawing looks like its "
+    "digit."
 )
 
 
