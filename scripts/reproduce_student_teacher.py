@@ -4,8 +4,8 @@
 
 The source's setting is 50 policies, 100 episodes, sigma 0.1, learning rate 0.1 and a teacher with sigmoid
 scores, a Keras CNN that was not published. The teacher here is a CNN of the same layers, trained when the
-script first runs (MNIST: `evofool fetch mnist`), or any classifier given with --teacher, and the estimator is the
-marginalised one, of the same expectation. The same is run with softmax scores, and with 4,096 policies. Writes
+script first runs (MNIST: `evofool fetch mnist`), or any classifier given with --teacher; the estimator is the
+marginalised one, of the same expectation. The same is run with softmax scores and with 4,096 policies. Writes
 a table, the curves of all runs and drawings.
 """
 
