@@ -7,7 +7,7 @@ from evofool.classifiers import (
     load_classifier,
     save_classifier,
 )
-from evofool.encodings import Encoding, direct
+from evofool.encodings import Encoding, cppn, direct
 from evofool.errors import EvofoolError, UsageError
 from evofool.search import Archive, Search, map_elites, population_mesh, run
 
@@ -21,6 +21,7 @@ __all__ = [
     "EvofoolError",
     "Search",
     "UsageError",
+    "cppn",
     "create_classifier",
     "direct",
     "load_classifier",

@@ -114,6 +114,7 @@ def map_elites(
         archive = replicated(archive, mesh)
         metrics = {
             **summarise(archive),
+            **encoding.metrics(jax.tree.map(lambda leaf: leaf[:batch_size], genomes)),
             "replacements": jnp.sum(archive.replacements - state.archive.replacements),
         }
         return MapElitesState(state.key, state.generation + 1, archive), metrics
