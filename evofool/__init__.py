@@ -7,7 +7,7 @@ from evofool.classifiers import (
     load_classifier,
     save_classifier,
 )
-from evofool.encodings import Encoding, cppn, direct
+from evofool.encodings import CPPNOptions, DirectOptions, Encoding, cppn, direct
 from evofool.errors import EvofoolError, UsageError
 from evofool.search import Archive, Search, map_elites, population_mesh, run
 
@@ -15,8 +15,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Archive",
+    "CPPNOptions",
     "Classifier",
     "ClassifierSpec",
+    "DirectOptions",
     "Encoding",
     "EvofoolError",
     "Search",

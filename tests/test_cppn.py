@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evofool import Encoding, UsageError, cppn, create_classifier, map_elites, run
+from evofool import CPPNOptions, Encoding, UsageError, cppn, create_classifier, map_elites, run
 from evofool.encodings.colour import hls_to_rgb
 from evofool.encodings.graphs import FUNCTIONS, INPUTS, Graphs
 
@@ -26,7 +26,7 @@ class Compiled:
         self, room: int = 8, connections: int = 30, channels: int = 1, **options: float | str
     ) -> None:
         self.shape, self.room, self.connections = SHAPES[channels], room, connections
-        encoding = cppn(self.shape, hidden_nodes=room, connections=connections, **options)
+        encoding = cppn(self.shape, CPPNOptions(hidden_nodes=room, connections=connections, **options))
         self.init, self.vary, self.render = map(jax.jit, encoding[:3])
         self.metrics = encoding.metrics
 
@@ -280,8 +280,8 @@ def drawn(encoding: Encoding, graph: Graphs) -> np.ndarray:
 
 
 def test_coordinates_and_the_distance_from_the_centre() -> None:
-    unit = cppn((3, 5, 1), hidden_nodes=1, connections=4, max_weight=4.0)
-    pixels = cppn((3, 5, 1), hidden_nodes=1, connections=4, max_weight=4.0, coordinates="pixels")
+    unit = cppn((3, 5, 1), CPPNOptions(hidden_nodes=1, connections=4, max_weight=4.0))
+    pixels = cppn((3, 5, 1), CPPNOptions(hidden_nodes=1, connections=4, max_weight=4.0, coordinates="pixels"))
 
     def seen(encoding: Encoding, source: int, weight: float) -> np.ndarray:
         return drawn(encoding, graph_of([(source, 5, weight)], ["sine", "linear"], room=1))[..., 0]
@@ -305,7 +305,7 @@ def test_coordinates_and_the_distance_from_the_centre() -> None:
     ],
 )
 def test_node_functions(function: str, values: np.ufunc) -> None:
-    encoding = cppn((1, 401, 1), hidden_nodes=1, connections=4, max_weight=4.0)
+    encoding = cppn((1, 401, 1), CPPNOptions(hidden_nodes=1, connections=4, max_weight=4.0))
     image = drawn(encoding, graph_of([(0, 5, 4.0)], ["linear", function], room=1))[0, :, 0]
     expected = 255 * np.abs(values(4 * np.linspace(-1, 1, 401)))
     assert np.abs(image - np.floor(expected)).max() <= 1.001
@@ -315,7 +315,7 @@ def test_node_functions(function: str, values: np.ufunc) -> None:
 def test_large_and_narrow_images_are_drawn_in_pieces() -> None:
     """Beyond what one step computes: the pieces fit together, and there are no others."""
     for shape in ((301, 217, 1), (1, 70001, 1)):
-        encoding = cppn(shape, hidden_nodes=1, connections=4, max_weight=4.0)
+        encoding = cppn(shape, CPPNOptions(hidden_nodes=1, connections=4, max_weight=4.0))
         image = drawn(encoding, graph_of([(0, 5, 3.0)], ["sine", "linear"], room=1))[..., 0]
         _, width, _ = shape
         longest = max(shape)
@@ -326,7 +326,7 @@ def test_large_and_narrow_images_are_drawn_in_pieces() -> None:
 def test_a_run_records_what_became_of_the_graphs() -> None:
     classifier = create_classifier("linear", (8, 8, 1), ("even", "odd"))
     seen: list[dict[str, np.ndarray]] = []
-    encoding = cppn((8, 8, 1), hidden_nodes=4, connections=9)
+    encoding = cppn((8, 8, 1), CPPNOptions(hidden_nodes=4, connections=9))
     run(
         map_elites(encoding, batch_size=21),
         classifier,
@@ -357,4 +357,4 @@ def test_a_run_records_what_became_of_the_graphs() -> None:
 )
 def test_what_cannot_be_is_refused(shape: tuple[int, int, int], options: dict, message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
-        cppn(shape, **options)
+        cppn(shape, CPPNOptions(**options))

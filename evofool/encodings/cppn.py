@@ -1,7 +1,9 @@
 """Compositional pattern producing networks: an image as a function of the place, evolved as a graph."""
 
+import dataclasses
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,21 +19,56 @@ Coordinates = Literal["unit", "pixels"]
 """What a network is told of a place: coordinates in [-1, 1], or the numbers of its column and row."""
 
 
-def cppn(
-    image_shape: tuple[int, int, int],
-    *,
-    hidden_nodes: int = 64,
-    connections: int = 256,
-    coordinates: Coordinates = "unit",
-    max_weight: float = 10.0,
-    weight_mutation_rate: float = 0.1,
-    weight_mutation_eta: float = 15.0,
-    function_mutation_rate: float = 0.1,
-    add_connection_rate: float = 0.5,
-    delete_connection_rate: float = 0.3,
-    add_node_rate: float = 0.5,
-    delete_node_rate: float = 0.2,
-) -> Encoding:
+@dataclass(frozen=True)
+class CPPNOptions:
+    """Budgets, coordinates and rates; the rates are by default those of the code that Nguyen et al. released.
+
+    Attributes:
+        hidden_nodes: room for hidden nodes in each genome, at least 1.
+        connections: room for connections, at least 4 for each output.
+        coordinates: what a network is told of a place. "unit": x and y in [-1, 1] along the longer side, 0 in
+            the centre. "pixels": the numbers of column and row, from 0, as the released code does.
+        max_weight: weights are between this and its negative.
+        weight_mutation_rate: probability that a weight mutates, in [0, 1].
+        weight_mutation_eta: distribution index of that mutation, 0 or more; larger means smaller steps.
+        function_mutation_rate: probability that a node's function is drawn anew, in [0, 1].
+        add_connection_rate: probability that a connection is added, in [0, 1].
+        delete_connection_rate: probability that a connection is deleted, in [0, 1].
+        add_node_rate: probability that a connection gets a node in its middle, in [0, 1].
+        delete_node_rate: probability that a hidden node is deleted, in [0, 1].
+
+    Raises:
+        UsageError: a value outside of its range.
+    """
+
+    hidden_nodes: int = 64
+    connections: int = 256
+    coordinates: Coordinates = "unit"
+    max_weight: float = 10.0
+    weight_mutation_rate: float = 0.1
+    weight_mutation_eta: float = 15.0
+    function_mutation_rate: float = 0.1
+    add_connection_rate: float = 0.5
+    delete_connection_rate: float = 0.3
+    add_node_rate: float = 0.5
+    delete_node_rate: float = 0.2
+
+    def __post_init__(self) -> None:
+        require_positive(hidden_nodes=self.hidden_nodes, max_weight=self.max_weight)
+        if self.connections < len(INPUTS):
+            raise UsageError(
+                f"connections must be {len(INPUTS)} or more for each output, not {self.connections}"
+            )
+        if self.coordinates not in get_args(Coordinates):
+            raise unknown_name("coordinates", self.coordinates, get_args(Coordinates))
+        for field in dataclasses.fields(self):
+            if field.name.endswith("_rate") and not 0 <= getattr(self, field.name) <= 1:
+                raise UsageError(f"{field.name} must be between 0 and 1, not {getattr(self, field.name)}")
+        if not self.weight_mutation_eta >= 0:
+            raise UsageError(f"weight_mutation_eta must be 0 or more, not {self.weight_mutation_eta}")
+
+
+def cppn(image_shape: tuple[int, int, int], options: CPPNOptions | None = None) -> Encoding:
     """Networks from a place to its colour, varied as in Nguyen et al. (CVPR 2015, section 2.2).
 
     Such networks are K. O. Stanley's (Genetic Programming and Evolvable Machines 8, 2007). They map x, y, the
@@ -54,22 +91,11 @@ def cppn(
 
     Args:
         image_shape: height, width and channels (1 grey, 3 RGB) of the images.
-        hidden_nodes: room for hidden nodes in each genome; at least 1.
-        connections: room for connections; at least 4 per output.
-        coordinates: "unit" gives x and y in [-1, 1] along the longer side, 0 in the centre. "pixels" gives
-            the numbers of column and row, from 0, as the released code of the source does.
-        max_weight: weights are between this and its negative; the source's is 10.
-        weight_mutation_rate: probability that a weight mutates; the source's is 0.1.
-        weight_mutation_eta: distribution index of that mutation; the source's is 15.
-        function_mutation_rate: probability that a node's function is drawn anew; the source's is 0.1.
-        add_connection_rate: probability of operator 3; the source's is 0.5.
-        delete_connection_rate: probability of operator 4; the source's is 0.3.
-        add_node_rate: probability of operator 5; the source's is 0.5.
-        delete_node_rate: probability of operator 6; the source's is 0.2.
+        options: budgets, coordinates and rates; the defaults if not given.
 
     Raises:
-        UsageError: a size that is not positive, channels other than 1 and 3, budgets below the minimum, a
-            rate outside of [0, 1], a distribution index below zero, or unknown coordinates.
+        UsageError: a size that is not positive, channels other than 1 and 3, or fewer connections than the
+            first networks need.
 
     Example:
         >>> encoding = cppn((28, 28, 1))
@@ -77,40 +103,28 @@ def cppn(
         >>> genomes.hidden_nodes.tolist(), encoding.render(genomes).shape
         ([0, 0, 0, 0, 0], (5, 28, 28, 1))
     """
+    options = options or CPPNOptions()
     height, width, channels = image_shape
-    require_positive(height=height, width=width, max_weight=max_weight, hidden_nodes=hidden_nodes)
+    require_positive(height=height, width=width)
     if channels not in (1, 3):
         raise UsageError(f"images have 1 channel (grey) or 3 (RGB), not {channels}")
-    if connections < len(INPUTS) * channels:
+    if options.connections < len(INPUTS) * channels:
         raise UsageError(
             f"connections must be {len(INPUTS) * channels} or more for {channels} output(s), "
-            f"not {connections}"
+            f"not {options.connections}"
         )
-    if coordinates not in get_args(Coordinates):
-        raise unknown_name("coordinates", coordinates, get_args(Coordinates))
-    rates = _Rates(
-        weight_mutation_rate,
-        function_mutation_rate,
-        add_connection_rate,
-        delete_connection_rate,
-        add_node_rate,
-        delete_node_rate,
-    )
-    for name, rate in rates._asdict().items():
-        if not 0 <= rate <= 1:
-            raise UsageError(f"{name} must be between 0 and 1, not {rate}")
-    if not weight_mutation_eta >= 0:
-        raise UsageError(f"weight_mutation_eta must be 0 or more, not {weight_mutation_eta}")
 
     def init(keys: Key[Array, " n"]) -> Graphs:
-        return jax.vmap(partial(_random_graph, hidden_nodes, connections, channels))(keys)
+        return jax.vmap(partial(_random_graph, options, channels))(keys)
 
     def vary(keys: Key[Array, " p"], pairs: Graphs, generation: Int[Array, ""]) -> Graphs:
-        mutate = partial(_mutate, hidden_nodes, rates, weight_mutation_eta, pairs.hidden_nodes.max())
+        mutate = partial(_mutate, options, pairs.hidden_nodes.max())
         return jax.vmap(lambda key, pair: jax.vmap(mutate)(jax.random.split(key), pair))(keys, pairs)
 
     def render(genomes: Graphs) -> Float[Array, "n h w c"]:
-        return render_graphs(genomes, max_weight, _inputs(height, width, coordinates), outputs=channels)
+        return render_graphs(
+            genomes, options.max_weight, _inputs(height, width, options.coordinates), outputs=channels
+        )
 
     def metrics(genomes: Graphs) -> dict[str, Array]:
         return {
@@ -121,15 +135,6 @@ def cppn(
         }
 
     return Encoding(init, vary, render, metrics)
-
-
-class _Rates(NamedTuple):
-    weight_mutation_rate: float
-    function_mutation_rate: float
-    add_connection_rate: float
-    delete_connection_rate: float
-    add_node_rate: float
-    delete_node_rate: float
 
 
 def _inputs(height: int, width: int, coordinates: Coordinates) -> Float[Array, "4 h w"]:
@@ -143,7 +148,8 @@ def _inputs(height: int, width: int, coordinates: Coordinates) -> Float[Array, "
     return jnp.stack([x, y, distance, jnp.ones_like(x)])
 
 
-def _random_graph(hidden_nodes: int, connections: int, outputs: int, key: Key[Array, ""]) -> Graphs:
+def _random_graph(options: CPPNOptions, outputs: int, key: Key[Array, ""]) -> Graphs:
+    hidden_nodes, connections = options.hidden_nodes, options.connections
     functions = hidden_nodes + outputs
     uniform = _uniform(key, connections + functions)
     slot = jnp.arange(connections)
@@ -160,31 +166,28 @@ def _random_graph(hidden_nodes: int, connections: int, outputs: int, key: Key[Ar
     )
 
 
-def _mutate(
-    room: int,
-    rates: _Rates,
-    eta: float,
-    most_hidden: Int[Array, ""],
-    key: Key[Array, ""],
-    graph: Graphs,
-) -> Graphs:
-    """One offspring of a graph with `room` for hidden nodes, where none has more than `most_hidden`."""
+def _mutate(options: CPPNOptions, most_hidden: Int[Array, ""], key: Key[Array, ""], graph: Graphs) -> Graphs:
+    """One offspring of a graph; no graph of the population has more than `most_hidden` hidden nodes."""
     connections, functions = len(graph.weights), len(graph.functions)
     uniform = _uniform(key, connections + functions + 4 * 4)
     per_weight, per_function, rest = jnp.split(uniform, [connections, connections + functions])
-    for_operator = rest.reshape(4, 4)
-    happens = for_operator[:, 0] < jnp.array(rates[2:])
+    connecting, disconnecting, adding, deleting = rest.reshape(4, 4)
 
-    weights = polynomial_mutation(graph.weights, per_weight, rates.weight_mutation_rate, eta)
-    drawn = _drawn(len(FUNCTIONS), per_function / jnp.maximum(rates.function_mutation_rate, 1e-9))
+    weights = polynomial_mutation(
+        graph.weights, per_weight, options.weight_mutation_rate, options.weight_mutation_eta
+    )
+    redrawn = per_function < options.function_mutation_rate
+    drawn = _drawn(len(FUNCTIONS), per_function / jnp.maximum(options.function_mutation_rate, 1e-9))
     graph = graph._replace(
         weights=jnp.where(graph.targets > 0, weights, 0),
-        functions=jnp.where(per_function < rates.function_mutation_rate, drawn, graph.functions),
+        functions=jnp.where(redrawn, drawn, graph.functions),
     )
-    graph = _add_connection(graph, happens[0], for_operator[0], room, most_hidden)
-    graph = _delete_connection(graph, happens[1], for_operator[1])
-    graph = _add_node(graph, happens[2], for_operator[2], room)
-    return _delete_node(graph, happens[3], for_operator[3])
+    room = options.hidden_nodes
+    wanted = connecting[0] < options.add_connection_rate
+    graph = _add_connection(graph, wanted, connecting, room, most_hidden)
+    graph = _delete_connection(graph, disconnecting[0] < options.delete_connection_rate, disconnecting)
+    graph = _add_node(graph, adding[0] < options.add_node_rate, adding, room)
+    return _delete_node(graph, deleting[0] < options.delete_node_rate, deleting)
 
 
 def _add_connection(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from evofool.classifiers.networks.layers import conv, max_pool, pointwise
+from evofool.classifiers.networks.layers import conv, overlapping_max_pool, pointwise
 from evofool.errors import UsageError
 
 CAFFE_MEAN = (123.0, 117.0, 104.0)
@@ -57,8 +57,8 @@ class SqueezeNet(nnx.Module):
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
         """Logits of RGB images in [0, 1]."""
         x = 255 * images - jnp.array(CAFFE_MEAN)
-        x = max_pool(jax.nn.relu(self.conv1(x)), 3, 2, round_up=True)
-        x = max_pool(self.fire4(self.fire3(self.fire2(x))), 3, 2, round_up=True)
-        x = max_pool(self.fire8(self.fire7(self.fire6(self.fire5(x)))), 3, 2, round_up=True)
+        x = overlapping_max_pool(jax.nn.relu(self.conv1(x)), round_up=True)
+        x = overlapping_max_pool(self.fire4(self.fire3(self.fire2(x))), round_up=True)
+        x = overlapping_max_pool(self.fire8(self.fire7(self.fire6(self.fire5(x)))), round_up=True)
         x = jnp.pad(self.fire9(x), ((0, 0), (1, 1), (1, 1), (0, 0)))
         return jax.nn.relu(self.conv_final(x)).mean(axis=(1, 2))
