@@ -5,7 +5,10 @@ from evofool.classifiers import (
     ClassifierSpec,
     create_classifier,
     load_classifier,
+    resized,
     save_classifier,
+    ten_crop,
+    with_precision,
 )
 from evofool.encodings import CPPNOptions, DirectOptions, Encoding, cppn, direct
 from evofool.errors import EvofoolError, UsageError
@@ -29,6 +32,9 @@ __all__ = [
     "load_classifier",
     "map_elites",
     "population_mesh",
+    "resized",
     "run",
     "save_classifier",
+    "ten_crop",
+    "with_precision",
 ]
