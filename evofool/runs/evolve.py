@@ -5,14 +5,20 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import UInt8
 
 from evofool.errors import UsageError, require_positive
-from evofool.pixels import round_to_8_bits, to_uint8
+from evofool.pixels import from_uint8, round_to_8_bits, to_uint8
+from evofool.report import format_confidence
 from evofool.runs.checkpoints import Checkpoints
 from evofool.runs.directory import RunDirectory
 from evofool.runs.settings import Job, RunSettings
-from evofool.search import run
+from evofool.search import Archive, run
+
+_SCORED_AT_ONCE = 64
+"""Images; what is scored again after a run should not need more memory than the run."""
 
 
 class Options(NamedTuple):
@@ -89,7 +95,7 @@ def evolve(
     require_positive(**{name: number for name, number in numbers if number is not None})
     checkpoints = Checkpoints(directory.checkpoints, settings, options.keep_checkpoints)
     try:
-        state = job.search.init(jax.random.key(settings.seed), job.classifier)
+        state = job.search.init(jax.random.key(settings.seed), job.scorer)
         notes: list[str] = []
         if resume:
             state, notes = checkpoints.restore(state)
@@ -113,7 +119,7 @@ def evolve(
         if done < settings.generations:
             state = run(
                 job.search,
-                job.classifier,
+                job.scorer,
                 settings.generations,
                 state=state,
                 chunk=options.chunk,
@@ -124,7 +130,16 @@ def evolve(
             notes.append(
                 f"{directory.path} has all of its {done} generations: only the pictures are made anew"
             )
-        _write_elites(settings, job, directory, state)
+        images = to_uint8(round_to_8_bits(jax.jit(job.encoding.render)(state.archive.genomes)))
+        if settings.precision != "float32":
+            before = float(np.median(state.archive.confidences))
+            state = state._replace(archive=_scored_again(state.archive, images, job))
+            after = float(np.median(state.archive.confidences))
+            notes.append(
+                f"the saved confidences are of float32: their median is {format_confidence(after)}, that of "
+                f"the search in {settings.precision} was {format_confidence(before)}"
+            )
+        _write_elites(settings, job, directory, state, images)
         checkpoints.finish()
         return Outcome(state, log.newest, notes)
     finally:
@@ -180,9 +195,26 @@ def _shortest(value: np.generic) -> float | int:
     return float(str(value)) if isinstance(value, np.floating) else value.item()
 
 
-def _write_elites(settings: RunSettings, job: Job, directory: RunDirectory, state: Any) -> None:
+def _scored_again(archive: Archive, images: UInt8[np.ndarray, "k h w c"], job: Job) -> Archive:
+    """The archive with the confidences that the classifier itself has in the 8-bit images of the elites."""
+    score = jax.jit(lambda classifier, images: classifier(images))
+    confidences = np.array(archive.confidences)
+    for first in range(0, len(images), _SCORED_AT_ONCE):
+        niches = slice(first, first + _SCORED_AT_ONCE)
+        own = np.asarray(job.targets[niches])[:, None]
+        scores = np.asarray(score(job.classifier, from_uint8(images[niches])))
+        confidences[niches] = np.take_along_axis(scores, own, axis=1)[:, 0]
+    return archive._replace(confidences=jnp.where(archive.generations < 0, -jnp.inf, confidences))
+
+
+def _write_elites(
+    settings: RunSettings,
+    job: Job,
+    directory: RunDirectory,
+    state: Any,
+    images: UInt8[np.ndarray, "k h w c"],
+) -> None:
     archive = jax.tree.map(np.asarray, state.archive)
-    images = to_uint8(round_to_8_bits(job.encoding.render(state.archive.genomes)))
     done = int(state.generation)
     directory.write_elites(
         archive,

@@ -2,6 +2,7 @@
 
 from evofool.search.archive import Archive, empty_archive, insert
 from evofool.search.map_elites import MapElitesState, map_elites
+from evofool.search.memory import require_memory
 from evofool.search.run import run
 from evofool.search.search import Search
 from evofool.search.sharding import population_mesh
@@ -14,5 +15,6 @@ __all__ = [
     "insert",
     "map_elites",
     "population_mesh",
+    "require_memory",
     "run",
 ]
