@@ -22,7 +22,10 @@ from evofool.report import contact_sheet, convergence_plot, write_png
 from evofool.runs.settings import RunSettings
 from evofool.search import Archive
 
-CSV_COLUMNS = ("class", "name", "confidence", "generation", "parent", "replacements", "file")
+CSV_COLUMNS = (
+    *("class", "name", "confidence", "generation", "parent", "replacements", "file"),
+    *("id", "parent_id", "parent_generation"),
+)
 
 
 class RunDirectory:
@@ -32,6 +35,7 @@ class RunDirectory:
     - metrics.jsonl: one object per logged generation
     - checkpoints/: the last few states (Orbax)
     - elites/ and elites.csv: an 8-bit PNG per class, and its confidence
+    - lineage.csv: every genome that was ever an elite, and its parent
     - elites.png, convergence.png: all classes on one sheet, and how their confidence rose
     """
 
@@ -82,6 +86,11 @@ class RunDirectory:
         if not run._config.is_file():
             raise UsageError(f"{path} holds no run: there is no {run._config}")
         return run
+
+    @property
+    def lineage(self) -> Path:
+        """The file of who descends from whom."""
+        return self.path / "lineage.csv"
 
     @property
     def checkpoints(self) -> Path:
@@ -161,6 +170,7 @@ class RunDirectory:
         targets: Sequence[int],
         class_names: Sequence[str],
         *,
+        evaluations: int,
         title: str,
         subtitle: str,
     ) -> None:
@@ -171,6 +181,7 @@ class RunDirectory:
             images: their images, 0..255.
             targets: the class of each niche.
             class_names: the names of all classes.
+            evaluations: how many genomes a generation makes, which tells that of a parent from its number.
             title: a line above the sheet.
             subtitle: a smaller line under it.
 
@@ -186,11 +197,11 @@ class RunDirectory:
             folder.mkdir(exist_ok=True)
             for niche, (target, name) in enumerate(zip(targets, names, strict=True)):
                 if not np.isfinite(confidences[niche]):
-                    rows.append((target, name, "", "", "", 0, ""))
+                    rows.append((target, name, "", "", "", 0, "", "", "", ""))
                     continue
                 file = f"elites/{target:0{width}d}_{re.sub(r'[^0-9A-Za-z]+', '_', name).strip('_')}.png"
                 write_png(self.path / file, images[niche])
-                parent = int(archive.parents[niche])
+                parent, parent_id = int(archive.parents[niche]), int(archive.parent_ids[niche])
                 rows.append(
                     (
                         target,
@@ -200,6 +211,9 @@ class RunDirectory:
                         names[parent] if parent >= 0 else "",
                         int(archive.replacements[niche]),
                         file,
+                        int(archive.ids[niche]),
+                        parent_id if parent >= 0 else "",
+                        (parent_id - 1) // evaluations + 1 if parent >= 0 else "",
                     )
                 )
             with (
@@ -239,7 +253,8 @@ class RunDirectory:
         """Remove what a run leaves behind and nothing else; config.json, which marks a run, goes last."""
         for folder in ("checkpoints", "damaged-checkpoints", "elites"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
-        for file in ("metrics.jsonl", "elites.csv", "elites.png", "convergence.png", "config.json"):
+        files = ("metrics.jsonl", "lineage.csv", "elites.csv", "elites.png", "convergence.png", "config.json")
+        for file in files:
             (self.path / file).unlink(missing_ok=True)
 
 

@@ -14,6 +14,7 @@ from evofool.pixels import from_uint8, round_to_8_bits, to_uint8
 from evofool.report import format_confidence
 from evofool.runs.checkpoints import Checkpoints
 from evofool.runs.directory import RunDirectory
+from evofool.runs.lineage import LineageFile
 from evofool.runs.settings import Job, RunSettings
 from evofool.search import Archive, run
 
@@ -107,9 +108,13 @@ def evolve(
             )
         directory.write_config(settings, job.classifier)
         records = directory.rewind_metrics(done)
+        lineage = LineageFile(directory.lineage, job.targets, np.array(state.archive.ids))
+        lineage.rewind(done)
         log = _Log(job, directory, options.log_every, settings.generations, records)
 
         def on_chunk(state: Any, metrics: dict[str, np.ndarray]) -> bool:
+            births = {name: metrics.pop(name) for name in list(metrics) if metrics[name].ndim > 1}
+            lineage.add(int(state.generation), births)
             on_record(log.add(int(state.generation), metrics))
             stopping = stop() or int(state.generation) == settings.generations
             if stopping or int(state.generation) % options.checkpoint_every == 0:
@@ -221,6 +226,7 @@ def _write_elites(
         images,
         job.targets,
         job.classifier.spec.class_names,
+        evaluations=job.search.evaluations,
         title=f"Images that {job.classifier.spec.name} is certain about",
         subtitle=(
             f"{settings.algorithm}, {settings.encoding} encoding, {done:,} generations, "

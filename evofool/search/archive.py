@@ -18,6 +18,8 @@ class Archive(NamedTuple):
         generations: the generation in which the elite was born, the random one being 1; 0 while empty.
         parents: the niche that the elite's parent held; -1 for a random genome.
         replacements: how often the niche has been taken.
+        ids: the number of the elite among all genomes that were made, from 1; 0 while empty.
+        parent_ids: that of its parent; 0 for a random genome.
     """
 
     genomes: Genomes
@@ -25,6 +27,8 @@ class Archive(NamedTuple):
     generations: Int[Array, " k"]
     parents: Int[Array, " k"]
     replacements: Int[Array, " k"]
+    ids: Int[Array, " k"]
+    parent_ids: Int[Array, " k"]
 
 
 def empty_archive(genome: Genomes, niches: int) -> Archive:
@@ -44,6 +48,8 @@ def empty_archive(genome: Genomes, niches: int) -> Archive:
         generations=jnp.zeros(niches, jnp.int32),
         parents=jnp.full(niches, -1, jnp.int32),
         replacements=jnp.zeros(niches, jnp.int32),
+        ids=jnp.zeros(niches, jnp.int32),
+        parent_ids=jnp.zeros(niches, jnp.int32),
     )
 
 
@@ -66,7 +72,7 @@ def insert(
         genomes: pytree with a leading axis of `n`.
         confidences: of each genome in the class of each niche.
         parents: the niche that each genome's parent held, -1 for none.
-        generation: the generation that the genomes belong to.
+        generation: the generation that the genomes belong to, from 1; each has as many genomes.
 
     Returns:
         The archive after insertion.
@@ -96,6 +102,10 @@ def insert(
         generations=jnp.where(won, generation, archive.generations),
         parents=jnp.where(won, parents[winners], archive.parents),
         replacements=archive.replacements + taken,
+        ids=jnp.where(won, (generation - 1) * len(parents) + 1 + winners, archive.ids),
+        parent_ids=jnp.where(
+            won, jnp.where(parents < 0, 0, archive.ids[parents])[winners], archive.parent_ids
+        ),
     )
 
 
@@ -104,8 +114,10 @@ def summarise(archive: Archive) -> dict[str, Array]:
 
     Returns:
         Scalars: quartiles, mean, minimum and maximum of the confidences over the niches, the number of niches
-        above 0.99 and 0.9999, and the replacements so far.
+        above 0.99 and 0.9999, the replacements so far, and the goal switches: the share of the elites whose
+        parent held another class.
     """
+    niche = jnp.arange(len(archive.parents))
     lower, median, upper = jnp.quantile(archive.confidences, jnp.array([0.25, 0.5, 0.75]))
     return {
         "median_confidence": median,
@@ -117,4 +129,14 @@ def summarise(archive: Archive) -> dict[str, Array]:
         "niches_over_0.99": jnp.sum(archive.confidences > 0.99),
         "niches_over_0.9999": jnp.sum(archive.confidences > 0.9999),
         "replacements": archive.replacements.sum(),
+        "goal_switches": jnp.mean((archive.parents >= 0) & (archive.parents != niche)),
+    }
+
+
+def lineage(archive: Archive) -> dict[str, Array]:
+    """Who holds each niche and where it comes from, by the names under which a search records it."""
+    return {
+        "elite_ids": archive.ids,
+        "elite_parent_ids": archive.parent_ids,
+        "elite_parents": archive.parents,
     }

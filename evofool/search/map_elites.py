@@ -12,7 +12,7 @@ from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Genomes
 from evofool.errors import UsageError, require_positive
 from evofool.pixels import round_to_8_bits
-from evofool.search.archive import Archive, empty_archive, insert, summarise
+from evofool.search.archive import Archive, empty_archive, insert, lineage, summarise
 from evofool.search.search import Search
 from evofool.search.sharding import over_population, replicated
 
@@ -130,6 +130,7 @@ def map_elites(
         archive = replicated(insert(state.archive, genomes, confidences, parents, generation), mesh)
         metrics = {
             **summarise(archive),
+            **lineage(archive),
             **encoding.metrics(jax.tree.map(lambda leaf: leaf[:batch_size], genomes)),
             "replacements": jnp.sum(archive.replacements - state.archive.replacements),
         }

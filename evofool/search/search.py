@@ -16,7 +16,8 @@ class Search(NamedTuple):
 
     Attributes:
         init: `init(key, classifier) -> state`, the state before the first generation.
-        step: `step(state, classifier) -> (state, metrics)`, one generation; metrics are scalars by name.
+        step: `step(state, classifier) -> (state, metrics)`, one generation; metrics are scalars by name,
+            and what `evofool.search.archive.lineage` gives of an archive.
         evaluations: how many images one generation scores.
     """
 
