@@ -155,6 +155,8 @@ def _print_outcome(console: Console, job: Job, directory: RunDirectory, outcome:
     path = directory.path
     for what, where in {
         "All classes": path / "elites.png",
+        "In pages": path / "pages",
+        "Histogram": path / "histogram.png",
         "Convergence": path / "convergence.png",
         "Each image": path / "elites",
         "Confidences": path / "elites.csv",

@@ -18,7 +18,14 @@ from jaxtyping import UInt8
 from evofool.classifiers import Classifier, weights_digest
 from evofool.errors import EvofoolError, UsageError
 from evofool.files import replacing
-from evofool.report import contact_sheet, convergence_plot, write_png
+from evofool.report import (
+    confidence_histogram,
+    contact_pages,
+    contact_sheet,
+    convergence_plot,
+    write_png,
+)
+from evofool.report.pages import IMAGES_PER_PAGE
 from evofool.runs.settings import RunSettings
 from evofool.search import Archive
 
@@ -37,6 +44,7 @@ class RunDirectory:
     - elites/ and elites.csv: an 8-bit PNG per class, and its confidence
     - lineage.csv: every genome that was ever an elite, and its parent
     - elites.png, convergence.png: all classes on one sheet, and how their confidence rose
+    - pages/, histogram.png: of more classes than fit a page, readable pages and the spread of the confidence
     """
 
     def __init__(self, path: Path) -> None:
@@ -224,6 +232,10 @@ class RunDirectory:
             contact_sheet(
                 images, names, confidences, self.path / "elites.png", title=title, subtitle=subtitle
             )
+            if len(names) > IMAGES_PER_PAGE:
+                contact_pages(images, names, confidences, self.path / "pages", title=title)
+                if np.isfinite(confidences).any():
+                    confidence_histogram(confidences, self.path / "histogram.png", title=title)
             if records := self.read_metrics():
                 convergence_plot(records, self.path / "convergence.png", title=title)
         except OSError as error:
@@ -251,10 +263,11 @@ class RunDirectory:
 
     def _clear(self) -> None:
         """Remove what a run leaves behind and nothing else; config.json, which marks a run, goes last."""
-        for folder in ("checkpoints", "damaged-checkpoints", "elites"):
+        for folder in ("checkpoints", "damaged-checkpoints", "elites", "pages"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
-        files = ("metrics.jsonl", "lineage.csv", "elites.csv", "elites.png", "convergence.png", "config.json")
-        for file in files:
+        tables = ("metrics.jsonl", "lineage.csv", "elites.csv")
+        pictures = ("elites.png", "convergence.png", "histogram.png")
+        for file in (*tables, *pictures, "config.json"):
             (self.path / file).unlink(missing_ok=True)
 
 
