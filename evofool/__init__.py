@@ -10,9 +10,17 @@ from evofool.classifiers import (
     ten_crop,
     with_precision,
 )
-from evofool.encodings import CPPNOptions, DirectOptions, Encoding, cppn, direct
+from evofool.encodings import (
+    CPPNOptions,
+    DirectOptions,
+    Encoding,
+    StudentOptions,
+    cppn,
+    direct,
+    student,
+)
 from evofool.errors import EvofoolError, UsageError
-from evofool.search import Archive, Search, map_elites, population_mesh, run
+from evofool.search import Archive, Search, evolution_strategy, map_elites, population_mesh, run
 
 __version__ = "0.1.0"
 
@@ -25,16 +33,19 @@ __all__ = [
     "Encoding",
     "EvofoolError",
     "Search",
+    "StudentOptions",
     "UsageError",
     "cppn",
     "create_classifier",
     "direct",
+    "evolution_strategy",
     "load_classifier",
     "map_elites",
     "population_mesh",
     "resized",
     "run",
     "save_classifier",
+    "student",
     "ten_crop",
     "with_precision",
 ]

@@ -110,7 +110,8 @@ class Evolve:
         classes = "1 class" if len(job.targets) == 1 else f"{len(job.targets)} classes"
         return (
             f"{self.settings.algorithm} with the {self.settings.encoding} encoding against "
-            f"{job.classifier.spec.name}: {classes}, {job.search.evaluations} images a generation"
+            f"{job.classifier.spec.name}: {classes}, {job.search.evaluations(job.classifier):,} images a "
+            "generation"
         )
 
 

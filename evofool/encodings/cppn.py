@@ -134,7 +134,7 @@ def cppn(image_shape: tuple[int, int, int], options: CPPNOptions | None = None) 
             "skipped_connections": genomes.skipped_connections.sum(),
         }
 
-    return Encoding(init, vary, render, metrics)
+    return Encoding(init, vary, render, metrics=metrics)
 
 
 def _inputs(height: int, width: int, coordinates: Coordinates) -> Float[Array, "4 h w"]:

@@ -47,7 +47,7 @@ def confidence_histogram(
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=_INCHES, layout="constrained")
         axes = figure.subplots()
-        axes.hist(100 * known, bins=np.linspace(0, 100, _BINS + 1), color=_BAR, edgecolor="white")
+        axes.hist(100 * known, bins=_BINS, range=(0, 100), color=_BAR, edgecolor="white")
         axes.axvline(100 * median, color=_MEDIAN, linewidth=1.8, label=f"median {format_confidence(median)}")
         axes.set_xlim(0, 100)
         axes.set_xlabel("confidence in the class that the image was evolved for")

@@ -14,7 +14,7 @@ from evofool.pixels import from_uint8, round_to_8_bits, to_uint8
 from evofool.report import format_confidence
 from evofool.runs.checkpoints import Checkpoints
 from evofool.runs.directory import RunDirectory
-from evofool.runs.lineage import LineageFile
+from evofool.runs.lineage import RECORDED, LineageFile
 from evofool.runs.settings import Job, RunSettings
 from evofool.search import Archive, run
 
@@ -113,8 +113,8 @@ def evolve(
         log = _Log(job, directory, options.log_every, settings.generations, records)
 
         def on_chunk(state: Any, metrics: dict[str, np.ndarray]) -> bool:
-            births = {name: metrics.pop(name) for name in list(metrics) if metrics[name].ndim > 1}
-            lineage.add(int(state.generation), births)
+            if births := {name: metrics.pop(name) for name in RECORDED if name in metrics}:
+                lineage.add(int(state.generation), births)
             on_record(log.add(int(state.generation), metrics))
             stopping = stop() or int(state.generation) == settings.generations
             if stopping or int(state.generation) % options.checkpoint_every == 0:
@@ -135,7 +135,7 @@ def evolve(
             notes.append(
                 f"{directory.path} has all of its {done} generations: only the pictures are made anew"
             )
-        images = to_uint8(round_to_8_bits(jax.jit(job.encoding.render)(state.archive.genomes)))
+        images = to_uint8(round_to_8_bits(jax.jit(job.search.render)(state.archive.genomes)))
         if settings.precision != "float32":
             before = float(np.median(state.archive.confidences))
             state = state._replace(archive=_scored_again(state.archive, images, job))
@@ -157,7 +157,7 @@ class _Log:
     def __init__(
         self, job: Job, directory: RunDirectory, every: int, last: int, records: list[dict[str, Any]]
     ) -> None:
-        self._evaluations = job.search.evaluations
+        self._evaluations = job.search.evaluations(job.classifier)
         self._directory = directory
         self._every = every
         self._last = last
@@ -209,7 +209,7 @@ def _scored_again(archive: Archive, images: UInt8[np.ndarray, "k h w c"], job: J
         own = np.asarray(job.targets[niches])[:, None]
         scores = np.asarray(score(job.classifier, from_uint8(images[niches])))
         confidences[niches] = np.take_along_axis(scores, own, axis=1)[:, 0]
-    return archive._replace(confidences=jnp.where(archive.generations < 0, -jnp.inf, confidences))
+    return archive._replace(confidences=jnp.where(archive.generations < 1, -jnp.inf, confidences))
 
 
 def _write_elites(
@@ -226,10 +226,10 @@ def _write_elites(
         images,
         job.targets,
         job.classifier.spec.class_names,
-        evaluations=job.search.evaluations,
+        evaluations=job.search.evaluations(job.classifier),
         title=f"Images that {job.classifier.spec.name} is certain about",
         subtitle=(
             f"{settings.algorithm}, {settings.encoding} encoding, {done:,} generations, "
-            f"{done * job.search.evaluations:,} evaluations, seed {settings.seed}"
+            f"{done * job.search.evaluations(job.classifier):,} evaluations, seed {settings.seed}"
         ),
     )

@@ -11,6 +11,9 @@ from jaxtyping import Int
 from evofool.errors import EvofoolError, UsageError
 from evofool.files import replacing
 
+RECORDED = ("elite_ids", "elite_parent_ids", "elite_parents")
+"""The metrics of which the lineage is made; see `evofool.search.archive.lineage`."""
+
 COLUMNS = ("id", "generation", "class", "parent_id", "parent_class")
 
 

@@ -1,6 +1,7 @@
 """Searches that fill an archive with one elite per class."""
 
 from evofool.search.archive import Archive, empty_archive, insert
+from evofool.search.evolution_strategy import EvolutionState, evolution_strategy
 from evofool.search.map_elites import MapElitesState, map_elites
 from evofool.search.memory import require_memory
 from evofool.search.run import run
@@ -9,9 +10,11 @@ from evofool.search.sharding import population_mesh
 
 __all__ = [
     "Archive",
+    "EvolutionState",
     "MapElitesState",
     "Search",
     "empty_archive",
+    "evolution_strategy",
     "insert",
     "map_elites",
     "population_mesh",

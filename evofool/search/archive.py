@@ -59,6 +59,7 @@ def insert(
     confidences: Float[Array, "n k"],
     parents: Int[Array, " n"],
     generation: Int[Array, ""],
+    ids: Int[Array, " n"] | None = None,
 ) -> Archive:
     """Let each of `n` genomes take every niche where its confidence is strictly higher than the elite's.
 
@@ -72,7 +73,9 @@ def insert(
         genomes: pytree with a leading axis of `n`.
         confidences: of each genome in the class of each niche.
         parents: the niche that each genome's parent held, -1 for none.
-        generation: the generation that the genomes belong to, from 1; each has as many genomes.
+        generation: the generation that the genomes belong to, from 1.
+        ids: the numbers of the genomes among all that were made; if not given, these are a whole generation
+            and all generations have as many.
 
     Returns:
         The archive after insertion.
@@ -85,6 +88,8 @@ def insert(
         ([8.0, 7.0], [2, 1])
     """
     confidences = jnp.where(jnp.isnan(confidences), -jnp.inf, confidences)
+    if ids is None:
+        ids = (generation - 1) * len(parents) + 1 + jnp.arange(len(parents))
     winners = jnp.argmax(confidences, axis=0)
     challenge = jnp.take_along_axis(confidences, winners[None], axis=0)[0]
     won = challenge > archive.confidences
@@ -102,7 +107,7 @@ def insert(
         generations=jnp.where(won, generation, archive.generations),
         parents=jnp.where(won, parents[winners], archive.parents),
         replacements=archive.replacements + taken,
-        ids=jnp.where(won, (generation - 1) * len(parents) + 1 + winners, archive.ids),
+        ids=jnp.where(won, ids[winners], archive.ids),
         parent_ids=jnp.where(
             won, jnp.where(parents < 0, 0, archive.ids[parents])[winners], archive.parent_ids
         ),

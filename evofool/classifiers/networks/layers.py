@@ -99,14 +99,6 @@ def dense(inputs: int, outputs: int, rngs: nnx.Rngs) -> Dense:
     )
 
 
-def max_pool(images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
-    """The largest value in each square of 2x2."""
-    # The gradient of a maximum over a reshaped axis is several times faster on CPU than that of a window.
-    n, height, width, channels = images.shape
-    whole = images[:, : height // 2 * 2, : width // 2 * 2]
-    return whole.reshape(n, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
-
-
 def overlapping_max_pool(
     images: Float[Array, "n h w c"], *, round_up: bool = False
 ) -> Float[Array, "n h2 w2 c"]:
