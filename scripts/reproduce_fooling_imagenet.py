@@ -63,8 +63,10 @@ class Reproduction:
 def main() -> None:
     """Run what is missing and print the table."""
     reproduction = tyro.cli(Reproduction)
-    print("| network | encoding | generations | median | over 99 % | goal switches | minutes | reported |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    rows = [
+        "| network | encoding | generations | median | over 99 % | goal switches | minutes | reported |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for classifier in reproduction.classifiers:
         for encoding in reproduction.encodings:
             record = last_record_of(reproduction, classifier, encoding)
@@ -75,7 +77,8 @@ def main() -> None:
                 f"{record['goal_switches']:.1%}",
                 f"{record['seconds'] / 60:.1f}",
             )
-            print(f"| {classifier} | {encoding} | {' | '.join(cells)} | {PAPER[encoding]} |", flush=True)
+            rows.append(f"| {classifier} | {encoding} | {' | '.join(cells)} | {PAPER[encoding]} |")
+    print("\n".join(rows))
 
 
 def last_record_of(reproduction: Reproduction, classifier: str, encoding: str) -> dict[str, float]:
