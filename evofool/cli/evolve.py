@@ -39,8 +39,8 @@ class Evolve:
         log_every: generations between two lines of metrics.jsonl.
         chunk: generations between two looks at the clock; by default as many as take half a second.
         devices: split every generation over this many devices.
-        microbatch: score at most this many images at once on each device, for less memory and the same
-            result; by default a whole generation.
+        microbatch: score at most this many images at once on each device, for less memory; by default a whole
+            generation, or as many policies of an evolution strategy as fit well.
         quiet: print nothing but errors.
     """
 
@@ -159,6 +159,8 @@ def _print_outcome(console: Console, job: Job, directory: RunDirectory, outcome:
         "In pages": path / "pages",
         "Histogram": path / "histogram.png",
         "Convergence": path / "convergence.png",
+        "Rewards": path / "rewards.png",
+        "Drawings": path / "drawings.png",
         "Each image": path / "elites",
         "Confidences": path / "elites.csv",
         "Metrics": path / "metrics.jsonl",

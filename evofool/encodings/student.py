@@ -178,22 +178,16 @@ def _hidden_layer(
     mean_if_off = -jnp.exp(jax.scipy.stats.norm.logpdf(scaled) - jax.scipy.special.log_ndtr(-scaled))
     length = jnp.sqrt(jnp.sum(hidden * hidden, axis=1))
     direction = hidden / jnp.maximum(length, _SMALLEST)[:, None]
-    drive = _same_for_each_class(hidden, genome.weights)
+    drive = jnp.matmul(hidden, genome.weights.T, precision=jax.lax.Precision.HIGHEST)
     return jnp.where(hidden > 0, noise, mean_if_off), direction, length, drive
 
 
 def _combine(drawn: _Drawn, weights: Float[Array, " n"]) -> Student:
     weighted = weights[:, None] * drawn.pixels
     return Student(
-        bias=_same_for_each_class(weights[None], drawn.bias.T)[0],
-        weights=_same_for_each_class(weighted.T, drawn.direction.T),
+        bias=jnp.matmul(weights, drawn.bias, precision=jax.lax.Precision.HIGHEST),
+        weights=jnp.matmul(weighted.T, drawn.direction, precision=jax.lax.Precision.HIGHEST),
     )
-
-
-@jax.custom_batching.sequential_vmap
-def _same_for_each_class(rows: Float[Array, "a b"], columns: Float[Array, "c b"]) -> Float[Array, "a c"]:
-    """The product of rows and columns, class by class, so that each rounds as it would alone."""
-    return jnp.matmul(rows, columns.T, precision=jax.lax.Precision.HIGHEST)
 
 
 def _per_pixel(draw: Any, keys: Key[Array, " n"], pixels: int) -> Float[Array, "n p"]:

@@ -4,7 +4,7 @@ from evofool.report.contact_sheet import contact_sheet, format_confidence
 from evofool.report.histogram import confidence_histogram
 from evofool.report.images import read_png, write_png
 from evofool.report.pages import contact_pages
-from evofool.report.plots import convergence_plot
+from evofool.report.plots import convergence_plot, reward_plot
 
 __all__ = [
     "confidence_histogram",
@@ -13,5 +13,6 @@ __all__ = [
     "convergence_plot",
     "format_confidence",
     "read_png",
+    "reward_plot",
     "write_png",
 ]

@@ -6,14 +6,15 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from evofool.classifiers import Classifier, weights_digest
 from evofool.errors import EvofoolError, UsageError
@@ -23,11 +24,18 @@ from evofool.report import (
     contact_pages,
     contact_sheet,
     convergence_plot,
+    reward_plot,
     write_png,
 )
 from evofool.report.pages import IMAGES_PER_PAGE
 from evofool.runs.settings import RunSettings
 from evofool.search import Archive
+
+PICTURES = ("elites.png", "convergence.png", "histogram.png", "rewards.png", "drawings.png")
+"""The pictures that a run may leave."""
+
+MOST_CLASSES_DRAWN = 20
+"""Up to this many classes a run of an evolution strategy is drawn class by class."""
 
 CSV_COLUMNS = (
     *("class", "name", "confidence", "generation", "parent", "replacements", "file"),
@@ -45,6 +53,7 @@ class RunDirectory:
     - lineage.csv: every genome that was ever an elite, and its parent
     - elites.png, convergence.png: all classes on one sheet, and how their confidence rose
     - pages/, histogram.png: of more classes than fit a page, readable pages and the spread of the confidence
+    - rewards.png, drawings.png: of an evolution strategy, each class: its reward, and how it began and ended
     """
 
     def __init__(self, path: Path) -> None:
@@ -141,14 +150,8 @@ class RunDirectory:
         Raises:
             EvofoolError: they cannot be written.
         """
-        try:
-            with self._metrics.open("a") as file:
-                file.writelines(json.dumps(record) + "\n" for record in records)
-        except OSError as error:
-            raise EvofoolError(
-                f"cannot write {self._metrics}: {error.strerror}. The checkpoints are whole: make room and "
-                f"go on with --resume {self.path}"
-            ) from error
+        with self._room_for("metrics.jsonl"), self._metrics.open("a") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records)
 
     def read_metrics(self, up_to: int | None = None) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, up to a generation; a line that a crash cut short ends them."""
@@ -201,7 +204,7 @@ class RunDirectory:
         width = max(3, len(str(len(class_names) - 1)))
         folder = self.path / "elites"
         rows: list[tuple[Any, ...]] = []
-        try:
+        with self._room_for("the elites"):
             folder.mkdir(exist_ok=True)
             for niche, (target, name) in enumerate(zip(targets, names, strict=True)):
                 if not np.isfinite(confidences[niche]):
@@ -236,12 +239,57 @@ class RunDirectory:
                 contact_pages(images, names, confidences, self.path / "pages", title=title)
                 if np.isfinite(confidences).any():
                     confidence_histogram(confidences, self.path / "histogram.png", title=title)
-            if records := self.read_metrics():
+
+    def write_plots(self, names: Sequence[str], title: str) -> None:
+        """Write convergence.png and, where rewards were logged for not too many classes, rewards.png.
+
+        Args:
+            names: of the target classes.
+            title: a line above the plots.
+
+        Raises:
+            EvofoolError: something cannot be written.
+        """
+        records = self.read_metrics()
+        if records:
+            with self._room_for("the plots"):
                 convergence_plot(records, self.path / "convergence.png", title=title)
+                if "mean_rewards" in records[0] and len(names) <= MOST_CLASSES_DRAWN:
+                    reward_plot(records, names, self.path / "rewards.png", title=title)
+
+    def write_drawings(
+        self,
+        images: UInt8[np.ndarray, "n h w c"],
+        labels: Sequence[str],
+        confidences: Float[np.ndarray, " n"],
+        columns: int,
+        title: str,
+        subtitle: str,
+    ) -> None:
+        """Write drawings.png: how each class's individual began and ended, stage under stage.
+
+        Raises:
+            EvofoolError: it cannot be written.
+        """
+        with self._room_for("the drawings"):
+            contact_sheet(
+                images,
+                labels,
+                confidences,
+                self.path / "drawings.png",
+                columns=columns,
+                title=title,
+                subtitle=subtitle,
+            )
+
+    @contextmanager
+    def _room_for(self, what: str) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise EvofoolError(
-                f"cannot write the elites to {self.path}: {error.strerror}. The checkpoints are whole: make "
-                f"room and go on with --resume {self.path}"
+                f"cannot write {what} to {self.path}: {error.strerror}. The checkpoints are whole: make room "
+                f"and go on with --resume {self.path}"
             ) from error
 
     @property
@@ -266,8 +314,7 @@ class RunDirectory:
         for folder in ("checkpoints", "damaged-checkpoints", "elites", "pages"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
         tables = ("metrics.jsonl", "lineage.csv", "elites.csv")
-        pictures = ("elites.png", "convergence.png", "histogram.png")
-        for file in (*tables, *pictures, "config.json"):
+        for file in (*tables, *PICTURES, "config.json"):
             (self.path / file).unlink(missing_ok=True)
 
 

@@ -5,8 +5,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+import tyro
 from jax.sharding import Mesh
 
 from evofool.classifiers import (
@@ -19,16 +20,36 @@ from evofool.classifiers import (
     with_precision,
 )
 from evofool.classifiers.views import CROPPED_SIZE
-from evofool.encodings import CPPNOptions, DirectOptions, Encoding, cppn, direct
+from evofool.encodings import (
+    CPPNOptions,
+    DirectOptions,
+    Encoding,
+    StudentOptions,
+    cppn,
+    direct,
+    student,
+)
 from evofool.errors import EvofoolError, UsageError, require_positive, unknown_name
-from evofool.search import Search, map_elites, require_memory
+from evofool.search import (
+    Search,
+    StrategyOptions,
+    evolution_strategy,
+    map_elites,
+    require_memory,
+    target_classes,
+)
+from evofool.search.evolution_strategy import OPTIMIZERS
 
-ALGORITHMS = {"map-elites": "one elite per class; an image bred for one class may conquer another"}
+ALGORITHMS = {
+    "map-elites": "one elite per class; an image bred for one class may conquer another",
+    "es": "a Gaussian evolution strategy for each class",
+}
 """The algorithms by name, each with a line about it."""
 
 ENCODINGS = {
     "direct": "one gene per pixel and channel",
     "cppn": "a network from the place of a pixel to its colour, evolved as a graph",
+    "student": "a two-layer network that draws in black and white on a blank page",
 }
 """The encodings by name, each with a line about it."""
 
@@ -39,10 +60,10 @@ class RunSettings:
 
     Attributes:
         classifier: what to fool: a name that `evofool list` shows, or a .safetensors file.
-        algorithm: how to search: map-elites.
-        encoding: how a genome becomes an image: direct, cppn.
-        generations: how many generations to make in all, the first of them random.
-        batch_size: offspring per generation.
+        algorithm: how to search: map-elites or es.
+        encoding: how a genome becomes an image: direct, cppn or student.
+        generations: how many generations to make in all.
+        batch_size: offspring per generation of MAP-Elites.
         targets: names or indices of the classes to evolve images for; all if none is given.
         activation: read the logits as softmax or as sigmoid scores; by default as the classifier was trained.
         image_size: height and width of the images; by default the classifier's own, or 256 with ten crops.
@@ -50,8 +71,10 @@ class RunSettings:
         ten_crop: score the mean over ten crops (four corners, centre and their mirrors), as the source does.
         precision: of the classifier in the search; the confidences that are saved are always of float32.
         seed: seeds every random number.
+        es: settings of the evolution strategy.
         direct: rates of the direct encoding.
         cppn: budgets, coordinates and rates of the CPPN encoding.
+        student: settings of the student encoding.
     """
 
     classifier: str = "lenet-digits"
@@ -65,8 +88,10 @@ class RunSettings:
     ten_crop: bool = False
     precision: Precision = "float32"
     seed: int = 0
+    es: Annotated[StrategyOptions, tyro.conf.arg(name="")] = field(default_factory=StrategyOptions)
     direct: DirectOptions = field(default_factory=DirectOptions)
     cppn: CPPNOptions = field(default_factory=CPPNOptions)
+    student: StudentOptions = field(default_factory=StudentOptions)
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
@@ -95,7 +120,13 @@ class RunSettings:
             3
         """
         try:
-            options = {"direct": DirectOptions(**values["direct"]), "cppn": CPPNOptions(**values["cppn"])}
+            groups = {
+                "es": StrategyOptions,
+                "direct": DirectOptions,
+                "cppn": CPPNOptions,
+                "student": StudentOptions,
+            }
+            options = {name: group(**values[name]) for name, group in groups.items()}
             return cls(**{**values, "targets": tuple(values["targets"]), **options})
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise EvofoolError(f"the settings of the run are damaged: {error}") from error
@@ -134,11 +165,11 @@ def prepare(settings: RunSettings, mesh: Mesh | None = None, microbatch: int | N
     Args:
         settings: what to run.
         mesh: devices to split each generation over.
-        microbatch: how many images are scored at once on each device; the whole generation if not given.
+        microbatch: how many images, or policies of an evolution strategy, are scored at once on each device.
 
     Raises:
-        UsageError: an unknown classifier or class, or options out of range; images that are too small, or a
-            generation that does not fit into memory.
+        UsageError: an unknown classifier or class, options out of range or that do not go together, images
+            that are too small, or a generation that does not fit into memory.
         EvofoolError: the classifier's weights are missing or damaged.
 
     Example:
@@ -154,15 +185,32 @@ def prepare(settings: RunSettings, mesh: Mesh | None = None, microbatch: int | N
     scorer = with_precision(classifier, settings.precision)
     spec = classifier.spec
     named = tuple(spec.class_index(target) for target in settings.targets)
-    encoding = (
-        cppn(spec.input_shape, settings.cppn)
-        if settings.encoding == "cppn"
-        else direct(spec.input_shape, settings.direct)
-    )
+    encodings = {
+        "direct": lambda: direct(spec.input_shape, settings.direct),
+        "cppn": lambda: cppn(spec.input_shape, settings.cppn),
+        "student": lambda: student(spec.input_shape, settings.student),
+    }
+    encoding = encodings[settings.encoding]()
+    if settings.algorithm == "es" and mesh is not None:
+        raise UsageError("es runs on one device: leave out --devices")
+    es = settings.es
 
-    def search_of(batch_size: int, microbatch: int | None) -> Search:
-        return map_elites(encoding, batch_size, targets=named or None, mesh=mesh, microbatch=microbatch)
+    def search_of(size: int, microbatch: int | None) -> Search:
+        if settings.algorithm == "map-elites":
+            return map_elites(encoding, size, targets=named or None, mesh=mesh, microbatch=microbatch)
+        return evolution_strategy(
+            encoding,
+            es.policies,
+            es.sigma,
+            OPTIMIZERS[es.optimizer](es.learning_rate),
+            advantage=es.advantage,
+            antithetic=es.antithetic,
+            estimator=es.estimator,
+            targets=named or None,
+            microbatch=microbatch,
+        )
 
-    require_memory(search_of, scorer, settings.batch_size, microbatch)
-    search = search_of(settings.batch_size, microbatch)
-    return Job(classifier, scorer, encoding, search, named or tuple(range(len(spec.class_names))))
+    size = settings.batch_size if settings.algorithm == "map-elites" else es.policies
+    search = search_of(size, microbatch)
+    require_memory(search_of, scorer, size, microbatch)
+    return Job(classifier, scorer, encoding, search, target_classes(classifier, named or None))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -13,22 +14,65 @@ from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Estimator, Genomes
 from evofool.errors import UsageError, require_positive, unknown_name
 from evofool.pixels import from_uint8, round_to_8_bits
+from evofool.reductions import mean
 from evofool.search.archive import Archive, empty_archive, insert, summarise
+from evofool.search.loops import fold_in_order, map_in_order
 from evofool.search.search import Search, target_classes
 
 LITERAL = "literal"
 """The estimator that every encoding with real-valued genomes has: a normal number for each gene."""
 
 ADVANTAGES: dict[str, Callable[[Float[Array, " n"]], Float[Array, " n"]]] = {
-    "mean": lambda rewards: rewards - rewards.mean(),
+    "mean": lambda rewards: rewards - mean(rewards),
     "ranks": lambda rewards: jnp.argsort(jnp.argsort(rewards)) / max(1, len(rewards) - 1) - 0.5,
-    "z-scores": lambda rewards: (rewards - rewards.mean()) / (rewards.std() + 1e-8),
+    "z-scores": lambda rewards: (rewards - mean(rewards)) / (_deviation(rewards) + 1e-8),
 }
 """What a policy's reward is worth: reward minus mean (the source's), centred ranks, or z-scores."""
+
+OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
+    name: getattr(optax, name) for name in ("sgd", "adam", "adamw", "adagrad", "lion", "rmsprop")
+}
+"""The optimisers that settings can name; `evolution_strategy` itself takes any of optax."""
 
 _PIXELS_AT_ONCE = 1 << 21
 _NOISE_AT_ONCE = 1 << 27
 _PIXELS_IN_BLOCK = 1 << 17
+
+
+@dataclass(frozen=True)
+class StrategyOptions:
+    """The settings of an evolution strategy, Frigeni's by default.
+
+    Attributes:
+        policies: perturbations per class and generation.
+        sigma: standard deviation of the perturbations.
+        learning_rate: of the optimiser.
+        optimizer: sgd, adam, adamw, adagrad, lion or rmsprop.
+        advantage: what a reward is worth: mean (reward minus mean), ranks (centred) or z-scores.
+        antithetic: draw policies in pairs of opposite noise.
+        estimator: literal, or what the encoding offers (student: marginalised-pixels, marginalised); by
+            default its first.
+
+    Raises:
+        UsageError: a value that is not positive, an odd number of policies in pairs, or an unknown name.
+    """
+
+    policies: int = 50
+    sigma: float = 0.1
+    learning_rate: float = 0.1
+    optimizer: str = "sgd"
+    advantage: str = "mean"
+    antithetic: bool = False
+    estimator: str | None = None
+
+    def __post_init__(self) -> None:
+        require_positive(policies=self.policies, sigma=self.sigma, learning_rate=self.learning_rate)
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
+        if self.advantage not in ADVANTAGES:
+            raise unknown_name("advantage", self.advantage, ADVANTAGES)
+        if self.antithetic and self.policies % 2:
+            raise UsageError(f"policies must be even to come in antithetic pairs, not {self.policies}")
 
 
 class EvolutionState(NamedTuple):
@@ -61,7 +105,7 @@ def evolution_strategy(
     targets: Sequence[int] | None = None,
     microbatch: int | None = None,
 ) -> Search:
-    r"""A Gaussian evolution strategy for each class, all side by side in one compiled step.
+    r"""A Gaussian evolution strategy for each class, all of them in one compiled step.
 
     In each generation `policies` perturbations of a class's genome $\theta$ are rendered and scored; with
     $F_i$ the advantage of policy $i$ and $\epsilon_i$ its noise, the optimiser climbs along
@@ -133,21 +177,25 @@ def evolution_strategy(
         scale = sigma(state.generation) if callable(sigma) else sigma
         classes = jnp.array(target_classes(classifier, targets))
         genes = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(state.genomes))
-        plan = _Plan.make(policies, len(classes), classifier.spec.input_shape, genes, microbatch)
-        numbers = jnp.arange(plan.padded)
+        plan = _Plan.make(policies, classifier.spec.input_shape, genes, microbatch)
 
         def draw(target: Array, genome: Genomes, numbers: Int[Array, " n"]) -> tuple[Array, Any]:
+            """The images and the noise of policies, block by block."""
             key = jax.random.fold_in(jax.random.fold_in(state.key, target), generation)
-            keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(
-                numbers // 2 if antithetic else numbers
-            )
-            signs = jnp.where(numbers % 2 == 0, 1.0, -1.0) if antithetic else jnp.ones(len(numbers))
-            return sample(keys, signs, genome, scale)
+
+            def draw_block(numbers: Int[Array, " b"]) -> tuple[Array, Any]:
+                drawn = numbers // 2 if antithetic else numbers
+                keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(drawn)
+                signs = jnp.where(antithetic & (numbers % 2 == 1), -1.0, 1.0)
+                return sample(keys, signs, genome, scale)
+
+            blocks = map_in_order(draw_block, numbers.reshape(-1, plan.block))
+            return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), blocks)
 
         def score(
             target: Array, niche: Archive, numbers: Int[Array, " n"], images: Array
         ) -> tuple[Archive, Array]:
-            rewards = _confidences(classifier, round_to_8_bits(images))[:, target]
+            rewards = classifier(round_to_8_bits(images))[:, target]
             counted = jnp.where(numbers < policies, rewards, -jnp.inf)
             levels = jnp.round(images * 255).astype(jnp.uint8)
             parents = jnp.full(len(numbers), -1, jnp.int32)
@@ -159,24 +207,22 @@ def evolution_strategy(
             blocks = jax.tree.map(
                 lambda leaf: leaf.reshape(-1, plan.block, *leaf.shape[1:]), (noise, weights)
             )
-
-            def add(total: Genomes, block: Any) -> tuple[Genomes, None]:
-                return jax.tree.map(jnp.add, total, combine(*block)), None
-
-            return jax.lax.scan(add, total, blocks)[0]
+            return fold_in_order(
+                lambda total, block: jax.tree.map(jnp.add, total, combine(*block)), total, blocks
+            )
 
         def one_class(own: tuple[Array, Genomes, Any, Archive]) -> Any:
             target, genome, optimizer_state, niche = own
             nothing = jax.tree.map(jnp.zeros_like, genome)
-            chunks = numbers.reshape(-1, plan.chunk)
+            chunks = jnp.arange(plan.padded).reshape(-1, plan.chunk)
 
             def weigh(rewards: Float[Array, " n"]) -> Float[Array, " n"]:
                 weights = advantages(rewards[:policies]) / (policies * scale)
                 return jnp.pad(weights, (0, plan.padded - policies))
 
             if len(chunks) == 1:
-                images, noise = draw(target, genome, numbers)
-                niche, rewards = score(target, niche, numbers, images)
+                images, noise = draw(target, genome, chunks[0])
+                niche, rewards = score(target, niche, chunks[0], images)
                 gradient = accumulate(nothing, noise, weigh(rewards))
             else:
                 # The noise of all policies does not fit: it is drawn a second time for the update.
@@ -186,20 +232,18 @@ def evolution_strategy(
                     chunks,
                 )
                 rewards = rewards.reshape(-1)
-                gradient, _ = jax.lax.scan(
-                    lambda total, each: (accumulate(total, draw(target, genome, each[0])[1], each[1]), None),
+                gradient = fold_in_order(
+                    lambda total, each: accumulate(total, draw(target, genome, each[0])[1], each[1]),
                     nothing,
                     (chunks, weigh(rewards).reshape(chunks.shape)),
                 )
             updates, optimizer_state = climb.update(gradient, optimizer_state, genome)
             rewards = rewards[:policies]
-            return optax.apply_updates(genome, updates), optimizer_state, niche, rewards.mean(), rewards.max()
+            return optax.apply_updates(genome, updates), optimizer_state, niche, mean(rewards), rewards.max()
 
         niches = jax.tree.map(lambda leaf: leaf[:, None], state.archive)
         own = (classes, state.genomes, state.optimizer, niches)
-        genomes, optimizer_state, niches, mean_rewards, max_rewards = jax.lax.map(
-            one_class, own, batch_size=plan.classes
-        )
+        genomes, optimizer_state, niches, mean_rewards, max_rewards = map_in_order(one_class, own)
         archive = jax.tree.map(lambda leaf: leaf[:, 0], niches)
         metrics = {
             **summarise(archive),
@@ -252,16 +296,8 @@ def literal(encoding: Encoding) -> Estimator:
     return Estimator(sample, combine)
 
 
-@jax.custom_batching.custom_vmap
-def _confidences(classifier: Classifier, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
-    """The confidences of images; those of several classes are computed as one large batch."""
-    return classifier(images)
-
-
-@_confidences.def_vmap
-def _confidences_of_classes(axis_size: int, in_batched: Any, classifier: Classifier, images: Array) -> Any:
-    confidences = classifier(images.reshape(-1, *images.shape[2:]))
-    return confidences.reshape(axis_size, -1, confidences.shape[1]), True
+def _deviation(rewards: Float[Array, " n"]) -> Float[Array, ""]:
+    return jnp.sqrt(mean((rewards - mean(rewards)) ** 2))
 
 
 class _Plan(NamedTuple):
@@ -271,19 +307,16 @@ class _Plan(NamedTuple):
         block: policies whose noise is summed at once; depends on their number and the images' size alone.
         chunk: policies that are drawn and scored at once, a multiple of the block.
         padded: policies in all, a multiple of the chunk; those beyond the real ones weigh nothing.
-        classes: how many classes are worked on side by side.
     """
 
     block: int
     chunk: int
     padded: int
-    classes: int
 
     @classmethod
     def make(
         cls,
         policies: int,
-        classes: int,
         image_shape: tuple[int, int, int],
         genes: int,
         microbatch: int | None,
@@ -296,8 +329,4 @@ class _Plan(NamedTuple):
         # Chunks of equal length, so that no policy is drawn in vain but those that fill the last block.
         chunks = -(-blocks // max(1, at_once // block))
         chunk = -(-blocks // chunks) * block
-        side_by_side = max(1, at_once // chunk)
-        fitting = max(
-            count for count in range(1, classes + 1) if classes % count == 0 and count <= side_by_side
-        )
-        return cls(block, chunk, chunks * chunk, fitting)
+        return cls(block, chunk, chunks * chunk)

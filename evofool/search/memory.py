@@ -37,7 +37,7 @@ def required_bytes(search: Search, classifier: Classifier) -> int:
     """What one generation needs at its largest, estimated from the program without compiling it.
 
     The program is walked through once, and every array that is stored is counted from where it is made to
-    where it is last used.
+    where it is last used. Of small networks a compiler fuses more than this knows of, and needs less.
 
     Example:
         >>> from evofool import direct, load_classifier, map_elites
