@@ -5,9 +5,20 @@ from evofool.classifiers import (
     ClassifierSpec,
     create_classifier,
     load_classifier,
+    resized,
     save_classifier,
+    ten_crop,
+    with_precision,
 )
-from evofool.encodings import DirectOptions, Encoding, StudentOptions, direct, student
+from evofool.encodings import (
+    CPPNOptions,
+    DirectOptions,
+    Encoding,
+    StudentOptions,
+    cppn,
+    direct,
+    student,
+)
 from evofool.errors import EvofoolError, UsageError
 from evofool.search import Archive, Search, evolution_strategy, map_elites, population_mesh, run
 
@@ -15,6 +26,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Archive",
+    "CPPNOptions",
     "Classifier",
     "ClassifierSpec",
     "DirectOptions",
@@ -23,13 +35,17 @@ __all__ = [
     "Search",
     "StudentOptions",
     "UsageError",
+    "cppn",
     "create_classifier",
     "direct",
     "evolution_strategy",
     "load_classifier",
     "map_elites",
     "population_mesh",
+    "resized",
     "run",
     "save_classifier",
     "student",
+    "ten_crop",
+    "with_precision",
 ]

@@ -71,6 +71,7 @@ def test_a_run_leaves_what_the_documentation_says(whole: Path) -> None:
         "checkpoints",
         "elites",
         "elites.csv",
+        "lineage.csv",
         "elites.png",
         "convergence.png",
     }

@@ -39,7 +39,8 @@ class Evolve:
         log_every: generations between two lines of metrics.jsonl.
         chunk: generations between two looks at the clock; by default as many as take half a second.
         devices: split every generation over this many devices.
-        microbatch: policies of an evolution strategy that are scored at once; by default as many as fit well.
+        microbatch: score at most this many images at once on each device, for less memory; by default a whole
+            generation, or as many policies of an evolution strategy as fit well.
         quiet: print nothing but errors.
     """
 
@@ -155,6 +156,8 @@ def _print_outcome(console: Console, job: Job, directory: RunDirectory, outcome:
     path = directory.path
     for what, where in {
         "All classes": path / "elites.png",
+        "In pages": path / "pages",
+        "Histogram": path / "histogram.png",
         "Convergence": path / "convergence.png",
         "Rewards": path / "rewards.png",
         "Drawings": path / "drawings.png",

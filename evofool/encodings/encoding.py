@@ -39,9 +39,12 @@ class Encoding(NamedTuple):
         render: `render(genomes [n, ...]) -> images [n, h, w, c]` in [0, 1].
         estimators: ways of perturbing this encoding's genomes that cost less than drawing a normal number for
             every gene, by name, the best one first; none if it has no such structure.
+        metrics: `metrics(genomes [n, ...]) -> scalars by name`, what is worth recording of the offspring of
+            a generation; nothing by default.
     """
 
     init: Callable[[Key[Array, " n"]], Genomes]
     vary: Callable[[Key[Array, " p"], Genomes, Int[Array, ""]], Genomes]
     render: Callable[[Genomes], Float[Array, "n h w c"]]
     estimators: Mapping[str, Estimator] = MappingProxyType({})
+    metrics: Callable[[Genomes], dict[str, Array]] = lambda genomes: {}

@@ -19,17 +19,28 @@ from jaxtyping import Float, UInt8
 from evofool.classifiers import Classifier, weights_digest
 from evofool.errors import EvofoolError, UsageError
 from evofool.files import replacing
-from evofool.report import contact_sheet, convergence_plot, reward_plot, write_png
+from evofool.report import (
+    confidence_histogram,
+    contact_pages,
+    contact_sheet,
+    convergence_plot,
+    reward_plot,
+    write_png,
+)
+from evofool.report.pages import IMAGES_PER_PAGE
 from evofool.runs.settings import RunSettings
 from evofool.search import Archive
 
-PICTURES = ("elites.png", "convergence.png", "rewards.png", "drawings.png")
+PICTURES = ("elites.png", "convergence.png", "histogram.png", "rewards.png", "drawings.png")
 """The pictures that a run may leave."""
 
 MOST_CLASSES_DRAWN = 20
 """Up to this many classes a run of an evolution strategy is drawn class by class."""
 
-CSV_COLUMNS = ("class", "name", "confidence", "generation", "parent", "replacements", "file")
+CSV_COLUMNS = (
+    *("class", "name", "confidence", "generation", "parent", "replacements", "file"),
+    *("id", "parent_id", "parent_generation"),
+)
 
 
 class RunDirectory:
@@ -39,7 +50,9 @@ class RunDirectory:
     - metrics.jsonl: one object per logged generation
     - checkpoints/: the last few states (Orbax)
     - elites/ and elites.csv: an 8-bit PNG per class, and its confidence
+    - lineage.csv: every genome that was ever an elite, and its parent
     - elites.png, convergence.png: all classes on one sheet, and how their confidence rose
+    - pages/, histogram.png: of more classes than fit a page, readable pages and the spread of the confidence
     - rewards.png, drawings.png: of an evolution strategy, each class's rewards, first and last drawing
     """
 
@@ -90,6 +103,11 @@ class RunDirectory:
         if not run._config.is_file():
             raise UsageError(f"{path} holds no run: there is no {run._config}")
         return run
+
+    @property
+    def lineage(self) -> Path:
+        """The file of who descends from whom."""
+        return self.path / "lineage.csv"
 
     @property
     def checkpoints(self) -> Path:
@@ -162,6 +180,8 @@ class RunDirectory:
         images: UInt8[np.ndarray, "k h w c"],
         targets: Sequence[int],
         class_names: Sequence[str],
+        *,
+        evaluations: int,
         title: str,
         subtitle: str,
     ) -> None:
@@ -172,6 +192,7 @@ class RunDirectory:
             images: their images, 0..255.
             targets: the class of each niche.
             class_names: the names of all classes.
+            evaluations: how many genomes a generation makes, which tells that of a parent from its number.
             title: a line above the sheet.
             subtitle: a smaller line under it.
 
@@ -187,11 +208,11 @@ class RunDirectory:
             folder.mkdir(exist_ok=True)
             for niche, (target, name) in enumerate(zip(targets, names, strict=True)):
                 if not np.isfinite(confidences[niche]):
-                    rows.append((target, name, "", "", "", 0, ""))
+                    rows.append((target, name, "", "", "", 0, "", "", "", ""))
                     continue
                 file = f"elites/{target:0{width}d}_{re.sub(r'[^0-9A-Za-z]+', '_', name).strip('_')}.png"
                 write_png(self.path / file, images[niche])
-                parent = int(archive.parents[niche])
+                parent, parent_id = int(archive.parents[niche]), int(archive.parent_ids[niche])
                 rows.append(
                     (
                         target,
@@ -201,6 +222,9 @@ class RunDirectory:
                         names[parent] if parent >= 0 else "",
                         int(archive.replacements[niche]),
                         file,
+                        int(archive.ids[niche]),
+                        parent_id if parent >= 0 else "",
+                        (parent_id - 1) // evaluations + 1 if parent >= 0 else "",
                     )
                 )
             with (
@@ -211,6 +235,10 @@ class RunDirectory:
             contact_sheet(
                 images, names, confidences, self.path / "elites.png", title=title, subtitle=subtitle
             )
+            if len(names) > IMAGES_PER_PAGE:
+                contact_pages(images, names, confidences, self.path / "pages", title=title)
+                if np.isfinite(confidences).any():
+                    confidence_histogram(confidences, self.path / "histogram.png", title=title)
 
     def write_plots(self, names: Sequence[str], title: str) -> None:
         """Write convergence.png and, where rewards were logged for not too many classes, rewards.png.
@@ -283,9 +311,10 @@ class RunDirectory:
 
     def _clear(self) -> None:
         """Remove what a run leaves behind and nothing else; config.json, which marks a run, goes last."""
-        for folder in ("checkpoints", "damaged-checkpoints", "elites"):
+        for folder in ("checkpoints", "damaged-checkpoints", "elites", "pages"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
-        for file in ("metrics.jsonl", "elites.csv", *PICTURES, "config.json"):
+        tables = ("metrics.jsonl", "lineage.csv", "elites.csv")
+        for file in (*tables, *PICTURES, "config.json"):
             (self.path / file).unlink(missing_ok=True)
 
 

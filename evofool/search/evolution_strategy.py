@@ -199,7 +199,8 @@ def evolution_strategy(
             counted = jnp.where(numbers < policies, rewards, -jnp.inf)
             levels = jnp.round(images * 255).astype(jnp.uint8)
             parents = jnp.full(len(numbers), -1, jnp.int32)
-            return insert(niche, levels, counted[:, None], parents, generation), rewards
+            ids = (generation - 1) * policies + 1 + numbers
+            return insert(niche, levels, counted[:, None], parents, generation, ids), rewards
 
         def accumulate(total: Genomes, noise: Any, weights: Float[Array, " n"]) -> Genomes:
             """Add blocks of a size that never changes: sums round alike however policies are split."""

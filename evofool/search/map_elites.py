@@ -12,7 +12,7 @@ from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Genomes
 from evofool.errors import require_positive
 from evofool.pixels import round_to_8_bits
-from evofool.search.archive import Archive, empty_archive, insert, summarise
+from evofool.search.archive import Archive, empty_archive, insert, lineage, summarise
 from evofool.search.search import Search, target_classes
 from evofool.search.sharding import over_population, replicated
 
@@ -36,6 +36,7 @@ def map_elites(
     batch_size: int = 200,
     targets: Sequence[int] | None = None,
     mesh: Mesh | None = None,
+    microbatch: int | None = None,
 ) -> Search:
     """MAP-Elites with one niche per class (Nguyen et al., CVPR 2015, section 2.2; Mouret & Clune, 2015).
 
@@ -51,6 +52,8 @@ def map_elites(
         mesh: devices to split each generation over (see `population_mesh`). The result is the same, to the
             last bit where the classifier's confidences do not depend on the batch they are computed in: on
             CPU with the networks of evofool they do not; a GPU may choose other kernels for other sizes.
+        microbatch: how many images are made and scored at once on each device, rounded up to pairs; the
+            whole generation if not given. It bounds the memory, and the result is the same as with `mesh`.
 
     Raises:
         UsageError: a batch size that is not positive; when `init` is called, no targets, a target twice, or
@@ -64,7 +67,7 @@ def map_elites(
         >>> state.archive.confidences.shape
         (10,)
     """
-    require_positive(batch_size=batch_size)
+    require_positive(batch_size=batch_size, microbatch=1 if microbatch is None else microbatch)
 
     def init(key: Key[Array, ""], classifier: Classifier) -> MapElitesState:
         genomes = jax.eval_shape(encoding.init, jax.random.split(key, 1))
@@ -94,11 +97,23 @@ def map_elites(
         images = round_to_8_bits(encoding.render(genomes))
         return genomes, parents, classifier(images)
 
+    def breed_in_parts(
+        pairs: Int[Array, " p"], state: MapElitesState, classifier: Classifier
+    ) -> tuple[Genomes, Int[Array, " n"], Float[Array, "n k"]]:
+        part = len(pairs) if microbatch is None else min(len(pairs), -(-microbatch // 2))
+        if part == len(pairs):
+            return breed(pairs, state, classifier)
+        parts = -(-len(pairs) // part)
+        # The last part is filled up with pairs that are made and then left out.
+        padded = jnp.pad(pairs, (0, parts * part - len(pairs)), mode="edge").reshape(parts, part)
+        bred = jax.lax.map(lambda pairs: breed(pairs, state, classifier), padded)
+        return jax.tree.map(lambda leaf: _merge_pairs(leaf)[: 2 * len(pairs)], bred)
+
     def step(state: MapElitesState, classifier: Classifier) -> tuple[MapElitesState, dict[str, Array]]:
         # As many pairs for each device; what is too many is scored and then passed over.
         devices = 1 if mesh is None else mesh.size
         pairs = jnp.arange(-(-batch_size // (2 * devices)) * devices)
-        genomes, parents, confidences = over_population(breed, mesh)(pairs, state, classifier)
+        genomes, parents, confidences = over_population(breed_in_parts, mesh)(pairs, state, classifier)
         parents, confidences = (replicated(rows, mesh)[:batch_size] for rows in (parents, confidences))
         if targets is not None:
             confidences = confidences[:, jnp.array(targets)]
@@ -106,6 +121,8 @@ def map_elites(
         archive = replicated(insert(state.archive, genomes, confidences, parents, generation), mesh)
         metrics = {
             **summarise(archive),
+            **lineage(archive),
+            **encoding.metrics(jax.tree.map(lambda leaf: leaf[:batch_size], genomes)),
             "replacements": jnp.sum(archive.replacements - state.archive.replacements),
         }
         return MapElitesState(state.key, generation, archive), metrics

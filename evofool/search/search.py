@@ -18,7 +18,8 @@ class Search(NamedTuple):
 
     Attributes:
         init: `init(key, classifier) -> state`, the state before the first generation.
-        step: `step(state, classifier) -> (state, metrics)`, one generation; metrics are arrays by name.
+        step: `step(state, classifier) -> (state, metrics)`, one generation; metrics are arrays by name,
+            among them what `evofool.search.archive.lineage` gives of an archive whose elites have parents.
         evaluations: `evaluations(classifier)`, how many images one generation scores.
         render: `render(genomes [k, ...]) -> images [k, h, w, c]` of the archive, in [0, 1].
         current: `current(state) -> images [k, h, w, c]` of what the algorithm would change next, if it keeps
