@@ -200,7 +200,7 @@ def prepare(settings: RunSettings, mesh: Mesh | None = None, microbatch: int | N
             return map_elites(encoding, size, targets=named or None, mesh=mesh, microbatch=microbatch)
         return evolution_strategy(
             encoding,
-            es.policies,
+            max(2, size - size % 2) if es.antithetic else size,
             es.sigma,
             OPTIMIZERS[es.optimizer](es.learning_rate),
             advantage=es.advantage,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from evofool.classifiers.classifier import Classifier
-from evofool.errors import require_positive
+from evofool.errors import EvofoolError, require_positive
 from evofool.search.search import Search, State
 
 LONGEST_CHUNK = 256
@@ -53,6 +53,7 @@ def run(
 
     Raises:
         UsageError: a number that is not positive.
+        EvofoolError: a generation does not fit into the device's memory.
 
     Example:
         >>> from evofool import direct, load_classifier, map_elites, run
@@ -73,8 +74,16 @@ def run(
         if pause_every:
             length = min(length, pause_every - done % pause_every)
         started = time.perf_counter()
-        state, metrics = _advance(search, state, classifier, length)
-        metrics = {name: np.asarray(values)[:length] for name, values in metrics.items()}
+        try:
+            state, metrics = _advance(search, state, classifier, length)
+            metrics = {name: np.asarray(values)[:length] for name, values in metrics.items()}
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise EvofoolError(
+                f"the memory of {jax.devices()[0].device_kind} is exhausted by a generation of "
+                f"{search.evaluations(classifier):,} images: make it smaller, or use a smaller microbatch"
+            ) from error
         seconds = time.perf_counter() - started
         done += length
         if on_chunk is not None and on_chunk(state, metrics):
