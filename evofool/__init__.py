@@ -7,7 +7,7 @@ from evofool.classifiers import (
     load_classifier,
     save_classifier,
 )
-from evofool.encodings import Encoding, direct
+from evofool.encodings import DirectOptions, Encoding, direct
 from evofool.errors import EvofoolError, UsageError
 from evofool.search import Archive, Search, map_elites, population_mesh, run
 
@@ -17,6 +17,7 @@ __all__ = [
     "Archive",
     "Classifier",
     "ClassifierSpec",
+    "DirectOptions",
     "Encoding",
     "EvofoolError",
     "Search",

@@ -251,8 +251,13 @@ def _mnist_part(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.nd
     return images[..., None], labels.astype(np.int32)
 
 
+def cache_folder() -> Path:
+    """Where evofool keeps what it can make or fetch again: `$EVOFOOL_CACHE`, or the system's usual place."""
+    return Path(os.environ.get("EVOFOOL_CACHE") or pooch.os_cache("evofool"))
+
+
 def _cached_mnist() -> Path:
-    return Path(os.environ.get("EVOFOOL_CACHE") or pooch.os_cache("evofool")) / "mnist"
+    return cache_folder() / "mnist"
 
 
 def _plain_or_gz(folder: Path, file_name: str) -> Path | None:

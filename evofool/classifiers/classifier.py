@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from evofool.errors import UsageError, unknown_name
@@ -126,7 +127,7 @@ class _SubtractedMean:
         return self.inner(inner_params, images - mean_image)
 
 
-def subtract_mean(classifier: Classifier, mean_image: Float[Array, "h w c"]) -> Classifier:
+def subtract_mean(classifier: Classifier, mean_image: Float[Array | np.ndarray, "h w c"]) -> Classifier:
     """The classifier that subtracts a mean image, in [0, 1] units, before the given one looks.
 
     Example:

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpec
+from evofool.classifiers.convolution import conv_general_dilated
 from evofool.errors import UsageError, unknown_name
 
 _FEWEST_ROWS = 64
@@ -19,15 +20,22 @@ many others are computed with it. Padding to this many rows keeps every result t
 class Dense(nnx.Linear):
     """A fully connected layer whose result for one image does not depend on the batch it is in."""
 
-    def __call__(self, inputs: Float[Array, "n i"]) -> Float[Array, "n o"]:
+    def __call__(self, inputs: Float[Array, "n i"], out_sharding: Any = None) -> Float[Array, "n o"]:
         """Map `n` rows of inputs to `n` rows of outputs."""
         missing = max(0, _FEWEST_ROWS - inputs.shape[0])
-        return super().__call__(jnp.pad(inputs, ((0, missing), (0, 0))))[: inputs.shape[0]]
+        rows = jnp.pad(inputs, ((0, missing), (0, 0)))
+        return super().__call__(rows, out_sharding=out_sharding)[: inputs.shape[0]]
 
 
 def _conv(inputs: int, outputs: int, size: int, rngs: nnx.Rngs) -> nnx.Conv:
     return nnx.Conv(
-        inputs, outputs, (size, size), padding="VALID", precision=jax.lax.Precision.HIGHEST, rngs=rngs
+        inputs,
+        outputs,
+        (size, size),
+        padding="VALID",
+        precision=jax.lax.Precision.HIGHEST,
+        conv_general_dilated=conv_general_dilated,
+        rngs=rngs,
     )
 
 
@@ -36,7 +44,10 @@ def _dense(inputs: int, outputs: int, rngs: nnx.Rngs) -> Dense:
 
 
 def _max_pool(images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
-    return nnx.max_pool(images, (2, 2), (2, 2))
+    # The gradient of a maximum over a reshaped axis is several times faster on CPU than that of a window.
+    n, height, width, channels = images.shape
+    whole = images[:, : height // 2 * 2, : width // 2 * 2]
+    return whole.reshape(n, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
 
 
 def _flatten(images: Float[Array, "n h w c"]) -> Float[Array, "n i"]:
@@ -169,5 +180,5 @@ def create_classifier(
         raise UsageError("a classifier needs at least one class")
     module = NETWORKS[network](input_shape, len(class_names), rngs=nnx.Rngs(seed))  # type: ignore[call-arg]
     graphdef, params = nnx.split(module)
-    spec = ClassifierSpec(name or network, tuple(input_shape), tuple(class_names), activation)
+    spec = ClassifierSpec(name or network, input_shape, class_names, activation)
     return Classifier(params=params, logits_function=NetworkLogits(network, graphdef), spec=spec)

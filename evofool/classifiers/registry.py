@@ -30,8 +30,8 @@ def load_classifier(name: str | os.PathLike[str], activation: Activation | None 
     """Load a classifier by its name or from a file.
 
     Args:
-        name: one of `CLASSIFIERS`, or the path of a .safetensors file that `save_classifier` or `evofool train`
-            wrote.
+        name: one of `CLASSIFIERS`, or the path of a .safetensors file that `evofool train` or
+            `save_classifier` wrote.
         activation: read the logits as "softmax" or "sigmoid" scores, whatever it was trained with.
 
     Raises:

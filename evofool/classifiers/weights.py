@@ -121,7 +121,7 @@ def with_weights(classifier: Classifier, arrays: Mapping[str, np.ndarray], path:
         found = tuple(arrays[name].shape) if name in arrays else "none of that name"
         if wanted != found:
             raise EvofoolError(
-                f"{path} does not fit the network {network!r}: for {name} it has {found} where {wanted} is needed"
+                f"{path} does not fit the network {network!r}: for {name} it has {found}, needed is {wanted}"
             )
         if not np.isfinite(arrays[name]).all():
             raise EvofoolError(f"{path} is damaged: {name} holds values that are not finite")

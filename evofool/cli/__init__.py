@@ -1,0 +1,5 @@
+"""The command line: `evofool`, also `python -m evofool`."""
+
+from evofool.cli.main import main
+
+__all__ = ["main"]

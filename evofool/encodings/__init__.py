@@ -1,6 +1,6 @@
 """How a genome becomes an image."""
 
-from evofool.encodings.direct import direct
+from evofool.encodings.direct import DirectOptions, direct
 from evofool.encodings.encoding import Encoding
 
-__all__ = ["Encoding", "direct"]
+__all__ = ["DirectOptions", "Encoding", "direct"]

@@ -1,5 +1,7 @@
 """The direct encoding: one gene in [0, 1] per pixel, or three (hue, lightness, saturation) in colour."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt32
@@ -10,33 +12,50 @@ from evofool.encodings.operators import polynomial_mutation, simulated_binary_cr
 from evofool.errors import UsageError, require_positive
 
 
-def direct(
-    image_shape: tuple[int, int, int],
-    *,
-    mutation_rate: float = 0.1,
-    mutation_eta: float = 15.0,
-    mutation_halving: int = 1000,
-    crossover_rate: float = 0.5,
-    crossover_eta: float = 10.0,
-) -> Encoding:
-    """One gene per pixel and channel, with the operators and rates of Nguyen et al. (CVPR 2015, section 2.2).
+@dataclass(frozen=True)
+class DirectOptions:
+    """The operators' rates, those of Nguyen et al. (CVPR 2015, section 2.2 and the released code) by default.
 
-    Genes start uniform in [0, 1]. A pair of parents is crossed by simulated binary crossover with the
-    probability `crossover_rate` and copied otherwise; then each gene of both children is changed by
-    polynomial mutation with the probability `mutation_rate`. A pixel is `int(255 * gene)`; in colour the three
-    genes of a pixel are hue, lightness and saturation, converted as OpenCV does with 8 bits.
+    Attributes:
+        mutation_rate: probability that a gene mutates, in [0, 1].
+        mutation_eta: distribution index of the polynomial mutation, 0 or more; larger means smaller steps.
+        mutation_halving: generations after which the mutation rate is halved, again and again.
+        crossover_rate: probability that a pair of parents is crossed and not copied, in [0, 1].
+        crossover_eta: distribution index of the crossover, 0 or more; larger means nearer to the parents.
+
+    Raises:
+        UsageError: a value outside of its range.
+    """
+
+    mutation_rate: float = 0.1
+    mutation_eta: float = 15.0
+    mutation_halving: int = 1000
+    crossover_rate: float = 0.5
+    crossover_eta: float = 10.0
+
+    def __post_init__(self) -> None:
+        require_positive(mutation_halving=self.mutation_halving)
+        for name in ("mutation_rate", "crossover_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
+        for name in ("mutation_eta", "crossover_eta"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)}")
+
+
+def direct(image_shape: tuple[int, int, int], options: DirectOptions | None = None) -> Encoding:
+    """One gene per pixel and channel (Nguyen et al., CVPR 2015, section 2.2).
+
+    Genes start uniform in [0, 1]. A pair of parents is crossed by simulated binary crossover or copied; then
+    genes of both children are changed by polynomial mutation. A pixel is `int(255 * gene)`; in colour the
+    three genes of a pixel are hue, lightness and saturation, converted as OpenCV does with 8 bits.
 
     Args:
         image_shape: height, width and channels (1 grey, 3 RGB) of the images.
-        mutation_rate: probability that a gene mutates, in [0, 1]; the source's is 0.1.
-        mutation_eta: distribution index of the polynomial mutation; the source's is 15.
-        mutation_halving: generations after which the mutation rate is halved, again and again.
-        crossover_rate: probability that a pair is crossed, in [0, 1]; the source's is 0.5.
-        crossover_eta: distribution index of the crossover; the source's is 10.
+        options: the operators' rates; the source's if not given.
 
     Raises:
-        UsageError: a size that is not positive, channels other than 1 and 3, a rate outside of [0, 1], or a
-            distribution index below zero.
+        UsageError: a size that is not positive, or channels other than 1 and 3.
 
     Example:
         >>> encoding = direct((28, 28, 1))
@@ -44,16 +63,11 @@ def direct(
         >>> encoding.render(genomes).shape
         (5, 28, 28, 1)
     """
+    options = options or DirectOptions()
     height, width, channels = image_shape
-    require_positive(height=height, width=width, mutation_halving=mutation_halving)
+    require_positive(height=height, width=width)
     if channels not in (1, 3):
         raise UsageError(f"images have 1 channel (grey) or 3 (RGB), not {channels}")
-    for name, rate in {"mutation_rate": mutation_rate, "crossover_rate": crossover_rate}.items():
-        if not 0 <= rate <= 1:
-            raise UsageError(f"{name} must be between 0 and 1, not {rate}")
-    for name, eta in {"mutation_eta": mutation_eta, "crossover_eta": crossover_eta}.items():
-        if not eta >= 0:
-            raise UsageError(f"{name} must be 0 or more, not {eta}")
 
     def init(keys: Key[Array, " n"]) -> Float[Array, "n h w c"]:
         return _uniform(_words(keys, image_shape))
@@ -66,10 +80,13 @@ def direct(
         first, second = pairs[:, 0], pairs[:, 1]
         # The low byte is not part of the uniform number, so its last bit can be the coin of the swap.
         uniform, swap = _uniform(words[:, 2]), (words[:, 2] & 1).astype(bool)
-        children = jnp.stack(simulated_binary_crossover(first, second, uniform, swap, crossover_eta), axis=1)
-        children = jnp.where(coins[:, None, None, None, None] < crossover_rate, children, pairs)
-        rate = mutation_rate * jnp.exp2(-(generation // mutation_halving).astype(jnp.float32))
-        return polynomial_mutation(children, _uniform(words[:, :2]), rate, mutation_eta)
+        children = jnp.stack(
+            simulated_binary_crossover(first, second, uniform, swap, options.crossover_eta), axis=1
+        )
+        children = jnp.where(coins[:, None, None, None, None] < options.crossover_rate, children, pairs)
+        halvings = generation // options.mutation_halving
+        rate = options.mutation_rate * jnp.exp2(-halvings.astype(jnp.float32))
+        return polynomial_mutation(children, _uniform(words[:, :2]), rate, options.mutation_eta)
 
     def render(genomes: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         levels = jnp.floor(255 * genomes)

@@ -1,7 +1,7 @@
 """The real-coded variation operators of Deb, on genes in [0, 1], with their random numbers as arguments.
 
-K. Deb, "Multi-Objective Optimization using Evolutionary Algorithms", Wiley 2001: simulated binary crossover on
-p. 113, polynomial mutation on p. 124.
+K. Deb, "Multi-Objective Optimization using Evolutionary Algorithms", Wiley 2001: simulated binary crossover
+on p. 113, polynomial mutation on p. 124.
 """
 
 import jax.numpy as jnp

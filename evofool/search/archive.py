@@ -15,7 +15,7 @@ class Archive(NamedTuple):
     Attributes:
         genomes: pytree with a leading axis of `k` niches.
         confidences: the classifier's confidence in the niche's class, in [0, 1].
-        generations: the generation in which the elite was born; -1 while empty.
+        generations: the generation in which the elite was born, the random one being 1; 0 while empty.
         parents: the niche that the elite's parent held; -1 for a random genome.
         replacements: how often the niche has been taken.
     """
@@ -40,10 +40,10 @@ def empty_archive(genome: Genomes, niches: int) -> Archive:
     """
     return Archive(
         genomes=jax.tree.map(lambda leaf: jnp.zeros((niches, *leaf.shape), leaf.dtype), genome),
-        confidences=jnp.full(niches, -jnp.inf),
-        generations=jnp.full(niches, -1),
-        parents=jnp.full(niches, -1),
-        replacements=jnp.zeros(niches, int),
+        confidences=jnp.full(niches, -jnp.inf, jnp.float32),
+        generations=jnp.zeros(niches, jnp.int32),
+        parents=jnp.full(niches, -1, jnp.int32),
+        replacements=jnp.zeros(niches, jnp.int32),
     )
 
 
@@ -56,9 +56,9 @@ def insert(
 ) -> Archive:
     """Let each of `n` genomes take every niche where its confidence is strictly higher than the elite's.
 
-    Nguyen et al., CVPR 2015, section 2.2: an offspring competes for all classes. The whole batch at once gives
-    what inserting one by one gives: of equal confidences the earliest stays, and a niche that would have
-    changed hands several times counts each of them as a replacement. A confidence that is not a number
+    Nguyen et al., CVPR 2015, section 2.2: an offspring competes for all classes. The whole batch at once
+    gives what inserting one by one gives: of equal confidences the earliest stays, and a niche that would
+    have changed hands several times counts each of them as a replacement. A confidence that is not a number
     never wins.
 
     Args:
@@ -74,7 +74,7 @@ def insert(
     Example:
         >>> archive = empty_archive(jnp.zeros(()), niches=2)
         >>> confidences = jnp.array([[0.3, 0.9], [0.6, 0.9]])
-        >>> archive = insert(archive, jnp.array([7.0, 8.0]), confidences, jnp.array([-1, -1]), jnp.array(0))
+        >>> archive = insert(archive, jnp.array([7.0, 8.0]), confidences, jnp.array([-1, -1]), jnp.array(1))
         >>> archive.genomes.tolist(), archive.replacements.tolist()
         ([8.0, 7.0], [2, 1])
     """

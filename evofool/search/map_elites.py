@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Genomes
 from evofool.errors import UsageError, require_positive
+from evofool.pixels import round_to_8_bits
 from evofool.search.archive import Archive, empty_archive, insert, summarise
 from evofool.search.search import Search
 from evofool.search.sharding import over_population, replicated
@@ -97,7 +98,7 @@ def map_elites(
             return jax.tree.map(_merge_pairs, children), parents.reshape(-1)
 
         genomes, parents = jax.lax.cond(filled.any(), offspring, random_genomes)
-        images = to_8_bits(encoding.render(genomes))
+        images = round_to_8_bits(encoding.render(genomes))
         return genomes, parents, classifier.logits(images)
 
     def step(state: MapElitesState, classifier: Classifier) -> tuple[MapElitesState, dict[str, Array]]:
@@ -110,20 +111,15 @@ def map_elites(
         confidences = classifier.activate(logits)
         if targets is not None:
             confidences = confidences[:, jnp.array(targets)]
-        archive = insert(state.archive, genomes, confidences, parents, state.generation)
-        archive = replicated(archive, mesh)
+        generation = state.generation + 1
+        archive = replicated(insert(state.archive, genomes, confidences, parents, generation), mesh)
         metrics = {
             **summarise(archive),
             "replacements": jnp.sum(archive.replacements - state.archive.replacements),
         }
-        return MapElitesState(state.key, state.generation + 1, archive), metrics
+        return MapElitesState(state.key, generation, archive), metrics
 
     return Search(init, step, evaluations=batch_size)
-
-
-def to_8_bits(images: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-    """Images in [0, 1] rounded to the 256 levels that a PNG can hold."""
-    return jnp.round(images * 255) / 255
 
 
 def _draw_parents(key: Key[Array, ""], filled: Bool[Array, " k"]) -> Int[Array, " 2"]:

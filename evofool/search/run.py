@@ -42,7 +42,7 @@ def run(
         generations: how many generations the state has seen at the end.
         seed: seeds the search if it starts anew.
         state: where to go on; a new one from `search.init` if not given.
-        chunk: generations between two looks by the host, at most 256; if not given, as many as take about
+        chunk: generations between two looks by the host, cut to 256; if not given, as many as take about
             half a second. The result does not depend on it.
         pause_every: a chunk also ends at every multiple of this many generations.
         on_chunk: called after each chunk with the state and the metrics of its generations (arrays of
@@ -52,7 +52,7 @@ def run(
         The state after the last generation.
 
     Raises:
-        UsageError: a number that is not positive, or a chunk that is too long.
+        UsageError: a number that is not positive.
 
     Example:
         >>> from evofool import direct, load_classifier, map_elites, run

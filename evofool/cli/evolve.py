@@ -1,0 +1,161 @@
+"""`evofool evolve`."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from evofool.cli.progress import RunProgress
+from evofool.errors import UsageError
+from evofool.report import format_confidence
+from evofool.runs import Options, Outcome, RunDirectory, RunSettings, default_path, evolve, prepare
+from evofool.runs.settings import Job
+from evofool.search import population_mesh
+
+_MOST_CLASSES_IN_TABLE = 20
+
+
+@dataclass(frozen=True)
+class Evolve:
+    """Evolve one image per class that the classifier is certain about.
+
+    With no options, MAP-Elites evolves digits for the classifier inside the package, in less than a minute.
+    Ctrl-C ends a run early with everything saved; --resume goes on with it.
+
+    Attributes:
+        out: directory to leave the run in; by default a new one under ./runs.
+        resume: go on with the run in this directory, up to --generations if more are wanted.
+        overwrite: replace the run that --out holds.
+        checkpoint_every: generations between two checkpoints.
+        keep_checkpoints: how many of the last checkpoints stay.
+        log_every: generations between two lines of metrics.jsonl.
+        chunk: generations between two looks at the clock; by default as many as take half a second.
+        devices: split every generation over this many devices.
+        quiet: print nothing but errors.
+    """
+
+    settings: Annotated[RunSettings, tyro.conf.arg(name="")] = field(default_factory=RunSettings)
+    out: Path | None = None
+    resume: Path | None = None
+    overwrite: bool = False
+    checkpoint_every: int = 50
+    keep_checkpoints: int = 3
+    log_every: int = 1
+    chunk: int | None = None
+    devices: int | None = None
+    quiet: bool = False
+
+    @classmethod
+    def of_run(cls, path: Path) -> "Evolve":
+        """The command that goes on with a run, as it was set up."""
+        return cls(settings=RunDirectory.open(path).read_settings(), resume=path)
+
+    def run(self) -> int:
+        """Evolve; returns the exit code."""
+        console = Console(quiet=self.quiet, highlight=False)
+        mesh = None if self.devices is None else population_mesh(self.devices)
+        job = prepare(self.settings, mesh)
+        directory = self._directory(job)
+        options = Options(self.checkpoint_every, self.keep_checkpoints, self.log_every, self.chunk)
+        with (
+            _asked_to_stop() as signals,
+            RunProgress(console, self.settings.generations, self._headline(job)) as progress,
+        ):
+            outcome = evolve(
+                self.settings,
+                job,
+                directory,
+                resume=self.resume is not None,
+                options=options,
+                on_record=progress.update,
+                stop=lambda: bool(signals),
+            )
+        for note in outcome.notes:
+            console.print(f"Note: {note}", soft_wrap=True)
+        _print_outcome(console, job, directory, outcome)
+        if signals:
+            console.print(
+                f"Stopped early. Go on with: evofool evolve --resume {directory.path}", soft_wrap=True
+            )
+            return 128 + signals[0]
+        return 0
+
+    def _directory(self, job: Job) -> RunDirectory:
+        if self.resume is None:
+            path = self.out or default_path(self.settings)
+            return RunDirectory.create(path, self.settings, job.classifier, overwrite=self.overwrite)
+        if self.out is not None or self.overwrite:
+            raise UsageError("--resume goes on in its own directory: leave out --out and --overwrite")
+        directory = RunDirectory.open(self.resume)
+        if differences := self.settings.differences(directory.read_settings()):
+            raise UsageError(
+                f"a resumed run keeps its settings, but {'; '.join(differences)} in {self.resume}: leave "
+                "that out, or start a new run with --out"
+            )
+        directory.require_same_weights(job.classifier)
+        return directory
+
+    def _headline(self, job: Job) -> str:
+        classes = "1 class" if len(job.targets) == 1 else f"{len(job.targets)} classes"
+        return (
+            f"{self.settings.algorithm} with the {self.settings.encoding} encoding against "
+            f"{job.classifier.spec.name}: {classes}, {job.search.evaluations} images a generation"
+        )
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """The signals received so far; a second Ctrl-C interrupts at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        received.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _print_outcome(console: Console, job: Job, directory: RunDirectory, outcome: Outcome) -> None:
+    record, archive = outcome.record, jax.tree.map(np.asarray, outcome.state.archive)
+    if record and len(job.targets) <= _MOST_CLASSES_IN_TABLE:
+        table = Table("class", "confidence", "born in generation", "replacements", box=None, pad_edge=False)
+        for niche, target in enumerate(job.targets):
+            table.add_row(
+                job.classifier.spec.class_names[target],
+                format_confidence(archive.confidences[niche]),
+                f"{int(archive.generations[niche]):,}",
+                f"{int(archive.replacements[niche]):,}",
+            )
+        console.print(table)
+    if record:
+        console.print(
+            f"\nGeneration {record['generation']:,}: median confidence "
+            f"{format_confidence(record['median_confidence'])}, lowest "
+            f"{format_confidence(record['min_confidence'])}; {record['niches_over_0.9999']} of "
+            f"{len(job.targets)} over 99.99 %; {record['evaluations']:,} evaluations in "
+            f"{record['seconds']:.1f} s",
+            soft_wrap=True,
+        )
+    path = directory.path
+    for what, where in {
+        "All classes": path / "elites.png",
+        "Convergence": path / "convergence.png",
+        "Each image": path / "elites",
+        "Confidences": path / "elites.csv",
+        "Metrics": path / "metrics.jsonl",
+    }.items():
+        if where.exists():
+            console.print(f"{what:12} {where}", soft_wrap=True)

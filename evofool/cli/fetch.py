@@ -1,0 +1,32 @@
+"""`evofool fetch`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from evofool.datasets import fetch
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Download a dataset into the cache, checked against its known checksums.
+
+    The cache is the system's usual place for such files, or EVOFOOL_CACHE where that is set.
+
+    Attributes:
+        dataset: what to download: mnist (11 MB).
+        url: address of a mirror that has the four .gz files, instead of the public ones.
+        quiet: print nothing but errors.
+    """
+
+    dataset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = "mnist"
+    url: str | None = None
+    quiet: bool = False
+
+    def run(self) -> int:
+        """Download; returns the exit code."""
+        folder = fetch(self.dataset, self.url, quiet=self.quiet)
+        Console(quiet=self.quiet, highlight=False).print(f"{self.dataset} is in {folder}", soft_wrap=True)
+        return 0

@@ -1,0 +1,35 @@
+"""Images between [0, 1], where classifiers see them, and the 256 levels of a PNG, where they are kept."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+
+def round_to_8_bits(images: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Images in [0, 1] rounded to the levels that a PNG can hold, so that what is scored is what is saved.
+
+    Example:
+        >>> (255 * round_to_8_bits(jnp.array([0.0, 0.3, 1.0]))).tolist()
+        [0.0, 77.0, 255.0]
+    """
+    return jnp.round(images * 255) / 255
+
+
+def to_uint8(images: Float[Array | np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    """The levels 0..255 of images in [0, 1].
+
+    Example:
+        >>> to_uint8(np.array([0.0, 0.3, 1.0])).tolist()
+        [0, 77, 255]
+    """
+    return np.rint(np.asarray(images) * 255).astype(np.uint8)
+
+
+def from_uint8(levels: UInt8[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
+    """Images in [0, 1] of levels 0..255; the same numbers as `round_to_8_bits` gives.
+
+    Example:
+        >>> from_uint8(np.array([0, 51, 255], np.uint8)).round(6).tolist()
+        [0.0, 0.20000000298023224, 1.0]
+    """
+    return jnp.asarray(levels, jnp.float32) / 255

@@ -1,0 +1,254 @@
+"""The run directory: settings, metrics, checkpoints, elites and pictures, in files that any tool can read."""
+
+import csv
+import json
+import platform
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from evofool.classifiers import Classifier, weights_digest
+from evofool.errors import EvofoolError, UsageError
+from evofool.files import replacing
+from evofool.report import contact_sheet, convergence_plot, write_png
+from evofool.runs.settings import RunSettings
+from evofool.search import Archive
+
+CSV_COLUMNS = ("class", "name", "confidence", "generation", "parent", "replacements", "file")
+
+
+class RunDirectory:
+    """All that a run leaves behind, at `path`.
+
+    - config.json: the settings, the classifier's SHA-256, versions and device
+    - metrics.jsonl: one object per logged generation
+    - checkpoints/: the last few states (Orbax)
+    - elites/ and elites.csv: an 8-bit PNG per class, and its confidence
+    - elites.png, convergence.png: all classes on one sheet, and how their confidence rose
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(
+        cls, path: Path, settings: RunSettings, classifier: Classifier, *, overwrite: bool = False
+    ) -> "RunDirectory":
+        """Make the directory of a new run.
+
+        Args:
+            path: where; it may exist if it is empty.
+            settings: of the run.
+            classifier: what is fooled; its digest is recorded.
+            overwrite: replace the run that the directory holds.
+
+        Raises:
+            UsageError: the directory holds a run and `overwrite` is not set, or other files.
+            EvofoolError: it cannot be written.
+        """
+        run = cls(path)
+        try:
+            if run._config.exists():
+                if not overwrite:
+                    raise UsageError(
+                        f"{path} already holds a run: go on with it by --resume {path}, replace it by "
+                        "--overwrite, or choose another --out"
+                    )
+                run._clear()
+            elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise UsageError(f"{path} exists and is no run of evofool: choose another --out")
+            path.mkdir(parents=True, exist_ok=True)
+            run.write_config(settings, classifier)
+        except OSError as error:
+            raise EvofoolError(f"cannot write to {path}: {error.strerror}") from error
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """The directory of a run that is there.
+
+        Raises:
+            UsageError: there is no run at `path`.
+        """
+        run = cls(path)
+        if not run._config.is_file():
+            raise UsageError(f"{path} holds no run: there is no {run._config}")
+        return run
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def write_config(self, settings: RunSettings, classifier: Classifier) -> None:
+        """Write config.json."""
+        device = jax.devices()[0]
+        config = {
+            "settings": settings.to_json(),
+            "classifier_sha256": weights_digest(classifier),
+            "versions": {"python": platform.python_version()}
+            | {name: version(name) for name in ("evofool", "jax", "jaxlib", "flax", "numpy")},
+            "device": f"{device.device_kind} ({device.platform})",
+        }
+        with replacing(self._config) as temporary:
+            temporary.write_text(json.dumps(config, indent=2) + "\n")
+
+    def read_settings(self) -> RunSettings:
+        """The settings in config.json.
+
+        Raises:
+            EvofoolError: the file is damaged.
+        """
+        return RunSettings.from_json(self._read_config()["settings"])
+
+    def require_same_weights(self, classifier: Classifier) -> None:
+        """Raise `EvofoolError` unless the classifier has the weights that the run began with."""
+        recorded, found = self._read_config()["classifier_sha256"], weights_digest(classifier)
+        if recorded != found:
+            raise EvofoolError(
+                f"the weights of {classifier.spec.name} are not those that {self.path} began with "
+                f"(SHA-256 {found[:12]}, not {recorded[:12]}): bring the old ones back, or start a new run"
+            )
+
+    def append_metrics(self, records: Sequence[dict[str, Any]]) -> None:
+        """Add lines to metrics.jsonl.
+
+        Raises:
+            EvofoolError: they cannot be written.
+        """
+        try:
+            with self._metrics.open("a") as file:
+                file.writelines(json.dumps(record) + "\n" for record in records)
+        except OSError as error:
+            raise EvofoolError(
+                f"cannot write {self._metrics}: {error.strerror}. The checkpoints are whole: make room and "
+                f"go on with --resume {self.path}"
+            ) from error
+
+    def read_metrics(self, up_to: int | None = None) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, up to a generation; a line that a crash cut short ends them."""
+        records: list[dict[str, Any]] = []
+        if self._metrics.exists():
+            for line in self._metrics.read_text().splitlines():
+                try:
+                    record = json.loads(line)
+                except json.JSONDecodeError:
+                    break
+                if up_to is not None and record["generation"] > up_to:
+                    break
+                records.append(record)
+        return records
+
+    def rewind_metrics(self, generation: int) -> list[dict[str, Any]]:
+        """Drop the lines after a generation, which will be made again; returns those that stay."""
+        records = self.read_metrics(up_to=generation)
+        with replacing(self._metrics) as temporary:
+            temporary.write_text("".join(json.dumps(record) + "\n" for record in records))
+        return records
+
+    def write_elites(
+        self,
+        archive: Archive,
+        images: UInt8[np.ndarray, "k h w c"],
+        targets: Sequence[int],
+        class_names: Sequence[str],
+        *,
+        title: str,
+        subtitle: str,
+    ) -> None:
+        """Write an image per class, elites.csv, and the sheet of all of them.
+
+        Args:
+            archive: the elites, one niche per target.
+            images: their images, 0..255.
+            targets: the class of each niche.
+            class_names: the names of all classes.
+            title: a line above the sheet.
+            subtitle: a smaller line under it.
+
+        Raises:
+            EvofoolError: something cannot be written.
+        """
+        names = [class_names[target] for target in targets]
+        confidences = np.asarray(archive.confidences)
+        width = max(3, len(str(len(class_names) - 1)))
+        folder = self.path / "elites"
+        rows: list[tuple[Any, ...]] = []
+        try:
+            folder.mkdir(exist_ok=True)
+            for niche, (target, name) in enumerate(zip(targets, names, strict=True)):
+                if not np.isfinite(confidences[niche]):
+                    rows.append((target, name, "", "", "", 0, ""))
+                    continue
+                file = f"elites/{target:0{width}d}_{re.sub(r'[^0-9A-Za-z]+', '_', name).strip('_')}.png"
+                write_png(self.path / file, images[niche])
+                parent = int(archive.parents[niche])
+                rows.append(
+                    (
+                        target,
+                        name,
+                        str(confidences[niche]),
+                        int(archive.generations[niche]),
+                        names[parent] if parent >= 0 else "",
+                        int(archive.replacements[niche]),
+                        file,
+                    )
+                )
+            with (
+                replacing(self.path / "elites.csv") as temporary,
+                temporary.open("w", newline="", encoding="utf-8") as file_out,
+            ):
+                csv.writer(file_out).writerows([CSV_COLUMNS, *rows])
+            contact_sheet(
+                images, names, confidences, self.path / "elites.png", title=title, subtitle=subtitle
+            )
+            if records := self.read_metrics():
+                convergence_plot(records, self.path / "convergence.png", title=title)
+        except OSError as error:
+            raise EvofoolError(
+                f"cannot write the elites to {self.path}: {error.strerror}. The checkpoints are whole: make "
+                f"room and go on with --resume {self.path}"
+            ) from error
+
+    @property
+    def _config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def _metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def _read_config(self) -> dict[str, Any]:
+        try:
+            config = json.loads(self._config.read_text())
+            if not {"settings", "classifier_sha256"} <= config.keys():
+                raise ValueError("it lacks settings or classifier_sha256")
+        except (OSError, ValueError, AttributeError) as error:
+            raise EvofoolError(f"{self._config} is damaged: {error}") from error
+        return config
+
+    def _clear(self) -> None:
+        """Remove what a run leaves behind and nothing else; config.json, which marks a run, goes last."""
+        for folder in ("checkpoints", "damaged-checkpoints", "elites"):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
+        for file in ("metrics.jsonl", "elites.csv", "elites.png", "convergence.png", "config.json"):
+            (self.path / file).unlink(missing_ok=True)
+
+
+def default_path(settings: RunSettings) -> Path:
+    """A new directory under ./runs, named after the time and what is run.
+
+    Example:
+        >>> default_path(RunSettings()).parts[0]
+        'runs'
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return Path("runs", f"{stamp}-{settings.algorithm}-{settings.encoding}-{Path(settings.classifier).stem}")

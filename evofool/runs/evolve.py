@@ -1,0 +1,201 @@
+"""A whole run: search, log, checkpoint, and leave a directory that a person wants to look at."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from evofool.errors import UsageError, require_positive
+from evofool.pixels import round_to_8_bits, to_uint8
+from evofool.runs.checkpoints import Checkpoints
+from evofool.runs.directory import RunDirectory
+from evofool.runs.settings import Job, RunSettings
+from evofool.search import run
+
+
+class Options(NamedTuple):
+    """How a run is carried out; none of it changes the result.
+
+    Attributes:
+        checkpoint_every: generations between two checkpoints.
+        keep_checkpoints: how many of them stay.
+        log_every: generations between two lines of metrics.
+        chunk: generations between two looks by the host; chosen by the time that they take if not given.
+    """
+
+    checkpoint_every: int = 50
+    keep_checkpoints: int = 3
+    log_every: int = 1
+    chunk: int | None = None
+
+
+class Outcome(NamedTuple):
+    """How a run ended.
+
+    Attributes:
+        state: the search's last state.
+        record: the last line of metrics.
+        notes: what the user should know, a line each.
+    """
+
+    state: Any
+    record: dict[str, Any]
+    notes: list[str]
+
+
+def evolve(
+    settings: RunSettings,
+    job: Job,
+    directory: RunDirectory,
+    *,
+    resume: bool = False,
+    options: Options = Options(),  # noqa: B008  immutable
+    on_record: Callable[[dict[str, Any]], None] = lambda record: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Run a job in its directory, from the start or from the newest whole checkpoint.
+
+    Args:
+        settings: what to run.
+        job: its parts, from `prepare`.
+        directory: where to leave everything.
+        resume: go on from a checkpoint.
+        options: how to carry it out.
+        on_record: called after every chunk with the metrics of its last generation.
+        stop: asked after every chunk whether to end here; the run can be resumed.
+
+    Returns:
+        The outcome; the checkpoint and all files are written.
+
+    Raises:
+        UsageError: an option that is not positive, or fewer generations than the run already has.
+        EvofoolError: a checkpoint is missing or damaged, or something cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from evofool.runs import RunDirectory, RunSettings, evolve, prepare
+        >>> settings = RunSettings(generations=5, batch_size=20)
+        >>> job = prepare(settings)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     directory = RunDirectory.create(Path(folder) / "run", settings, job.classifier)
+        ...     outcome = evolve(settings, job, directory)
+        ...     sorted(path.name for path in directory.path.iterdir())[:3]
+        ['checkpoints', 'config.json', 'convergence.png']
+    """
+    require_positive(
+        checkpoint_every=options.checkpoint_every,
+        keep_checkpoints=options.keep_checkpoints,
+        log_every=options.log_every,
+        chunk=1 if options.chunk is None else options.chunk,
+    )
+    checkpoints = Checkpoints(directory.checkpoints, settings, options.keep_checkpoints)
+    try:
+        state = job.search.init(jax.random.key(settings.seed), job.classifier)
+        notes: list[str] = []
+        if resume:
+            state, notes = checkpoints.restore(state)
+        done = int(state.generation)
+        if done > settings.generations:
+            raise UsageError(
+                f"{directory.path} is at generation {done} already: --generations must be at least that, "
+                f"not {settings.generations}"
+            )
+        directory.write_config(settings, job.classifier)
+        records = directory.rewind_metrics(done)
+        log = _Log(job, directory, options.log_every, settings.generations, records)
+
+        def on_chunk(state: Any, metrics: dict[str, np.ndarray]) -> bool:
+            on_record(log.add(int(state.generation), metrics))
+            stopping = stop() or int(state.generation) == settings.generations
+            if stopping or int(state.generation) % options.checkpoint_every == 0:
+                checkpoints.save(state)
+            return stopping
+
+        if done < settings.generations:
+            state = run(
+                job.search,
+                job.classifier,
+                settings.generations,
+                state=state,
+                chunk=options.chunk,
+                pause_every=options.checkpoint_every,
+                on_chunk=on_chunk,
+            )
+        else:
+            notes.append(
+                f"{directory.path} has all of its {done} generations: only the pictures are made anew"
+            )
+        _write_elites(settings, job, directory, state)
+        checkpoints.finish()
+        return Outcome(state, log.newest, notes)
+    finally:
+        checkpoints.close()
+
+
+class _Log:
+    """Turns the metrics of chunks into the lines of metrics.jsonl."""
+
+    def __init__(
+        self, job: Job, directory: RunDirectory, every: int, last: int, records: list[dict[str, Any]]
+    ) -> None:
+        self._evaluations = job.search.evaluations
+        self._directory = directory
+        self._every = every
+        self._last = last
+        self._seconds = records[-1]["seconds"] if records else 0.0
+        self._started = time.perf_counter()
+        self.newest: dict[str, Any] = records[-1] if records else {}
+
+    def add(self, generation: int, metrics: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Log the generations of a chunk that ends with the given one; returns the last one's record."""
+        length = len(metrics["median_confidence"])
+        now = time.perf_counter()
+        each = (now - self._started) / length
+        self._started = now
+        records = []
+        for index in range(length):
+            self._seconds += each
+            number = generation - length + 1 + index
+            records.append(
+                {
+                    "generation": number,
+                    "evaluations": number * self._evaluations,
+                    "seconds": round(self._seconds, 4),
+                    "evaluations_per_second": round(self._evaluations / each, 1),
+                    **{name: _shortest(values[index]) for name, values in metrics.items()},
+                }
+            )
+        self.newest = records[-1]
+        self._directory.append_metrics(
+            [
+                record
+                for record in records
+                if record["generation"] % self._every == 0 or record["generation"] == self._last
+            ]
+        )
+        return self.newest
+
+
+def _shortest(value: np.generic) -> float | int:
+    """The number with no more digits than it takes to tell it from its neighbours in its own precision."""
+    return float(str(value)) if isinstance(value, np.floating) else value.item()
+
+
+def _write_elites(settings: RunSettings, job: Job, directory: RunDirectory, state: Any) -> None:
+    archive = jax.tree.map(np.asarray, state.archive)
+    images = to_uint8(round_to_8_bits(job.encoding.render(state.archive.genomes)))
+    done = int(state.generation)
+    directory.write_elites(
+        archive,
+        images,
+        job.targets,
+        job.classifier.spec.class_names,
+        title=f"Images that {job.classifier.spec.name} is certain about",
+        subtitle=(
+            f"{settings.algorithm}, {settings.encoding} encoding, {done:,} generations, "
+            f"{done * job.search.evaluations:,} evaluations, seed {settings.seed}"
+        ),
+    )
