@@ -24,8 +24,8 @@ class Untargeted(NamedTuple):
     labels: Int[Array, " n"]
 
     def objective(self, classifier: Classifier, logits: Float[Array, "n k"]) -> Float[Array, " n"]:
-        """What the attack raises: the loss `-log p(label)` that training lowers."""
-        return -_log_confidence(classifier, logits, self.labels)
+        """What the attack raises: minus the log-odds of the label."""
+        return -log_odds(classifier, logits, self.labels)
 
     def reached(self, logits: Float[Array, "n k"]) -> Bool[Array, " n"]:
         """Whether each image is classified as anything but its label."""
@@ -46,8 +46,8 @@ class Targeted(NamedTuple):
     classes: Int[Array, " n"]
 
     def objective(self, classifier: Classifier, logits: Float[Array, "n k"]) -> Float[Array, " n"]:
-        """What the attack raises: `log p(class)`."""
-        return _log_confidence(classifier, logits, self.classes)
+        """What the attack raises: the log-odds of the class."""
+        return log_odds(classifier, logits, self.classes)
 
     def reached(self, logits: Float[Array, "n k"]) -> Bool[Array, " n"]:
         """Whether each image is classified as the class chosen for it."""
@@ -91,7 +91,8 @@ def input_gradient(
     Args:
         classifier: what to fool.
         images: values in [0, 1].
-        goal: what is wanted of each image; its objective is a log-confidence or the negative of one.
+        goal: what is wanted of each image. Its objective is the log-odds of a confidence or their negative,
+            which has the direction of the loss's gradient and does not vanish where the confidence is 1.
 
     Returns:
         The direction in which each image comes nearer to its goal, and the logits of the images.
@@ -111,6 +112,28 @@ def input_gradient(
 
     gradient, logits = jax.grad(total_objective, has_aux=True)(images)
     return gradient, logits
+
+
+def log_odds(
+    classifier: Classifier, logits: Float[Array, "n k"], classes: Int[Array, " n"]
+) -> Float[Array, " n"]:
+    r"""The log-odds `log p - log(1 - p)` of one class's confidence for each image.
+
+    Every loss of the papers is a monotone function of them (`-log p` is `softplus(-odds)`), so they have the
+    same gradient up to a positive factor. With a softmax that factor is `1 - p`, which float32 loses where
+    the classifier is certain: there the gradient of `-log p` itself is rounding error, or zero.
+
+    Example:
+        >>> from evofool import create_classifier
+        >>> classifier = create_classifier("linear", (2, 2, 1), ("even", "odd"))
+        >>> log_odds(classifier, jnp.array([[30.0, -70.0]]), jnp.array([0])).tolist()
+        [100.0]
+    """
+    of_class = jnp.take_along_axis(logits, classes[:, None], axis=1)[:, 0]
+    if classifier.spec.activation == "sigmoid":
+        return of_class
+    others = jnp.where(jnp.arange(logits.shape[1]) == classes[:, None], -jnp.inf, logits)
+    return of_class - jax.nn.logsumexp(others, axis=1)
 
 
 def assess(
@@ -200,6 +223,8 @@ def require_images(classifier: Classifier, images: Float[Array, "n h w c"], goal
     if len(classes) != len(images):
         raise UsageError(f"each image needs a class: {len(images)} images, {len(classes)} classes")
     count = len(classifier.spec.class_names)
+    if count == 1:
+        raise UsageError(f"{classifier.spec.name} has one class only: there is no other to be taken for")
     if _known(classes) and not bool(((classes >= 0) & (classes < count)).all()):
         raise UsageError(f"the classes of {classifier.spec.name} are 0 to {count - 1}")
     if _known(images) and not bool(((images >= 0) & (images <= 1)).all()):
@@ -217,10 +242,3 @@ def require_gradient(classifier: Classifier, found: Bool[Array, ""]) -> None:
 
 def _known(array: Array) -> bool:
     return not isinstance(array, jax.core.Tracer)
-
-
-def _log_confidence(
-    classifier: Classifier, logits: Float[Array, "n k"], classes: Int[Array, " n"]
-) -> Float[Array, " n"]:
-    log = {"softmax": jax.nn.log_softmax, "sigmoid": jax.nn.log_sigmoid}[classifier.spec.activation]
-    return jnp.take_along_axis(log(logits), classes[:, None], axis=1)[:, 0]

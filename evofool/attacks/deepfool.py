@@ -15,7 +15,7 @@ from evofool.attacks.attack import (
     result_of,
 )
 from evofool.classifiers.classifier import Classifier
-from evofool.errors import UsageError, require_not_negative, require_positive, unknown_name
+from evofool.errors import require_not_negative, require_positive, unknown_name
 
 Norm = Literal["l2", "linf"]
 """How the size of a change is measured: its Euclidean length, or its largest value."""
@@ -78,10 +78,8 @@ def deepfool(
     require_not_negative(overshoot=overshoot)
     if norm not in get_args(Norm):
         raise unknown_name("norm", norm, get_args(Norm))
-    others = len(classifier.spec.class_names) - 1
-    if not others:
-        raise UsageError(f"{classifier.spec.name} has one class only: there is no boundary to cross")
-    result, found = _attack(classifier, images, goal, overshoot, norm, steps, min(candidates, others))
+    candidates = min(candidates, len(classifier.spec.class_names) - 1)
+    result, found = _attack(classifier, images, goal, overshoot, norm, steps, candidates)
     require_gradient(classifier, found)
     return result
 

@@ -74,8 +74,8 @@ def gradient_ascent(
 
     so that, as far as p is linear, a step adds `early_progress` (the e) to the confidence p, and less near
     certainty: `late_progress` (the l) of what is missing. R is the regularisation, none by default; with L2
-    decay it is that of Simonyan, Vedaldi & Zisserman (ICLR workshop 2014, equation 1). Settings and defaults are
-    those of the released code; it was used with 0.02 to 0.04 for e and 0.02 to 0.2 for l.
+    decay it is that of Simonyan, Vedaldi & Zisserman (ICLR workshop 2014, equation 1). Settings and defaults
+    are those of the released code; it was used with 0.02 to 0.04 for e and 0.02 to 0.2 for l.
 
     Args:
         classifier: what to fool.
@@ -185,12 +185,12 @@ def _ascend(
 
     def step(carry: Any, index: Int[Array, ""]) -> tuple[Any, Any]:
         images, best = carry
-        log_gradient, logits = input_gradient(classifier, images, goal)
+        gradient, logits = input_gradient(classifier, images, goal)
         best = keep_best(best, images, logits)
-        rate = _rate_of_log(goal.objective(classifier, logits), log_gradient, settings)
-        difference = images + rate[:, None, None, None] * log_gradient - mean_image
-        difference = _regularise(difference, log_gradient, index, regularisation)
-        return (jnp.clip(mean_image + difference, 0, 1), best), (*seen(logits), log_gradient.any())
+        rate = _rate(goal.objective(classifier, logits), gradient, settings)
+        difference = images + rate[:, None, None, None] * gradient - mean_image
+        difference = _regularise(difference, gradient, index, regularisation)
+        return (jnp.clip(mean_image + difference, 0, 1), best), (*seen(logits), gradient.any())
 
     logits_before = classifier.logits(images)
     best = images, logits_before, jnp.full(len(images), -jnp.inf)
@@ -205,22 +205,22 @@ def _ascend(
     return result, found[0]
 
 
-def _rate_of_log(
-    log_p: Float[Array, " n"], log_gradient: Float[Array, "n h w c"], settings: tuple[Any, Any, Any, Any]
+def _rate(
+    odds: Float[Array, " n"], gradient: Float[Array, "n h w c"], settings: tuple[Any, Any, Any, Any]
 ) -> Float[Array, " n"]:
-    """The step along the gradient of log p that is lambda along that of p.
+    """The step along the gradient of the log-odds that is lambda along that of p.
 
-    The gradient of p is p times that of log p, and its square is below the smallest float32 where p is below
-    1e-20; so it is never formed. Of `1 - p` nothing would be left where p rounds to 1.
+    The gradient of p is `p (1 - p)` times that of the log-odds. It is never formed, because its square is
+    below the smallest float32 where p is below 1e-19, and `1 - p` is nothing where p rounds to 1.
     """
     early_progress, late_progress, learning_rate, largest_rate = settings
-    p = jnp.exp(log_p)
+    tiny = jnp.finfo(odds.dtype).tiny
+    p, missing = jnp.maximum(jax.nn.sigmoid(odds), tiny), jax.nn.sigmoid(-odds)
     if learning_rate is not None:
-        return learning_rate * p
-    progress = jnp.minimum(early_progress, -late_progress * jnp.expm1(log_p))
-    slope = p * jnp.square(log_gradient).sum(axis=(1, 2, 3))
-    tiny = jnp.finfo(slope.dtype).tiny
-    return jnp.minimum(largest_rate * p, progress / jnp.maximum(slope, tiny))
+        return learning_rate * p * missing
+    squared = jnp.maximum(jnp.square(gradient).sum(axis=(1, 2, 3)), tiny)
+    wanted = jnp.minimum(early_progress / jnp.maximum(p * missing, tiny), late_progress / p)
+    return jnp.minimum(largest_rate * p * missing, wanted / squared)
 
 
 def _regularise(

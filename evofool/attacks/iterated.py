@@ -37,9 +37,9 @@ def iterated_gradient_sign(
     B = [0, 1] \cap [x_0 - \epsilon, x_0 + \epsilon]$$
 
     with `J = -log p(y)` of the label for an `Untargeted` goal, and `J = log p(y)` for a `Targeted` one.
-    Without a ball these are the steps of J. Evans, whose panda becomes a vulture by 100 steps of 0.9 / 100 of a
-    grey level; with one, the basic iterative method (Kurakin, Goodfellow & Bengio, 2017, section 2.2); with a ball
-    and a random start, projected gradient descent (Madry et al., ICLR 2018, section 2.1).
+    Without a ball these are the steps of J. Evans, whose panda becomes a vulture by 100 steps of 0.9 / 100 of
+    a grey level; with one, the basic iterative method (Kurakin, Goodfellow & Bengio, 2017, section 2.2); with
+    a ball and a random start, projected gradient descent (Madry et al., ICLR 2018, section 2.1).
 
     Args:
         classifier: what to fool.

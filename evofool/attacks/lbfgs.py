@@ -22,7 +22,9 @@ from evofool.errors import require_positive
 _FACTOR = 10.0
 # Of the decrease that the slope promises, the share that a step must bring (Armijo's condition).
 _SUFFICIENT = 1e-4
-_MOST_HALVINGS = 12
+_MOST_HALVINGS = 8
+# A row whose value falls by less than this share has arrived, as far as float32 can tell.
+_LEAST_DECREASE = 1e-6
 # A curvature pair below this share of |y|^2 would make the inverse Hessian worse, not better.
 _LEAST_CURVATURE = 1e-6
 
@@ -32,8 +34,8 @@ def lbfgs(
     images: Float[Array, "n h w c"],
     targets: Int[Array, " n"],
     *,
-    searches: int = 16,
-    iterations: int = 50,
+    searches: int = 12,
+    iterations: int = 30,
     memory: int = 10,
     first_weight: float = 0.1,
 ) -> AttackResult:
@@ -112,7 +114,7 @@ def _attack(
     def solve(start: Float[Array, "n d"], weight: Float[Array, " n"]) -> Float[Array, "n d"]:
         def objective(points: Float[Array, "n d"]) -> Float[Array, " n"]:
             size = jnp.square(points - originals).sum(axis=1)
-            return weight * size - goal.objective(classifier, logits_of(points))
+            return weight * size - jax.nn.log_sigmoid(goal.objective(classifier, logits_of(points)))
 
         return _minimise(objective, start, iterations, memory)
 
@@ -186,17 +188,18 @@ def _minimise(
         state, count = carry
         held = ((state.point <= 0) & (state.gradient > 0)) | ((state.point >= 1) & (state.gradient < 0))
         direction = _direction(jnp.where(held, 0, state.gradient), state.steps, state.changes, ~held)
-        point, value, gradient, moving = _line_search(value_and_gradient, state, direction)
+        point, value, gradient, improved = _line_search(value_and_gradient, state, direction)
         # A row that no step improves starts again from the gradient alone; if that fails too it has arrived.
         memorised = jnp.any(state.steps != 0, axis=(0, 2))
-        stuck = ~moving[:, None]
+        falling = state.value - value > _LEAST_DECREASE * jnp.abs(state.value)
+        stuck = ~improved[:, None]
         return _State(
             point,
             value,
             gradient,
             jnp.where(stuck, 0, jnp.concatenate([state.steps[1:], (point - state.point)[None]])),
             jnp.where(stuck, 0, jnp.concatenate([state.changes[1:], (gradient - state.gradient)[None]])),
-            moving | memorised,
+            state.moving & jnp.where(improved, falling, memorised),
         ), count + 1
 
     def unfinished(carry: tuple[_State, Array]) -> Bool[Array, ""]:

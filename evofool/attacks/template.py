@@ -15,8 +15,8 @@ weight, take the class from 5 % to 88 %, although no input has changed by much:
 0.88
 
 The sum has grown by one half for each of the ten inputs, from -3 to 2; of a thousand inputs each would need
-to move by only one two-hundredth. The second, of J. Evans, has the weights 23, -3, 9, 2 and 5. For inputs whose
-weighted sum is 1 the answer is unsure; a tenth more or less of each makes it sure:
+to move by only one two-hundredth. The second, of J. Evans, has the weights 23, -3, 9, 2 and 5. For inputs
+whose weighted sum is 1 the answer is unsure; a tenth more or less of each makes it sure:
 
 >>> weights = jnp.array([23.0, -3, 9, 2, 5])
 >>> inputs = jnp.array([0.5, -0.5, -1.5, 0.5, 0.1])

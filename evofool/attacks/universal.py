@@ -85,9 +85,7 @@ def universal_perturbation(
         raise UsageError(f"fooling_rate must be between 0 and 1, not {fooling_rate}")
     if norm not in get_args(Norm):
         raise unknown_name("norm", norm, get_args(Norm))
-    others = len(classifier.spec.class_names) - 1
-    if not others:
-        raise UsageError(f"{classifier.spec.name} has one class only: there is no boundary to cross")
+    candidates = min(candidates, len(classifier.spec.class_names) - 1)
     result, found = _perturb(
         classifier,
         images,
@@ -96,7 +94,7 @@ def universal_perturbation(
         norm,
         passes,
         steps,
-        min(candidates, others),
+        candidates,
     )
     require_gradient(classifier, found)
     return result
