@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from evofool.classifiers.classifier import Classifier
@@ -225,9 +226,9 @@ def require_images(classifier: Classifier, images: Float[Array, "n h w c"], goal
     count = len(classifier.spec.class_names)
     if count == 1:
         raise UsageError(f"{classifier.spec.name} has one class only: there is no other to be taken for")
-    if _known(classes) and not bool(((classes >= 0) & (classes < count)).all()):
+    if _known(classes) and not np.isin(classes, np.arange(count)).all():
         raise UsageError(f"the classes of {classifier.spec.name} are 0 to {count - 1}")
-    if _known(images) and not bool(((images >= 0) & (images <= 1)).all()):
+    if _known(images) and not (np.min(images) >= 0 and np.max(images) <= 1):
         raise UsageError("images must have values in [0, 1]: divide 8-bit images by 255")
 
 

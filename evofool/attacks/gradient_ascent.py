@@ -1,6 +1,5 @@
 """From noise, up the slope of a class's confidence, with or without what keeps the image natural."""
 
-import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ from evofool.errors import UsageError, require_not_negative, require_positive
 
 # Where the released code starts from: N(0, 1) in grey levels around the mean image, or uniform in all levels.
 NOISE_LEVEL = 1 / 255
-# A Gaussian is cut where the released code's (SciPy's) is.
+# A Gaussian is cut after as many standard deviations as that of the released code, SciPy's.
 _BLUR_REACH = 4.0
 
 
@@ -257,7 +256,7 @@ def _zero_smallest(
 
 def _gaussian_blur(images: Float[Array, "n h w c"], radius: float) -> Float[Array, "n h w c"]:
     """A Gaussian blur of each channel, the images reflected about their edges."""
-    reach = math.ceil(_BLUR_REACH * radius)
+    reach = round(_BLUR_REACH * radius)
     offsets = jnp.arange(-reach, reach + 1)
     weights = jnp.exp(-0.5 * jnp.square(offsets / radius))
     weights = weights / weights.sum()

@@ -22,7 +22,9 @@ from evofool.errors import require_positive
 _FACTOR = 10.0
 # Of the decrease that the slope promises, the share that a step must bring (Armijo's condition).
 _SUFFICIENT = 1e-4
-_MOST_HALVINGS = 8
+# The whole batch waits for the row that backtracks most, so steps shrink fast and not often.
+_BACKTRACK = 0.2
+_MOST_TRIES = 4
 # A row whose value falls by less than this share has arrived, as far as float32 can tell.
 _LEAST_DECREASE = 1e-6
 # A curvature pair below this share of |y|^2 would make the inverse Hessian worse, not better.
@@ -249,13 +251,13 @@ def _line_search(
     state: _State,
     direction: Float[Array, "n d"],
 ) -> tuple[Float[Array, "n d"], Float[Array, " n"], Float[Array, "n d"], Bool[Array, " n"]]:
-    """Halve each row's step until its value falls as it should; a row where it never does stays."""
+    """Shorten each row's step until its value falls as it should; a row where it never does stays."""
 
     def searching(carry: Any) -> Bool[Array, ""]:
         *_, accepted, count = carry
-        return ~accepted.all() & (count < _MOST_HALVINGS)
+        return ~accepted.all() & (count < _MOST_TRIES)
 
-    def halve(carry: Any) -> Any:
+    def attempt(carry: Any) -> Any:
         length, point, value, gradient, accepted, count = carry
         tried = jnp.clip(state.point + length[:, None] * direction, 0, 1)
         tried_value, tried_gradient = value_and_gradient(tried)
@@ -263,7 +265,7 @@ def _line_search(
         falls = (tried_value < state.value) & (tried_value <= state.value + _SUFFICIENT * promised)
         taken = falls & ~accepted
         return (
-            length / 2,
+            length * _BACKTRACK,
             jnp.where(taken[:, None], tried, point),
             jnp.where(taken, tried_value, value),
             jnp.where(taken[:, None], tried_gradient, gradient),
@@ -274,5 +276,5 @@ def _line_search(
     count = len(state.value)
     # Rows that have arrived are not searched, so that they cannot keep the others waiting.
     start = (jnp.ones(count), state.point, state.value, state.gradient, ~state.moving, jnp.int32(0))
-    _, point, value, gradient, accepted, _ = jax.lax.while_loop(searching, halve, start)
+    _, point, value, gradient, accepted, _ = jax.lax.while_loop(searching, attempt, start)
     return point, value, gradient, accepted & state.moving
