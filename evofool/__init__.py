@@ -7,7 +7,7 @@ from evofool.classifiers import (
     load_classifier,
     save_classifier,
 )
-from evofool.encodings import DirectOptions, Encoding, direct
+from evofool.encodings import CPPNOptions, DirectOptions, Encoding, cppn, direct
 from evofool.errors import EvofoolError, UsageError
 from evofool.search import Archive, Search, map_elites, population_mesh, run
 
@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Archive",
+    "CPPNOptions",
     "Classifier",
     "ClassifierSpec",
     "DirectOptions",
@@ -22,6 +23,7 @@ __all__ = [
     "EvofoolError",
     "Search",
     "UsageError",
+    "cppn",
     "create_classifier",
     "direct",
     "load_classifier",

@@ -39,19 +39,27 @@ class ClassifierSpec:
             raise unknown_name("activation", self.activation, get_args(Activation))
 
     def class_index(self, wanted: str | int) -> int:
-        """The index of a class given by its name or its index.
+        """The index of a class given by its name or its index; a blank in a name may be an underscore.
 
         Raises:
-            UsageError: no class has that name or index; the nearest name is suggested.
+            UsageError: no class has that name or index (the nearest name is suggested), or several have the
+                name, as ImageNet's two cranes do.
 
         Example:
-            >>> spec = ClassifierSpec("parity", (8, 8, 1), ("even", "odd"))
-            >>> spec.class_index("odd"), spec.class_index("0"), spec.class_index(1)
+            >>> spec = ClassifierSpec("bears", (8, 8, 1), ("giant panda", "polar bear"))
+            >>> spec.class_index("polar_bear"), spec.class_index("0"), spec.class_index(1)
             (1, 0, 1)
         """
         text = str(wanted)
-        if text in self.class_names:
-            return self.class_names.index(text)
+        named = [
+            index for index, name in enumerate(self.class_names) if text in (name, name.replace(" ", "_"))
+        ]
+        if len(named) > 1:
+            raise UsageError(
+                f"{self.name} has several classes named {text!r}: give the index, one of {named}"
+            )
+        if named:
+            return named[0]
         if text.lstrip("-").isdecimal():
             if 0 <= int(text) < len(self.class_names):
                 return int(text)

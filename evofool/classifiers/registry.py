@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 
 from evofool.classifiers.classifier import Activation, Classifier, subtract_mean
+from evofool.classifiers.imagenet import mobilenet_from_keras, squeezenet_from_caffe
 from evofool.classifiers.networks import create_classifier
 from evofool.classifiers.weights import load_weights_file, read_safetensors, with_weights
 from evofool.datasets import DIGIT_NAMES
@@ -66,13 +68,11 @@ def weights_digest(classifier: Classifier) -> str:
     return digest.hexdigest()
 
 
-def _from_data(file_name: str) -> Path:
+def _from_data(*parts: str) -> Path:
     data = os.environ.get("EVOFOOL_DATA")
-    path = Path(data or "$EVOFOOL_DATA", "weights", file_name)
+    path = Path(data or "$EVOFOOL_DATA", *parts)
     if not (data and path.is_file()):
-        raise EvofoolError(
-            f"the weights {path} are not there: set EVOFOOL_DATA to a folder that has weights/{file_name}"
-        )
+        raise EvofoolError(f"{path} is not there: set EVOFOOL_DATA to a folder that has {'/'.join(parts)}")
     return path
 
 
@@ -91,7 +91,7 @@ def _lenet_nguyen2015_mean() -> Classifier:
 
 def _load_nguyen2015(name: str) -> tuple[Classifier, np.ndarray]:
     """The released LeNet and its mean image (in [0, 1]), from Caffe's layout to that of Flax."""
-    path = _from_data("lenet_nguyen2015.safetensors")
+    path = _from_data("weights", "lenet_nguyen2015.safetensors")
     arrays, _ = read_safetensors(path)
     try:
         mean_image = arrays.pop("mean_image").transpose(1, 2, 0) / 255
@@ -110,6 +110,24 @@ def _load_nguyen2015(name: str) -> tuple[Classifier, np.ndarray]:
     return with_weights(classifier, {**kernels, **biases}, path), mean_image
 
 
+def _squeezenet() -> Classifier:
+    path = _from_data("weights", "squeezenet_v1.0.safetensors")
+    return squeezenet_from_caffe(path, _imagenet_classes())
+
+
+def _mobilenet(width: str) -> Classifier:
+    path = _from_data("weights", f"mobilenet_v1_{width}_224.safetensors")
+    return mobilenet_from_keras(path, _imagenet_classes(), f"mobilenet-v1-{width}")
+
+
+def _imagenet_classes() -> tuple[str, ...]:
+    path = _from_data("imagenet_classes.txt")
+    try:
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvofoolError(f"cannot read the class names in {path}: {error}") from error
+
+
 CLASSIFIERS = {
     "lenet-digits": KnownClassifier(
         "LeNet trained on scikit-learn's digits, inside the package", _lenet_digits
@@ -121,5 +139,15 @@ CLASSIFIERS = {
     "lenet-nguyen2015-mean": KnownClassifier(
         "the same with the mean image subtracted, as their evaluation file does", _lenet_nguyen2015_mean
     ),
+    "squeezenet-1.0": KnownClassifier(
+        "SqueezeNet 1.0 (ImageNet, 227x227); weights under EVOFOOL_DATA", _squeezenet
+    ),
+    **{
+        f"mobilenet-v1-{width}": KnownClassifier(
+            f"MobileNet v1 of width {width} (ImageNet, 224x224); weights under EVOFOOL_DATA",
+            partial(_mobilenet, width),
+        )
+        for width in ("0.25", "0.5", "0.75", "1.0")
+    },
 }
 """The classifiers that `load_classifier` knows by name."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -46,8 +46,13 @@ class List:
 def _kinds() -> dict[str, Mapping[str, str]]:
     return {
         "classifiers": {name: known.description for name, known in CLASSIFIERS.items()},
-        "networks": {name: (network.__doc__ or "").splitlines()[0] for name, network in NETWORKS.items()},
+        "networks": {name: _first_line(network) for name, network in NETWORKS.items()},
         "datasets": DATASETS,
         "encodings": ENCODINGS,
         "algorithms": ALGORITHMS,
     }
+
+
+def _first_line(network: Any) -> str:
+    # Where a network's width is part of its name, the name stands for a partial application of its class.
+    return getattr(network, "func", network).__doc__.splitlines()[0]

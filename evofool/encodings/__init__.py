@@ -1,6 +1,7 @@
 """How a genome becomes an image."""
 
+from evofool.encodings.cppn import CPPNOptions, cppn
 from evofool.encodings.direct import DirectOptions, direct
 from evofool.encodings.encoding import Encoding
 
-__all__ = ["DirectOptions", "Encoding", "direct"]
+__all__ = ["CPPNOptions", "DirectOptions", "Encoding", "cppn", "direct"]

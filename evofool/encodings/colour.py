@@ -20,8 +20,11 @@ def hls_to_rgb(hls: Float[Array, "*image 3"]) -> Float[Array, "*image 3"]:
         >>> hls_to_rgb(jnp.array([[0.0, 128.0, 255.0], [60.0, 128.0, 255.0], [17.0, 200.0, 0.0]])).tolist()
         [[255.0, 1.0, 1.0], [1.0, 255.0, 1.0], [200.0, 200.0, 200.0]]
     """
-    hue = jnp.mod(hls[..., 0], HUES) * (6 / HUES)
-    lightness, saturation = hls[..., 1] / 255, hls[..., 2] / 255
+    hue = hls[..., 0] * (6 / HUES)
+    hue = jnp.where(hue >= 6, hue - 6, hue)
+    # The minimum changes nothing but keeps a compiler from fusing these products with the differences below.
+    # OpenCV rounds in between, and a few colours would be one level off.
+    lightness, saturation = jnp.minimum(hls[..., 1] / 255, 1), jnp.minimum(hls[..., 2] / 255, 1)
     brightest = jnp.where(
         lightness <= 0.5,
         lightness * (1 + saturation),

@@ -20,8 +20,11 @@ class Encoding(NamedTuple):
         vary: `vary(keys [p], pairs [p, 2, ...], generation []) -> offspring [p, 2, ...]`, two children for
             each pair of parents.
         render: `render(genomes [n, ...]) -> images [n, h, w, c]` in [0, 1].
+        metrics: `metrics(genomes [n, ...]) -> scalars by name`, what is worth recording of the offspring of
+            a generation; nothing by default.
     """
 
     init: Callable[[Key[Array, " n"]], Genomes]
     vary: Callable[[Key[Array, " p"], Genomes, Int[Array, ""]], Genomes]
     render: Callable[[Genomes], Float[Array, "n h w c"]]
+    metrics: Callable[[Genomes], dict[str, Array]] = lambda genomes: {}

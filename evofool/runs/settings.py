@@ -10,14 +10,17 @@ from typing import Any, NamedTuple
 from jax.sharding import Mesh
 
 from evofool.classifiers import Activation, Classifier, load_classifier
-from evofool.encodings import DirectOptions, Encoding, direct
+from evofool.encodings import CPPNOptions, DirectOptions, Encoding, cppn, direct
 from evofool.errors import EvofoolError, require_positive, unknown_name
 from evofool.search import Search, map_elites
 
 ALGORITHMS = {"map-elites": "one elite per class; an image bred for one class may conquer another"}
 """The algorithms by name, each with a line about it."""
 
-ENCODINGS = {"direct": "one gene per pixel and channel"}
+ENCODINGS = {
+    "direct": "one gene per pixel and channel",
+    "cppn": "a network from the place of a pixel to its colour, evolved as a graph",
+}
 """The encodings by name, each with a line about it."""
 
 
@@ -28,13 +31,14 @@ class RunSettings:
     Attributes:
         classifier: what to fool: a name that `evofool list` shows, or a .safetensors file.
         algorithm: how to search: map-elites.
-        encoding: how a genome becomes an image: direct.
+        encoding: how a genome becomes an image: direct, cppn.
         generations: how many generations to make in all, the first of them random.
         batch_size: offspring per generation.
         targets: names or indices of the classes to evolve images for; all if none is given.
         activation: read the logits as softmax or as sigmoid scores; by default as the classifier was trained.
         seed: seeds every random number.
         direct: rates of the direct encoding.
+        cppn: budgets, coordinates and rates of the CPPN encoding.
     """
 
     classifier: str = "lenet-digits"
@@ -46,6 +50,7 @@ class RunSettings:
     activation: Activation | None = None
     seed: int = 0
     direct: DirectOptions = field(default_factory=DirectOptions)
+    cppn: CPPNOptions = field(default_factory=CPPNOptions)
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
@@ -73,8 +78,8 @@ class RunSettings:
             3
         """
         try:
-            options = DirectOptions(**values["direct"])
-            return cls(**{**values, "targets": tuple(values["targets"]), "direct": options})
+            options = {"direct": DirectOptions(**values["direct"]), "cppn": CPPNOptions(**values["cppn"])}
+            return cls(**{**values, "targets": tuple(values["targets"]), **options})
         except (KeyError, TypeError, ValueError) as error:
             raise EvofoolError(f"the settings of the run are damaged: {error}") from error
 
@@ -122,6 +127,10 @@ def prepare(settings: RunSettings, mesh: Mesh | None = None) -> Job:
     classifier = load_classifier(settings.classifier, settings.activation)
     spec = classifier.spec
     named = tuple(spec.class_index(target) for target in settings.targets)
-    encoding = direct(spec.input_shape, settings.direct)
+    encoding = (
+        cppn(spec.input_shape, settings.cppn)
+        if settings.encoding == "cppn"
+        else direct(spec.input_shape, settings.direct)
+    )
     search = map_elites(encoding, settings.batch_size, targets=named or None, mesh=mesh)
     return Job(classifier, encoding, search, named or tuple(range(len(spec.class_names))))

@@ -115,6 +115,7 @@ def map_elites(
         archive = replicated(insert(state.archive, genomes, confidences, parents, generation), mesh)
         metrics = {
             **summarise(archive),
+            **encoding.metrics(jax.tree.map(lambda leaf: leaf[:batch_size], genomes)),
             "replacements": jnp.sum(archive.replacements - state.archive.replacements),
         }
         return MapElitesState(state.key, generation, archive), metrics

@@ -1,0 +1,86 @@
+"""The networks for small images: the source's LeNet, the Keras example, and two without convolutions."""
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from evofool.classifiers.networks.layers import conv, dense, flatten, max_pool
+from evofool.errors import UsageError
+
+
+class LeNet(nnx.Module):
+    """Caffe's LeNet, the network that Nguyen et al. released and fooled (CVPR 2015, section 2.1).
+
+    conv 20@5x5, max-pool 2, conv 50@5x5, max-pool 2, dense 500, ReLU, dense k. There is no activation
+    between a convolution and its pooling. A pixel value 0..255 is divided by 256, as Caffe does.
+    """
+
+    def __init__(self, input_shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs) -> None:
+        height, width, channels = input_shape
+        rows, columns = ((height - 4) // 2 - 4) // 2, ((width - 4) // 2 - 4) // 2
+        if min(rows, columns) < 1:
+            raise UsageError(f"lenet needs images of at least 16x16, not {height}x{width}")
+        self.conv1 = conv(channels, 20, 5, rngs)
+        self.conv2 = conv(20, 50, 5, rngs)
+        self.fc1 = dense(rows * columns * 50, 500, rngs)
+        self.fc2 = dense(500, classes, rngs)
+
+    def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
+        """Logits of images in [0, 1]."""
+        x = images * (255 / 256)
+        x = max_pool(self.conv1(x))
+        x = max_pool(self.conv2(x))
+        x = jax.nn.relu(self.fc1(flatten(x)))
+        return self.fc2(x)
+
+
+class CNN(nnx.Module):
+    """The convolutional network of the Keras MNIST example, the teacher of Frigeni's student.
+
+    conv 32@3x3, ReLU, conv 64@3x3, ReLU, max-pool 2, dense 128, ReLU, dense k. Pixels are taken in [0, 1].
+    """
+
+    def __init__(self, input_shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs) -> None:
+        height, width, channels = input_shape
+        rows, columns = (height - 4) // 2, (width - 4) // 2
+        if min(rows, columns) < 1:
+            raise UsageError(f"cnn needs images of at least 6x6, not {height}x{width}")
+        self.conv1 = conv(channels, 32, 3, rngs)
+        self.conv2 = conv(32, 64, 3, rngs)
+        self.fc1 = dense(rows * columns * 64, 128, rngs)
+        self.fc2 = dense(128, classes, rngs)
+
+    def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
+        """Logits of images in [0, 1]."""
+        x = jax.nn.relu(self.conv1(images))
+        x = max_pool(jax.nn.relu(self.conv2(x)))
+        x = jax.nn.relu(self.fc1(flatten(x)))
+        return self.fc2(x)
+
+
+class MLP(nnx.Module):
+    """Two hidden layers of 100 ReLU units, as FC100-100-10 of Szegedy et al. (ICLR 2014, table 1)."""
+
+    def __init__(self, input_shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs) -> None:
+        height, width, channels = input_shape
+        self.fc1 = dense(height * width * channels, 100, rngs)
+        self.fc2 = dense(100, 100, rngs)
+        self.fc3 = dense(100, classes, rngs)
+
+    def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
+        """Logits of images in [0, 1]."""
+        x = jax.nn.relu(self.fc1(flatten(images)))
+        x = jax.nn.relu(self.fc2(x))
+        return self.fc3(x)
+
+
+class Linear(nnx.Module):
+    """Softmax regression: one template per class."""
+
+    def __init__(self, input_shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs) -> None:
+        height, width, channels = input_shape
+        self.fc = dense(height * width * channels, classes, rngs)
+
+    def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
+        """Logits of images in [0, 1]."""
+        return self.fc(flatten(images))

@@ -1,0 +1,155 @@
+"""Drawing populations of feed-forward graphs: many small programs over many places at once.
+
+Each graph is first reduced to the hidden nodes that lead to an output. The nodes of all graphs of a chunk are
+then computed in step, one node of each at a time: the weighted sum of its inputs, connection by connection,
+and its function. Graphs of like size share a chunk, so that few wait for a larger one.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from evofool.encodings.colour import hls_to_rgb
+from evofool.encodings.graphs import FUNCTIONS, INPUTS, Graphs, leading_to
+
+_VALUES_PER_STEP = {"cpu": 2**15}
+"""How many values one step computes: on a CPU so many that the nodes of a graph stay in the cache."""
+
+_VALUES_PER_ACCELERATOR_STEP = 2**24
+
+
+def render_graphs(
+    graphs: Graphs, max_weight: float, inputs: Float[Array, "4 height width"], *, outputs: int
+) -> Float[Array, "n height width o"]:
+    """Images in [0, 1], of 256 levels: `int(255 |v|)` of each output v, three outputs read as HLS.
+
+    Args:
+        graphs: `n` of them.
+        max_weight: the weight that a gene of 1 stands for.
+        inputs: the value of each input node at each place.
+        outputs: 1 for grey images, 3 for RGB.
+    """
+    count, (_, height, width) = len(graphs.hidden_nodes), inputs.shape
+    room = graphs.functions.shape[1] - outputs
+    programs = _compile(graphs, max_weight, room)
+
+    per_step = _VALUES_PER_STEP.get(jax.default_backend(), _VALUES_PER_ACCELERATOR_STEP)
+    tiles = -(-height * width // per_step)
+    tile = -(-height * width // tiles)
+    chunk = min(count, max(1, per_step // tile))
+    chunks = -(-count // chunk)
+    places = jnp.pad(inputs.reshape(4, -1), ((0, 0), (0, tiles * tile - height * width)))
+
+    by_size = jnp.argsort(programs.hidden_nodes)
+    programs = jax.tree.map(lambda leaf: leaf[jnp.resize(by_size, (chunks * chunk,))], programs)
+
+    def draw(index: Int[Array, ""], carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        values, images = carry
+        start, place = index // tiles * chunk, index % tiles * tile
+        here = jax.lax.dynamic_slice_in_dim(places, place, tile, axis=1)
+        program = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, chunk), programs)
+        values = values.at[: len(INPUTS)].set(here[:, None])
+        values = jax.lax.fori_loop(
+            0,
+            program.hidden_nodes.max(),
+            lambda node, values: values.at[len(INPUTS) + node].set(_node_value(program, node, values)),
+            values,
+        )
+        colour = [_node_value(program, room + output, values) for output in range(outputs)]
+        levels = jnp.floor(255 * jnp.abs(jnp.stack(colour, axis=-1)))
+        levels = levels if outputs == 1 else hls_to_rgb(levels)
+        return values, jax.lax.dynamic_update_slice(images, levels.astype(jnp.uint8), (start, place, 0))
+
+    values = jnp.zeros((len(INPUTS) + room, chunk, tile))
+    images = jnp.zeros((chunks * chunk, tiles * tile, outputs), jnp.uint8)
+    _, images = jax.lax.fori_loop(0, chunks * tiles, draw, (values, images))
+    images = images[jnp.argsort(by_size), : height * width].reshape(count, height, width, outputs)
+    return images.astype(jnp.float32) / 255
+
+
+class _Programs(NamedTuple):
+    """`n` graphs without the nodes that lead to no output, their connections sorted by target.
+
+    The value of a hidden node is found after those of the inputs, and its function and connections under its
+    own number; those of the outputs under the numbers after the room for hidden nodes.
+    """
+
+    hidden_nodes: Int[Array, "*n"]
+    functions: Int[Array, "*n h+o"]
+    firsts: Int[Array, "*n h+o"]  # of each node's connections
+    counts: Int[Array, "*n h+o"]
+    sources: Int[Array, "*n c"]
+    weights: Float[Array, "*n c"]
+
+
+def _compile(graphs: Graphs, max_weight: float, room: int) -> _Programs:
+    nodes = len(INPUTS) + graphs.functions.shape[1]
+    node = jnp.arange(nodes)
+    is_output = node >= len(INPUTS) + room
+    is_hidden = (node >= len(INPUTS)) & ~is_output
+    # Only a node with a connection from it can lead to an output.
+    most_hidden = jnp.maximum(graphs.sources.max() - len(INPUTS) + 1, 0)
+
+    @jax.vmap
+    def compile_one(graph: Graphs) -> _Programs:
+        needed = leading_to(graph.sources, graph.targets, is_output, most_hidden)
+        hidden = needed & is_hidden
+        number = jnp.where(hidden, len(INPUTS) - 1 + jnp.cumsum(hidden), node)
+        # What is not needed gets a number beyond the last one, where it is dropped.
+        function_of = jnp.where(needed, number, nodes)[len(INPUTS) :] - len(INPUTS)
+        used = (graph.targets > 0) & needed[graph.targets]
+        target = jnp.where(used, number[graph.targets], nodes) - len(INPUTS)
+        weights = (2 * graph.weights - 1) * max_weight
+        zeros = jnp.zeros_like(graph.functions)
+        counts = zeros.at[target].add(1, mode="drop")
+        _, sources, weights = jax.lax.sort((target, number[graph.sources], weights), num_keys=1)
+        return _Programs(
+            hidden_nodes=hidden.sum(),
+            functions=zeros.at[function_of].set(graph.functions, mode="drop"),
+            firsts=jnp.cumsum(counts) - counts,
+            counts=counts,
+            sources=sources,
+            weights=weights,
+        )
+
+    return compile_one(graphs)
+
+
+def _node_value(
+    program: _Programs, node: int | Int[Array, ""], values: Float[Array, "v n place"]
+) -> Float[Array, "n place"]:
+    """The value of one node of each of `n` programs at each place."""
+    first, count = program.firsts[:, node], program.counts[:, node]
+    graph = jnp.arange(len(first))
+
+    def add(index: Int[Array, ""], total: Float[Array, "n place"]) -> Float[Array, "n place"]:
+        connection = first + index
+        weight = jnp.where(index < count, program.weights[graph, connection], 0)
+        return total + weight[:, None] * values[program.sources[graph, connection], graph]
+
+    total = jax.lax.fori_loop(0, count.max(), add, jnp.zeros(values.shape[1:]))
+    return _apply(program.functions[:, node, None], total)
+
+
+def _apply(function: Int[Array, "n 1"], z: Float[Array, "n place"]) -> Float[Array, "n place"]:
+    """The node function of each row. Rows differ, so all four are computed: with one exponential for two."""
+    is_sine, is_sigmoid, is_gaussian, _ = (function == index for index in range(len(FUNCTIONS)))
+    exponential = jnp.exp(-jnp.where(is_gaussian, z * z, jnp.abs(z)))
+    sigmoid = jnp.sign(z) * (1 - exponential) / (1 + exponential)
+    linear = jnp.clip(z, -3, 3) / 3
+    return jnp.where(
+        is_sine, _sine(z), jnp.where(is_sigmoid, sigmoid, jnp.where(is_gaussian, exponential, linear))
+    )
+
+
+def _sine(z: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Within 2e-7 of the sine for |z| below 1000, at a fifth of the price of XLA's on a CPU."""
+    half_turns = jnp.round(z * (1 / jnp.pi))
+    # pi in three parts (Cody and Waite), the first two so short that their multiples are exact.
+    r = ((z - half_turns * 3.140625) - half_turns * 9.67502593994140625e-4) - half_turns * 1.509957990978e-7
+    square = r * r
+    # Of least greatest error on [-pi/2, pi/2] among the odd polynomials of this degree that begin with r.
+    tail = -1.66666571e-1 + square * (8.33301729e-3 + square * (-1.98066153e-4 + square * 2.60005488e-6))
+    return (r + r * square * tail) * (1 - 2 * (half_turns - 2 * jnp.floor(half_turns / 2)))

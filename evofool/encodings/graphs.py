@@ -1,0 +1,68 @@
+"""Feed-forward graphs as arrays, the genomes of compositional pattern producing networks."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+INPUTS = ("x", "y", "distance", "bias")
+FUNCTIONS = ("sine", "sigmoid", "gaussian", "linear")
+"""Node functions of z, the weighted sum of a node's inputs: sin z, 2 / (1 + exp(-z)) - 1, exp(-z^2), and z
+clipped to [-3, 3] and divided by 3. A genome refers to them by index."""
+
+
+class Graphs(NamedTuple):
+    """`n` feed-forward networks with room for `h` hidden nodes and `c` connections each.
+
+    Nodes are numbered: the four inputs 0 to 3, the hidden nodes from 4 and, after the room for these, the
+    outputs from 4 + h. A connection always leads to a higher number, so there is no cycle to look for.
+
+    Attributes:
+        hidden_nodes: how many hidden nodes are in use: those of the lowest numbers.
+        functions: index in `FUNCTIONS` of each hidden and then of each of the `o` output nodes.
+        sources: the node that each connection comes from.
+        targets: the node that it leads to; 0 where there is no connection.
+        weights: its gene in [0, 1], which stands for a weight in [-max_weight, max_weight].
+        skipped_nodes: whether a node was to be added when the genome was made and there was no room.
+        skipped_connections: whether a connection was to be added and there was no room.
+    """
+
+    hidden_nodes: Int[Array, "*n"]
+    functions: Int[Array, "*n h+o"]
+    sources: Int[Array, "*n c"]
+    targets: Int[Array, "*n c"]
+    weights: Float[Array, "*n c"]
+    skipped_nodes: Bool[Array, "*n"]
+    skipped_connections: Bool[Array, "*n"]
+
+
+def leading_to(
+    sources: Int[Array, " c"],
+    targets: Int[Array, " c"],
+    goals: Bool[Array, " m"],
+    most_hidden: Int[Array, ""],
+) -> Bool[Array, " m"]:
+    """Which nodes of a graph are one of the goals or lead to one; of the inputs only goals are told.
+
+    Args:
+        sources: the node that each connection comes from.
+        targets: the node that it leads to, 0 for no connection.
+        goals: which nodes are asked for.
+        most_hidden: hidden nodes of higher numbers than this many are not in use. Under `vmap` one number for
+            all graphs makes the loop as short as the largest of them needs.
+
+    Example:
+        >>> sources, targets = jnp.array([0, 4, 1]), jnp.array([4, 6, 5])
+        >>> leading_to(sources, targets, jnp.arange(7) == 6, jnp.int32(2)).tolist()
+        [False, False, False, False, True, False, True]
+    """
+    # Row and column 0 also take what is no connection. Nothing leads to input 0, so they are never asked.
+    leads = jnp.zeros((len(goals), len(goals)), bool).at[sources, targets].set(True)
+
+    def visit(index: Int[Array, ""], leading: Bool[Array, " m"]) -> Bool[Array, " m"]:
+        node = len(INPUTS) + most_hidden - 1 - index
+        return leading.at[node].set(leading[node] | (leads[node] & leading).any())
+
+    # From the highest number down, so that all that a node leads to has been visited before it.
+    return jax.lax.fori_loop(0, most_hidden, visit, goals)
