@@ -13,7 +13,7 @@ class EvofoolError(Exception):
     exit_code = 1
 
 
-class UsageError(EvofoolError, ValueError):
+class UsageError(EvofoolError):
     """What was asked for cannot be: an unknown name, a size that is not positive, options that conflict."""
 
     exit_code = 2

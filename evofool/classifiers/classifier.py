@@ -118,8 +118,14 @@ class Classifier:
         return self.activate(self.logits(images))
 
     def activate(self, logits: Float[Array, "n k"]) -> Float[Array, "n k"]:
-        """Confidences in [0, 1] of logits."""
-        return {"softmax": jax.nn.softmax, "sigmoid": jax.nn.sigmoid}[self.spec.activation](logits)
+        """Confidences in [0, 1] of logits; where a logit is not a number, so is what depends on it."""
+        lost = jnp.isnan(logits)
+        if self.spec.activation == "softmax":
+            confidences, lost = jax.nn.softmax(logits), lost.any(axis=1, keepdims=True)
+        else:
+            confidences = jax.nn.sigmoid(logits)
+        # Said outright, because XLA's fast exponential on CPU makes a number of nan.
+        return jnp.where(lost, jnp.nan, confidences)
 
     def with_activation(self, activation: Activation) -> "Classifier":
         """The same network with its logits read as "softmax" or as "sigmoid" scores."""

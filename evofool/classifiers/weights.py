@@ -98,7 +98,7 @@ def load_weights_file(path: str | os.PathLike[str]) -> tuple[Classifier, dict[st
             activation=metadata["activation"],  # type: ignore[arg-type]
             name=metadata["name"],
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, UsageError) as error:
         raise EvofoolError(f"the metadata of {path} is damaged: {error}") from error
     return with_weights(classifier, arrays, path), metadata
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ class Checkpoints:
                     str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
                 )
                 damaged.append((generation, reason))
+                _ignore_abandoned_reads()
             else:
                 return state, [self._set_aside(*each) for each in damaged]
         raise EvofoolError(
@@ -156,6 +158,20 @@ def _to_device(arrays: Any, template: Any) -> Any:
         return jax.random.wrap_key_data(jnp.asarray(array)) if _is_key(leaf) else jnp.asarray(array)
 
     return jax.tree.map(convert, arrays, template)
+
+
+def _ignore_abandoned_reads() -> None:
+    """Silence the reads that Orbax abandons when one of them fails.
+
+    Each of them finds its event loop closed and would print a traceback, whenever it ends.
+    """
+    report = sys.unraisablehook
+
+    def report_others(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            report(unraisable)
+
+    sys.unraisablehook = report_others
 
 
 def _checksum(arrays: Any) -> int:

@@ -85,12 +85,8 @@ def evolve(
         ...     sorted(path.name for path in directory.path.iterdir())[:3]
         ['checkpoints', 'config.json', 'convergence.png']
     """
-    require_positive(
-        checkpoint_every=options.checkpoint_every,
-        keep_checkpoints=options.keep_checkpoints,
-        log_every=options.log_every,
-        chunk=1 if options.chunk is None else options.chunk,
-    )
+    numbers = options._asdict().items()
+    require_positive(**{name: number for name, number in numbers if number is not None})
     checkpoints = Checkpoints(directory.checkpoints, settings, options.keep_checkpoints)
     try:
         state = job.search.init(jax.random.key(settings.seed), job.classifier)

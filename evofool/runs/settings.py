@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from evofool.classifiers import Activation, Classifier, load_classifier
 from evofool.encodings import CPPNOptions, DirectOptions, Encoding, cppn, direct
-from evofool.errors import EvofoolError, require_positive, unknown_name
+from evofool.errors import EvofoolError, UsageError, require_positive, unknown_name
 from evofool.search import Search, map_elites
 
 ALGORITHMS = {"map-elites": "one elite per class; an image bred for one class may conquer another"}
@@ -80,7 +80,7 @@ class RunSettings:
         try:
             options = {"direct": DirectOptions(**values["direct"]), "cppn": CPPNOptions(**values["cppn"])}
             return cls(**{**values, "targets": tuple(values["targets"]), **options})
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, UsageError) as error:
             raise EvofoolError(f"the settings of the run are damaged: {error}") from error
 
     def differences(self, other: "RunSettings") -> list[str]:

@@ -1,0 +1,38 @@
+# The Python to build the environment with: 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+
+.PHONY: demo test test-all lint bench clean
+
+demo: $(VENV)/.ready-demo  ## evolve digits for the classifier inside the package
+	$(VENV)/bin/evofool evolve
+
+test: $(VENV)/.ready-dev  ## the tests, but for the slow ones
+	$(VENV)/bin/python -m pytest
+
+test-all: $(VENV)/.ready-dev  ## every test
+	$(VENV)/bin/python -m pytest -m "slow or not slow"
+
+lint: $(VENV)/.ready-dev  ## lint, format and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/.ready-dev  ## speed against the bare forward pass
+	$(VENV)/bin/python -m benchmarks.map_elites
+
+clean:  ## remove the environment
+	rm -rf $(VENV)
+
+$(VENV)/.ready-demo: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.ready-dev: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "evofool needs Python 3.11 or newer; name one: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,66 @@
+"""Inserting a batch at once against inserting one by one in plain NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from evofool.search import Archive, empty_archive, insert
+
+
+def insert_one_by_one(
+    elites: dict, genomes: np.ndarray, confidences: np.ndarray, parents: np.ndarray, generation: int
+):
+    for genome, row, parent in zip(genomes, confidences, parents, strict=True):
+        for niche, confidence in enumerate(row):
+            if confidence > elites["confidences"][niche]:
+                elites["confidences"][niche] = confidence
+                elites["genomes"][niche] = genome
+                elites["generations"][niche] = generation
+                elites["parents"][niche] = parent
+                elites["replacements"][niche] += 1
+
+
+insert_batch = jax.jit(insert)
+
+# Few distinct values, so that ties are the rule; nan and -inf are what a broken classifier gives.
+values = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, float("nan"), float("-inf")])
+
+
+@given(
+    st.sampled_from([(1, 1), (5, 1), (6, 4)]).flatmap(
+        lambda shape: st.lists(hnp.arrays(np.float32, shape, elements=values), min_size=1, max_size=3)
+    )
+)
+def test_a_batch_equals_one_by_one(batches: list[np.ndarray]) -> None:
+    niches = batches[0].shape[1]
+    archive = empty_archive(jnp.zeros(2), niches)
+    plain = {
+        "genomes": np.zeros((niches, 2), np.float32),
+        "confidences": np.full(niches, -np.inf, np.float32),
+        "generations": np.zeros(niches, np.int32),
+        "parents": np.full(niches, -1, np.int32),
+        "replacements": np.zeros(niches, np.int32),
+    }
+    for generation, confidences in enumerate(batches, start=1):
+        genomes = np.stack([np.full(2, 10 * generation + i, np.float32) for i in range(len(confidences))])
+        parents = np.arange(len(confidences), dtype=np.int32) % niches
+        archive = insert_batch(
+            archive, *map(jnp.asarray, (genomes, confidences, parents)), jnp.int32(generation)
+        )
+        insert_one_by_one(plain, genomes, confidences, parents, generation)
+    for name, expected in plain.items():
+        np.testing.assert_array_equal(getattr(archive, name), expected, err_msg=name)
+
+
+def test_the_earliest_of_equals_wins_and_each_change_of_hands_counts() -> None:
+    archive = empty_archive(jnp.zeros(()), 1)
+    confidences = jnp.array([[0.1], [0.4], [0.4], [0.3], [0.9], [0.9]])
+    archive = insert(archive, jnp.arange(6.0), confidences, jnp.zeros(6, jnp.int32), jnp.int32(1))
+    assert archive.genomes.tolist() == [4.0]
+    assert archive.replacements.tolist() == [3]
+    again = insert(archive, jnp.array([7.0]), jnp.array([[0.9]]), jnp.array([0]), jnp.int32(2))
+    assert again.genomes.tolist() == [4.0]
+    assert isinstance(again, Archive)

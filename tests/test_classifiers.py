@@ -1,0 +1,225 @@
+"""Networks against golden logits, files of weights, and the contract that all classifiers share."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import evofool
+from evofool.classifiers import CLASSIFIERS, NETWORKS, subtract_mean, weights_digest
+from evofool.classifiers.convolution import conv_general_dilated
+from evofool.classifiers.registry import EMBEDDED
+from evofool.classifiers.weights import load_weights_file
+from evofool.datasets import load_dataset
+from evofool.errors import EvofoolError, UsageError
+from evofool.pixels import from_uint8
+from evofool.training import test_accuracy
+
+DIGITS = tuple("0123456789")
+
+
+def test_lenet_gives_the_golden_logits(data: Path, lenet: evofool.Classifier) -> None:
+    golden = np.load(data / "golden" / "lenet_nguyen2015.npz", allow_pickle=False)
+    images = from_uint8(golden["images"][..., None])
+    assert np.abs(lenet.logits(images) - golden["logits"]).max() <= 1e-3
+    subtracted = evofool.load_classifier("lenet-nguyen2015-mean")
+    assert np.abs(subtracted.logits(images) - golden["logits_mean_subtracted"]).max() <= 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "accuracy"), [("lenet-nguyen2015", 0.9918), ("lenet-nguyen2015-mean", 0.9739)]
+)
+def test_lenet_has_its_published_accuracy(data: Path, name: str, accuracy: float) -> None:
+    mnist = load_dataset("mnist")
+    assert test_accuracy(evofool.load_classifier(name), mnist.test_images, mnist.test_labels) == accuracy
+
+
+def test_the_embedded_classifier_reads_digits_that_it_has_not_seen() -> None:
+    classifier, metadata = load_weights_file(EMBEDDED)
+    digits = load_dataset("digits")
+    accuracy = test_accuracy(classifier, digits.test_images, digits.test_labels)
+    assert accuracy >= 0.97
+    assert metadata["test_accuracy"] == f"{accuracy:.4f}"
+    assert EMBEDDED.stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_logits_do_not_depend_on_the_batch(network: str) -> None:
+    """Bit by bit on CPU, whatever the number of images: what makes shards and chunks exact."""
+    classifier = evofool.create_classifier(network, (28, 28, 1), DIGITS)
+    images = jax.random.uniform(jax.random.key(0), (600, 28, 28, 1))
+    logits = jax.jit(lambda classifier, images: classifier.logits(images))
+    whole = np.asarray(logits(classifier, images))
+    for count in (8, 13, 25, 50, 64, 200):
+        np.testing.assert_array_equal(logits(classifier, images[:count]), whole[:count])
+
+
+def test_lenet_is_caffes(data: Path, lenet: evofool.Classifier) -> None:
+    """One image by hand: loops over windows in NumPy, from the released weights."""
+    from safetensors.numpy import load_file
+
+    weights = load_file(data / "weights" / "lenet_nguyen2015.safetensors")
+    image = np.random.default_rng(0).integers(0, 256, (28, 28)).astype(np.float64)
+
+    def convolve(maps: np.ndarray, name: str) -> np.ndarray:
+        windows = np.lib.stride_tricks.sliding_window_view(maps, (5, 5), axis=(1, 2))
+        kernel = weights[f"{name}.weight"].astype(np.float64)
+        return np.einsum("cyxij,ocij->oyx", windows, kernel) + weights[f"{name}.bias"][:, None, None]
+
+    def pool(maps: np.ndarray) -> np.ndarray:
+        channels, height, width = maps.shape
+        return maps.reshape(channels, height // 2, 2, width // 2, 2).max(axis=(2, 4))
+
+    maps = pool(convolve(pool(convolve(image[None] / 256, "conv1")), "conv2"))
+    hidden = np.maximum(weights["fc1.weight"] @ maps.ravel() + weights["fc1.bias"], 0)
+    expected = weights["fc2.weight"] @ hidden + weights["fc2.bias"]
+    logits = lenet.logits(jnp.asarray(image[None, :, :, None] / 255, jnp.float32))[0]
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("strides", "padding", "size", "window"),
+    [
+        ((1, 1), "VALID", 9, 3),
+        ((1, 1), "SAME", 8, 5),
+        ((2, 2), "SAME", 10, 3),
+        ((2, 2), "VALID", 12, 7),
+        ((2, 1), ((1, 2), (0, 3)), 11, 5),
+    ],
+)
+def test_the_written_out_gradient_of_a_convolution_is_that_of_jax(strides, padding, size, window) -> None:
+    images = jax.random.normal(jax.random.key(size), (2, size, size, 3))
+    kernel = jax.random.normal(jax.random.key(window), (window, window, 3, 4))
+
+    def ours(images, kernel):
+        return (conv_general_dilated(images, kernel, strides, padding) ** 2).sum()
+
+    def theirs(images, kernel):
+        layout = ("NHWC", "HWIO", "NHWC")
+        output = jax.lax.conv_general_dilated(images, kernel, strides, padding, dimension_numbers=layout)
+        return (output**2).sum()
+
+    for gradient, expected in zip(
+        jax.grad(ours, (0, 1))(images, kernel), jax.grad(theirs, (0, 1))(images, kernel), strict=True
+    ):
+        np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_one_file_is_enough(network: str, activation: str, tmp_path: Path) -> None:
+    names = ("круг", "square", "tri angle")
+    saved = evofool.create_classifier(network, (20, 24, 3), names, activation=activation, seed=3)
+    path = tmp_path / "shapes.safetensors"
+    evofool.save_classifier(path, saved, training_data="drawings", test_accuracy=0.875)
+    loaded, metadata = load_weights_file(path)
+    assert loaded.spec == saved.spec
+    assert loaded.logits_function == saved.logits_function
+    assert weights_digest(loaded) == weights_digest(saved)
+    assert metadata["training_data"] == "drawings"
+    assert metadata["test_accuracy"] == "0.8750"
+    images = jax.random.uniform(jax.random.key(0), (4, 20, 24, 3))
+    np.testing.assert_array_equal(loaded(images), saved(images))
+
+
+def test_two_loads_share_one_compilation() -> None:
+    logits = jax.jit(lambda classifier, images: classifier.logits(images))
+    for seed in range(3):
+        logits(evofool.create_classifier("mlp", (4, 4, 1), DIGITS, seed=seed), jnp.zeros((2, 4, 4, 1)))
+    assert logits._cache_size() == 1
+
+
+def test_logits_are_read_as_softmax_or_sigmoid() -> None:
+    images = jax.random.uniform(jax.random.key(0), (5, 28, 28, 1))
+    classifier = evofool.load_classifier("lenet-digits")
+    logits = np.asarray(classifier.logits(images), np.float64)
+    np.testing.assert_allclose(
+        classifier(images), np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), atol=1e-6
+    )
+    scores = evofool.load_classifier("lenet-digits", "sigmoid")(images)
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logits)), atol=1e-6)
+
+
+def test_the_mean_image_is_subtracted_before_anything_else() -> None:
+    classifier = evofool.load_classifier("lenet-digits")
+    images = jax.random.uniform(jax.random.key(0), (2, 28, 28, 1))
+    mean = jax.random.uniform(jax.random.key(1), (28, 28, 1))
+    np.testing.assert_array_equal(
+        subtract_mean(classifier, mean).logits(images), classifier.logits(images - mean)
+    )
+    with pytest.raises(UsageError, match="mean image has shape"):
+        subtract_mean(classifier, jnp.zeros((1, 1, 1)))
+
+
+def test_classes_go_by_name_and_by_index() -> None:
+    spec = evofool.load_classifier("lenet-digits").spec
+    assert [spec.class_index(wanted) for wanted in ("three", "3", 3)] == [3, 3, 3]
+    with pytest.raises(UsageError, match="did you mean 'three'"):
+        spec.class_index("thre")
+    for outside in ("10", "-1", 99):
+        with pytest.raises(UsageError, match="0 to 9"):
+            spec.class_index(outside)
+
+
+def test_images_of_another_size_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"\(28, 28, 1\), not \(32, 32, 1\)"):
+        evofool.load_classifier("lenet-digits")(jnp.zeros((1, 32, 32, 1)))
+    with pytest.raises(UsageError, match="at least 16x16"):
+        evofool.create_classifier("lenet", (8, 8, 1), DIGITS)
+
+
+def test_every_truncation_of_a_weights_file_is_one_line(tmp_path: Path) -> None:
+    whole = EMBEDDED.read_bytes()
+    damaged = tmp_path / "damaged.safetensors"
+    for length in (0, 4, 8, 100, 1000, len(whole) // 2, len(whole) - 1):
+        damaged.write_bytes(whole[:length])
+        with pytest.raises(EvofoolError, match="not a whole safetensors file") as caught:
+            evofool.load_classifier(str(damaged))
+        assert "\n" not in str(caught.value)
+
+
+def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
+    foreign, other, broken = (tmp_path / f"{name}.safetensors" for name in ("foreign", "other", "broken"))
+    save_file({"weight": np.zeros(3, np.float32)}, foreign)
+    with pytest.raises(EvofoolError, match="holds no classifier that evofool saved"):
+        evofool.load_classifier(str(foreign))
+
+    linear = evofool.create_classifier("linear", (4, 4, 1), DIGITS)
+    evofool.save_classifier(other, linear, training_data="none", test_accuracy=0.1)
+    content = other.read_bytes()
+    other.write_bytes(content.replace(b'"network":"linear"', b'"network":"mlp"   '))
+    with pytest.raises(EvofoolError, match="does not fit the network 'mlp'"):
+        evofool.load_classifier(str(other))
+
+    params = jax.tree.map(lambda leaf: leaf * jnp.nan, linear.params)
+    lost = evofool.Classifier(params, linear.logits_function, linear.spec)
+    evofool.save_classifier(broken, lost, training_data="none", test_accuracy=0.1)
+    with pytest.raises(EvofoolError, match="not finite"):
+        evofool.load_classifier(str(broken))
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "it.safetensors"
+    linear = evofool.create_classifier("linear", (4, 4, 1), DIGITS)
+    evofool.save_classifier(path, linear, training_data="none", test_accuracy=0.1)
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="not one of evofool's networks"):
+        evofool.save_classifier(
+            path, subtract_mean(linear, jnp.zeros((4, 4, 1))), training_data="none", test_accuracy=0.1
+        )
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_unknown_names_and_missing_weights_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="did you mean 'lenet-digits'"):
+        evofool.load_classifier("lenet-digit")
+    with pytest.raises(EvofoolError, match=r"cannot read nowhere\.safetensors"):
+        evofool.load_classifier("nowhere.safetensors")
+    monkeypatch.delenv("EVOFOOL_DATA", raising=False)
+    for name in set(CLASSIFIERS) - {"lenet-digits"}:
+        with pytest.raises(EvofoolError, match="set EVOFOOL_DATA"):
+            evofool.load_classifier(name)

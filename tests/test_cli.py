@@ -1,0 +1,173 @@
+"""The command line as a new user meets it: help, names, mistakes."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import evofool
+from evofool.classifiers import CLASSIFIERS
+from evofool.classifiers.weights import load_weights_file
+
+Main = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def bad_weights(tmp_path: Path) -> Path:
+    """A folder with files that are no classifier."""
+    linear = evofool.create_classifier("linear", (8, 8, 1), ("even", "odd"))
+    good = tmp_path / "good.safetensors"
+    evofool.save_classifier(good, linear, training_data="none", test_accuracy=0.5)
+    content = good.read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(content[:-10])
+    (tmp_path / "other.safetensors").write_bytes(content.replace(b'"network":"linear"', b'"network":"lenet" '))
+    (tmp_path / "text.safetensors").write_text("not weights at all, but long enough to look like some\n" * 9)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (("--classifier", "lenet-digit"), 2, "did you mean 'lenet-digits'"),
+        (("--encoding", "drect"), 2, "unknown encoding 'drect': did you mean 'direct'"),
+        (("--algorithm", "map-elite"), 2, "did you mean 'map-elites'"),
+        (("--targets", "thre"), 2, "did you mean 'three'"),
+        (("--targets", "12"), 2, "0 to 9 or a name"),
+        (("--targets", "3", "three"), 2, "each once"),
+        (("--generations", "0"), 2, "generations must be above zero, not 0"),
+        (("--generations", "-5"), 2, "generations must be above zero, not -5"),
+        (("--batch-size", "0"), 2, "batch_size must be above zero, not 0"),
+        (("--checkpoint-every", "0"), 2, "checkpoint_every must be above zero, not 0"),
+        (("--chunk", "0"), 2, "chunk must be above zero, not 0"),
+        (("--direct.mutation-rate", "2"), 2, "mutation_rate must be between 0 and 1, not 2.0"),
+        (("--devices", "64"), 2, "devices must be 1 to"),
+        (("--classifier", "BAD/cut.safetensors"), 1, "not a whole safetensors file"),
+        (("--classifier", "BAD/text.safetensors"), 1, "not a whole safetensors file"),
+        (("--classifier", "BAD/other.safetensors"), 1, "damaged"),
+        (("--classifier", "BAD/none.safetensors"), 1, "cannot read"),
+    ],
+)
+def test_mistakes_are_one_line(
+    args: tuple[str, ...], code: int, words: str, tmp_path: Path, bad_weights: Path, evofool_main: Main
+) -> None:
+    out = tmp_path / "run"
+    args = tuple(arg.replace("BAD", str(bad_weights)) for arg in args)
+    exit_code, _, err = evofool_main("evolve", "--out", out, *args)
+    assert exit_code == code
+    assert words in err
+    assert err.startswith("evofool: ")
+    assert err.count("\n") == 1
+    assert not (out / "elites").exists()
+
+
+def test_a_word_that_is_no_option_is_a_usage_error(evofool_main: Main) -> None:
+    for args in (("evolv",), ("evolve", "--bach-size", "3"), ("evolve", "--seed", "abc"), ()):
+        code, _, err = evofool_main(*args)
+        assert code == 2
+        assert "Traceback" not in err
+
+
+def test_help_explains_every_option(evofool_main: Main) -> None:
+    code, out, _ = evofool_main("--help")
+    assert code == 0
+    for command in ("evolve", "train", "fetch", "list"):
+        assert command in out
+        code, of_command, _ = evofool_main(command, "--help")
+        assert code == 0
+        assert "--quiet" in of_command or command == "list"
+    _, out, _ = evofool_main("evolve", "--help")
+    for option in ("--classifier", "--targets", "--direct.mutation-eta", "--resume", "--devices"):
+        assert option in out
+
+
+def test_list_names_what_can_be_named(evofool_main: Main) -> None:
+    code, out, _ = evofool_main("list")
+    assert code == 0
+    for name in (*CLASSIFIERS, "lenet", "cnn", "mlp", "linear", "digits", "mnist", "direct", "map-elites"):
+        assert name in out
+    code, out, _ = evofool_main("list", "datasets")
+    assert code == 0
+    assert "mnist" in out
+    assert "lenet" not in out
+    code, _, err = evofool_main("list", "dataset")
+    assert code == 2
+    assert "did you mean 'datasets'" in err
+
+
+def test_train_writes_a_classifier_that_evolve_takes(tmp_path: Path, evofool_main: Main) -> None:
+    """A folder of the user's own images in colour, from training to elites."""
+    random = np.random.default_rng(0)
+    for name, channel in {"red": 0, "green": 1, "blue": 2}.items():
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for index in range(20):
+            pixels = random.integers(0, 100, (8, 10, 3), dtype=np.uint8)
+            pixels[..., channel] += 150
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{index}.png")
+    file = tmp_path / "colours.safetensors"
+    options = ("--network", "linear", "--dataset", tmp_path / "images", "--epochs", "30")
+    code, out, _ = evofool_main("train", *options, "--out", file)
+    assert code == 0
+    assert "Test accuracy 100.00 %" in out
+    classifier, metadata = load_weights_file(file)
+    assert classifier.spec.class_names == ("blue", "green", "red")
+    assert metadata["test_accuracy"] == "1.0000"
+    assert "images" in metadata["training_data"]
+
+    code, _, err = evofool_main("train", *options, "--out", file)
+    assert code == 2
+    assert "--overwrite" in err
+    run = tmp_path / "run"
+    code, out, _ = evofool_main("evolve", "--classifier", file, "--generations", "30", "--out", run)
+    assert code == 0
+    assert "Generation 30" in out
+    image = np.asarray(Image.open(run / "elites" / "002_red.png")).astype(float).mean(axis=(0, 1))
+    assert image.shape == (3,)
+    assert image.argmax() == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (("--out", "OUT/it.bin"), 2, "must end in .safetensors"),
+        (("--out", "OUT/a.safetensors", "--network", "lenet5"), 2, "did you mean 'lenet'"),
+        (("--out", "OUT/a.safetensors", "--dataset", "mnits"), 2, "did you mean 'mnist'"),
+        (("--out", "OUT/a.safetensors", "--epochs", "0"), 2, "epochs must be above zero"),
+        (("--out", "OUT/a.safetensors", "--dataset", "./nowhere"), 2, "no folder"),
+        (("--out", "OUT/file/a.safetensors"), 1, "cannot write to"),
+    ],
+)
+def test_mistakes_in_training_are_one_line(
+    args: tuple[str, ...], code: int, words: str, tmp_path: Path, evofool_main: Main
+) -> None:
+    (tmp_path / "file").write_text("")
+    exit_code, _, err = evofool_main("train", *(arg.replace("OUT", str(tmp_path)) for arg in args))
+    assert exit_code == code
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_fetch_says_where_it_failed(evofool_main: Main) -> None:
+    code, _, err = evofool_main("fetch", "mnist", "--url", "http://127.0.0.1:9/", "--quiet")
+    assert code == 1
+    assert "http://127.0.0.1:9" in err
+    code, _, err = evofool_main("fetch", "imagenet")
+    assert code == 2
+    assert "mnist" in err
+
+
+def test_with_no_arguments_everything_works(tmp_path: Path) -> None:
+    """The first thing that a new user types, in an empty directory."""
+    process = subprocess.run(
+        [sys.executable, "-m", "evofool", "evolve"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    (run,) = (tmp_path / "runs").iterdir()
+    assert f"runs/{run.name}/elites.png" in process.stdout
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert records[-1]["generation"] == 200
+    assert records[-1]["median_confidence"] >= 0.9999

@@ -1,0 +1,174 @@
+"""MAP-Elites as a search: reproducible however it is split, and scoring what would be saved."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import evofool
+from evofool.errors import UsageError
+from evofool.pixels import from_uint8, round_to_8_bits, to_uint8
+
+
+def digest(state: Any) -> str:
+    """The bits of an archive."""
+    leaves = jax.tree.leaves(state.archive)
+    return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves)).hexdigest()
+
+
+def classifier() -> evofool.Classifier:
+    return evofool.load_classifier("lenet-digits")
+
+
+def small_run(batch_size: int, devices: int | None = None) -> Any:
+    mesh = None if devices is None else evofool.population_mesh(devices)
+    search = evofool.map_elites(evofool.direct((28, 28, 1)), batch_size, mesh=mesh)
+    return evofool.run(search, classifier(), 20, seed=3)
+
+
+def test_the_length_of_chunks_changes_nothing() -> None:
+    search = evofool.map_elites(evofool.direct((28, 28, 1)), 50)
+    digests = {
+        digest(evofool.run(search, classifier(), 60, seed=3, chunk=chunk)) for chunk in (None, 1, 7, 50)
+    }
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("batch_size", [200, 37])
+def test_eight_devices_give_the_bits_of_one(batch_size: int) -> None:
+    """25 images a device at 200; 37 does not even divide."""
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); import test_map_elites as t\n"
+        f"state = t.small_run({batch_size}, devices=8)\n"
+        "assert len(state.archive.confidences.sharding.device_set) == 8\n"
+        "print(t.digest(state))"
+    )
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    printed = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.strip() == digest(small_run(batch_size))
+
+
+def test_going_on_from_a_state_is_going_on() -> None:
+    search = evofool.map_elites(evofool.direct((28, 28, 1)), 20)
+    half = evofool.run(search, classifier(), 5, seed=1)
+    whole = evofool.run(search, classifier(), 10, state=half)
+    assert digest(whole) == digest(evofool.run(search, classifier(), 10, seed=1))
+    assert int(whole.generation) == 10
+
+
+def test_seeds_differ() -> None:
+    search = evofool.map_elites(evofool.direct((28, 28, 1)), 20)
+    first, second = (evofool.run(search, classifier(), 3, seed=seed) for seed in (1, 2))
+    assert digest(first) != digest(second)
+
+
+def test_the_first_generation_is_random_and_fills_every_niche() -> None:
+    search = evofool.map_elites(evofool.direct((28, 28, 1)), 40)
+    archive = evofool.run(search, classifier(), 1).archive
+    assert np.all(np.asarray(archive.confidences) > -np.inf)
+    assert archive.parents.tolist() == [-1] * 10
+    assert archive.generations.tolist() == [1] * 10
+    assert abs(float(archive.genomes.mean()) - 0.5) < 0.03
+
+
+def test_what_is_scored_is_what_is_saved() -> None:
+    encoding = evofool.direct((28, 28, 1))
+    state = evofool.run(evofool.map_elites(encoding, 100), classifier(), 30)
+    levels = to_uint8(round_to_8_bits(encoding.render(state.archive.genomes)))
+    confidences = np.diag(classifier()(from_uint8(levels)))
+    np.testing.assert_allclose(confidences, state.archive.confidences, atol=1e-6)
+
+
+def test_metrics_describe_the_archive() -> None:
+    search = evofool.map_elites(evofool.direct((28, 28, 1)), 100)
+    seen = []
+    state = evofool.run(
+        search, classifier(), 12, chunk=5, on_chunk=lambda state, metrics: seen.append(metrics)
+    )
+    confidences = np.asarray(state.archive.confidences)
+    last = {name: values[-1] for name, values in seen[-1].items()}
+    assert [len(metrics["median_confidence"]) for metrics in seen] == [5, 5, 2]
+    assert last["median_confidence"] == pytest.approx(np.median(confidences))
+    assert last["lower_quartile_confidence"] == pytest.approx(np.quantile(confidences, 0.25))
+    assert last["upper_quartile_confidence"] == pytest.approx(np.quantile(confidences, 0.75))
+    assert last["mean_confidence"] == pytest.approx(confidences.mean())
+    assert (last["min_confidence"], last["max_confidence"]) == (confidences.min(), confidences.max())
+    assert last["niches_over_0.99"] == (confidences > 0.99).sum()
+    assert last["niches_over_0.9999"] == (confidences > 0.9999).sum()
+    assert sum(metrics["replacements"].sum() for metrics in seen) == state.archive.replacements.sum()
+    medians = np.concatenate([metrics["median_confidence"] for metrics in seen])
+    assert np.all(np.diff(medians) >= 0)
+
+
+def test_targets_have_a_niche_each_and_no_one_else() -> None:
+    search = evofool.map_elites(evofool.direct((28, 28, 1)), 50, targets=(7, 2))
+    state = evofool.run(search, classifier(), 40)
+    images = evofool.direct((28, 28, 1)).render(state.archive.genomes)
+    assert classifier()(images).argmax(axis=1).tolist() == [7, 2]
+    assert set(state.archive.parents.tolist()) <= {0, 1}
+
+
+def test_a_classifier_that_breaks_fills_no_niche() -> None:
+    spec = evofool.ClassifierSpec("broken", (4, 4, 1), ("a", "b"))
+    broken = evofool.Classifier(
+        (), lambda params, images: jnp.stack([images.sum(axis=(1, 2, 3)) * jnp.nan] * 2, axis=1), spec
+    )
+    state = evofool.run(evofool.map_elites(evofool.direct((4, 4, 1)), 10), broken, 3)
+    assert np.all(np.asarray(state.archive.confidences) == -np.inf)
+    assert state.archive.replacements.tolist() == [0, 0]
+
+
+def test_parents_come_from_the_filled_niches_evenly() -> None:
+    """A classifier that only sees class 0 and 2: niche 1 stays empty and is never a parent."""
+    spec = evofool.ClassifierSpec("partial", (4, 4, 1), ("a", "b", "c"), "sigmoid")
+
+    def logits(params: Any, images: Any) -> Any:
+        level = images.mean(axis=(1, 2, 3))
+        return jnp.stack([level, level * jnp.nan, -level], axis=1)
+
+    partial = evofool.Classifier((), logits, spec)
+    state = evofool.run(evofool.map_elites(evofool.direct((4, 4, 1)), 400), partial, 20)
+    assert state.archive.parents.tolist()[1] == -1
+    assert set(np.asarray(state.archive.parents)[[0, 2]].tolist()) <= {0, 2}
+    assert float(state.archive.genomes[0].mean()) > 0.7 > 0.3 > float(state.archive.genomes[2].mean())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"batch_size": 0}, "batch_size must be above zero, not 0"),
+        ({"targets": ()}, "one or more classes"),
+        ({"targets": (1, 1)}, "each once"),
+    ],
+)
+def test_bad_options_are_named(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        evofool.map_elites(evofool.direct((28, 28, 1)), **options)
+
+
+def test_bad_targets_and_lengths_are_named_when_the_run_begins() -> None:
+    encoding = evofool.direct((28, 28, 1))
+    with pytest.raises(UsageError, match="targets must be 0 to 9"):
+        evofool.run(evofool.map_elites(encoding, targets=(10,)), classifier(), 1)
+    with pytest.raises(UsageError, match="generations must be above zero, not -1"):
+        evofool.run(evofool.map_elites(encoding), classifier(), -1)
+    with pytest.raises(UsageError, match="chunk must be above zero, not 0"):
+        evofool.run(evofool.map_elites(encoding), classifier(), 1, chunk=0)
+    with pytest.raises(UsageError, match="devices must be 1 to"):
+        evofool.population_mesh(1000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_every_digit_is_fooled_within_200_generations(lenet: evofool.Classifier, seed: int) -> None:
+    """Nguyen et al., section 3.1: median confidence 99.99 % by generation 200."""
+    state = evofool.run(evofool.map_elites(evofool.direct((28, 28, 1)), 200), lenet, 200, seed=seed)
+    assert np.median(state.archive.confidences) >= 0.9999
