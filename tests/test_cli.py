@@ -25,7 +25,8 @@ def bad_weights(tmp_path: Path) -> Path:
     evofool.save_classifier(good, linear, training_data="none", test_accuracy=0.5)
     content = good.read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(content[:-10])
-    (tmp_path / "other.safetensors").write_bytes(content.replace(b'"network":"linear"', b'"network":"lenet" '))
+    relabelled = content.replace(b'"network":"linear"', b'"network":"lenet" ')
+    (tmp_path / "other.safetensors").write_bytes(relabelled)
     (tmp_path / "text.safetensors").write_text("not weights at all, but long enough to look like some\n" * 9)
     return tmp_path
 

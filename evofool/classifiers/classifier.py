@@ -121,7 +121,7 @@ class Classifier:
         """Confidences in [0, 1] of logits; where a logit is not a number, so is what depends on it."""
         lost = jnp.isnan(logits)
         if self.spec.activation == "softmax":
-            confidences, lost = jax.nn.softmax(logits), lost.any(axis=1, keepdims=True)
+            confidences, lost = _softmax(logits), lost.any(axis=1, keepdims=True)
         else:
             confidences = jax.nn.sigmoid(logits)
         # Said outright, because XLA's fast exponential on CPU makes a number of nan.
@@ -130,6 +130,27 @@ class Classifier:
     def with_activation(self, activation: Activation) -> "Classifier":
         """The same network with its logits read as "softmax" or as "sigmoid" scores."""
         return replace(self, spec=replace(self.spec, activation=activation))
+
+
+def _softmax(logits: Float[Array, "n k"]) -> Float[Array, "n k"]:
+    """Softmax that rounds a row the same way whatever other rows it is computed with.
+
+    The library's reductions over classes are split up according to the number of rows.
+    """
+    shares = jnp.exp(logits - _fold(jnp.maximum, logits, -jnp.inf))
+    return shares / _fold(jnp.add, shares, 0)
+
+
+def _fold(
+    operation: Callable[[Array, Array], Array], rows: Float[Array, "n k"], neutral: float | int
+) -> Array:
+    """Reduce rows by combining their upper half with the lower, again and again."""
+    columns = rows.shape[1]
+    rows = jnp.pad(rows, ((0, 0), (0, (1 << (columns - 1).bit_length()) - columns)), constant_values=neutral)
+    while rows.shape[1] > 1:
+        half = rows.shape[1] // 2
+        rows = operation(rows[:, :half], rows[:, half:])
+    return rows
 
 
 @dataclass(frozen=True)
