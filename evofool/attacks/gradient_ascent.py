@@ -101,13 +101,12 @@ def gradient_ascent(
         EvofoolError: the gradient is zero at every start.
 
     Example:
-        >>> from evofool import create_classifier
-        >>> classifier = create_classifier("mlp", (8, 8, 1), ("even", "odd"))
-        >>> from evofool.attacks import first_step_above
+        >>> from evofool import load_classifier
+        >>> classifier = load_classifier("lenet-digits")
         >>> start = noise_images(jax.random.key(0), 2, classifier)
-        >>> result = gradient_ascent(classifier, start, jnp.array([0, 1]), steps=100)
-        >>> first_step_above(result.trajectory[:, :, 0], 0.9).tolist()
-        [20, -1]
+        >>> result = gradient_ascent(classifier, start, jnp.array([3, 8]), steps=50)
+        >>> result.success.tolist(), result.trajectory.shape
+        ([True, True], (51, 2, 10))
     """
     goal = Targeted(targets)
     require_images(classifier, images, goal)

@@ -232,7 +232,7 @@ class _Method:
         unchanged = _join(
             [assess(classifier, part.images, part.images, part.goal) for part in anything.parts()]
         )
-        predicted = np.argmax(unchanged.confidences, axis=1)
+        predicted = np.asarray(jnp.argmax(unchanged.confidences, axis=1))
         return _Batch(names, images, self._goal(classifier, predicted))
 
     def _make_directory(self) -> None:

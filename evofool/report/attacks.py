@@ -52,7 +52,9 @@ class AttackedImage(NamedTuple):
     target: int | None = None
 
 
-def amplified(change: Float[np.ndarray, "h w c"], factor: float | None = None) -> UInt8[np.ndarray, "h w c"]:
+def amplified(
+    change: Float[np.ndarray, "h w c"], factor: float | int | None = None
+) -> UInt8[np.ndarray, "h w c"]:
     """A change of an image as an image: grey where nothing changed, brighter where it became brighter.
 
     Args:
@@ -109,7 +111,7 @@ def before_after_figure(
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.4, 2.45 * len(shown) + (0.75 if title else 0.35)), layout="constrained")
+        figure = Figure(figsize=(12.4, 2.45 * len(shown) + (0.95 if title else 0.5)), layout="constrained")
         axes = figure.subplots(len(shown), 5, width_ratios=(1.0, 0.85, 1.0, 1.0, 0.85), squeeze=False)
         for row, cells in zip(shown, axes, strict=True):
             _draw_row(cells, row, class_names)
