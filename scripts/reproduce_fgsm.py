@@ -4,7 +4,7 @@
 
 Differences from the paper: networks are trained for 5 epochs with Adam and without dropout or early stopping,
 the maxout network has 240 units a layer also where the paper's adversarially trained one has 1,600, and its
-rubbish is N(0, 1) where ours is clipped to valid pixels. An error on noise is any class above one half, as there.
+rubbish is N(0, 1) where ours is clipped to valid pixels. An error on noise is a class above one half.
 """
 
 from pathlib import Path

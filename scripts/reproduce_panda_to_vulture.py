@@ -2,9 +2,9 @@
 
     python scripts/reproduce_panda_to_vulture.py --out runs/panda-to-vulture
 
-The photographs are those under $EVOFOOL_DATA/photos. Differences from the source: SqueezeNet 1.0 and MobileNet
-v1 0.25 where it has GoogLeNet, other photographs, and beside its total change of 0.9 of a grey level also one of
-2, because a change of less than half a level is undone when an image is saved with 8 bits.
+The photographs are those under $EVOFOOL_DATA/photos. Differences from the source: SqueezeNet 1.0 and
+MobileNet v1 0.25 where it has GoogLeNet, other photographs, and beside its total change of 0.9 of a grey level
+also one of 2, because a change of less than half a level is undone when an image is saved with 8 bits.
 """
 
 import os

@@ -3,7 +3,8 @@
     python scripts/reproduce_universal.py --classifiers runs/mnist-classifiers --out runs/universal
 
 Differences from the paper: MNIST and an L-infinity norm of 0.2 where it has ImageNet and 10/255; 1,000 images
-to learn from where it has 10,000. Its figure: computed on VGG-19, it fools every other network on more than 53 %.
+to learn from where it has 10,000. It reports that computed on VGG-19, the perturbation fools every other
+network on more than 53 %.
 """
 
 from pathlib import Path
