@@ -2,8 +2,8 @@
 
     python -m benchmarks.attacks
 
-What can be compared between two machines is the ratio within a row. Foolbox has no L-BFGS; the attack of Carlini
-and Wagner, with its default settings but fewer steps, minimises the same norm for a target.
+What can be compared between two machines is the ratio within a row. Foolbox has no L-BFGS; the attack of
+Carlini and Wagner, with its default settings but fewer steps, minimises the same norm for a target.
 """
 
 import statistics

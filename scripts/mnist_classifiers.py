@@ -16,7 +16,7 @@ ADVERSARIAL_EPSILON = 0.25
 PLAIN = ("linear", "mlp", "maxout", "lenet", "cnn")
 ADVERSARIAL = ("maxout", "lenet")
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=140)
 
 
 def trained(network: str, folder: Path, *, adversarial: bool = False) -> Classifier:

@@ -1,11 +1,12 @@
-"""Gradient ascent from noise (Nguyen et al., CVPR 2015, section 3.9): all digits, and a hundred ImageNet classes.
+"""Gradient ascent from noise (Nguyen et al., CVPR 2015, section 3.9): all digits, and 100 ImageNet classes.
 
     python scripts/reproduce_gradient_ascent.py --out runs/ascent
 
-Differences from the paper: MobileNet v1 0.25 where it has CaffeNet, and for the digits their LeNet, which they
-fooled by evolution only. Settings are those of their released code: 500 steps from the mean image plus N(0, 1)
-noise, e 0.03, l 0.1, no decay. The regularised images beside take L2 decay, blur and the clipping of pixels of small
-norm at the settings of Yosinski et al. (2015, table 1, first row), whose units are grey levels of 255.
+Differences from the paper: MobileNet v1 0.25 where it has CaffeNet, and for the digits their LeNet, which
+they fooled by evolution only. Settings are those of their released code: 500 steps from the mean (here one
+grey) plus N(0, 1) noise, e 0.03, l 0.1, no decay. The regularised images beside take L2 decay, blur and the
+zeroing of pixels of small norm, as Yosinski et al. (2015) combine them. The paper reports 99.99 % without
+resemblance, and some recognisable parts with regularisation.
 """
 
 from pathlib import Path
@@ -26,7 +27,7 @@ from evofool.report import contact_sheet
 REGULARISED = Regularisation(decay=0.0001, blur_radius=0.5, blur_every=4, small_norms=50.0)
 _AT_ONCE = 20
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=140)
 
 
 def main(out: Path = Path("runs/ascent"), classes: int = 100) -> None:

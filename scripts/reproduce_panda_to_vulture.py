@@ -3,7 +3,7 @@
     python scripts/reproduce_panda_to_vulture.py --out runs/panda-to-vulture
 
 The photographs are those under $EVOFOOL_DATA/photos. Differences from the source: SqueezeNet 1.0 and
-MobileNet v1 0.25 where it has GoogLeNet, other photographs, and beside its total change of 0.9 of a grey level
+MobileNet v1 0.25 where it has GoogLeNet, other photographs, and beside its total change of 0.9 grey levels
 also one of 2, because a change of less than half a level is undone when an image is saved with 8 bits.
 """
 
@@ -41,7 +41,7 @@ SOURCE_CHANGE = 0.9
 CHANGE = 2.0
 BLACK_STEP = 0.1
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=140)
 
 
 def main(out: Path = Path("runs/panda-to-vulture")) -> None:
