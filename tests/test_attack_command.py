@@ -100,6 +100,7 @@ def test_ascent_starts_from_noise_for_each_target(evofool_main: Command, tmp_pat
     for row in rows:
         assert float(row["target_confidence"]) > 0.99
         assert 0 <= int(row["first_step"]) <= int(row["step_over_99"])
+    assert (out / "sheet.png").exists()
     assert (out / "trajectory.png").exists()
 
 

@@ -297,7 +297,7 @@ def test_lbfgs_changes_less_than_carlini_and_wagner_by_foolbox(foolbox, lenet, d
     images, labels = digits[0][:20], digits[1][:20]
     targets = random_targets(jax.random.key(0), labels, lenet)
     criterion = foolbox.criteria.TargetedMisclassification(targets)
-    attack = foolbox.attacks.L2CarliniWagnerAttack(binary_search_steps=4, steps=100, stepsize=0.05)
+    attack = foolbox.attacks.L2CarliniWagnerAttack(binary_search_steps=3, steps=60, stepsize=0.05)
     _, expected, success = attack(foolbox_model(foolbox, lenet), images, criterion, epsilons=None)
     result = lbfgs(lenet, images, targets)
     assert result.success.all()

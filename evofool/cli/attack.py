@@ -37,7 +37,7 @@ from evofool.errors import EvofoolError, UsageError, require_not_negative, requi
 from evofool.files import replacing
 from evofool.photographs import load_photograph
 from evofool.pixels import from_uint8, to_uint8
-from evofool.report import format_confidence, read_png, write_png
+from evofool.report import contact_sheet, format_confidence, read_png, write_png
 from evofool.report.attacks import AttackedImage, amplified, before_after_figure, trajectory_plot
 
 # Activations of a network for 227x227 images and their gradients take about 150 MB for each image.
@@ -420,6 +420,24 @@ class Ascent(_Method):
             for threshold in _THRESHOLDS
         }
 
+    def _save_tables_and_figures(
+        self,
+        classifier: Classifier,
+        batch: _Batch,
+        result: AttackResult,
+        saved: AttackResult,
+        rows: list[dict[str, Any]],
+    ) -> None:
+        super()._save_tables_and_figures(classifier, batch, result, saved, rows)
+        # There may be as many images as classes, and before the first step all of them look the same.
+        contact_sheet(
+            to_uint8(saved.images),
+            [row["target"] for row in rows],
+            np.array([row["target_confidence_saved"] for row in rows]),
+            self.out / "sheet.png",
+            title=self._title(classifier),
+        )
+
     def _plot(self, classifier: Classifier, batch: _Batch, result: AttackResult) -> None:
         assert result.trajectory is not None
         names = [classifier.spec.class_names[index] for index in np.asarray(batch.classes)]
@@ -614,6 +632,7 @@ def _print_rows(console: Console, rows: list[dict[str, Any]], out: Path) -> None
     )
     for what, name in {
         "Figure": "before_after.png",
+        "Sheet": "sheet.png",
         "Way": "trajectory.png",
         "Change": "perturbation.png",
         "Images": "images",
