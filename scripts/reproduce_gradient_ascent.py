@@ -30,24 +30,24 @@ _AT_ONCE = 20
 console = Console(highlight=False, width=140)
 
 
-def main(out: Path = Path("runs/ascent"), classes: int = 100) -> None:
+def main(out: Path = Path("runs/ascent"), classes: int = 100, steps: int = 500) -> None:
     """Print how many classes are reached and when; save the images."""
     out.mkdir(parents=True, exist_ok=True)
     table = Table("classifier", "", "classes", "majority", "99 %", "99.9 %", "99.99 %", "at 99.99 % as saved")
-    table.title = "Gradient ascent in 500 steps: classes that got there, and the median step"
+    table.title = f"Gradient ascent in {steps} steps: classes that got there, and the median step"
     for name, count, mean in (("lenet-nguyen2015", 10, 0.13), ("mobilenet-v1-0.25", classes, 0.45)):
         classifier = load_classifier(name)
         everything = len(classifier.spec.class_names)
         targets = jnp.arange(count) * (everything // count)
         for kind, regularisation in (("plain", Regularisation()), ("regularised", REGULARISED)):
-            results = ascend(classifier, targets, mean, regularisation)
+            results = ascend(classifier, targets, mean, regularisation, steps)
             table.add_row(name, kind, str(count), *summary(classifier, targets, results))
             draw(classifier, targets, results, out / f"{name}_{kind}.png", kind)
     console.print(table)
 
 
 def ascend(
-    classifier: Classifier, targets: Int[Array, " n"], mean: float, regularisation: Regularisation
+    classifier: Classifier, targets: Int[Array, " n"], mean: float, regularisation: Regularisation, steps: int
 ) -> list[AttackResult]:
     """The ascent of every class, a few at a time."""
     start = noise_images(jax.random.key(0), len(targets), classifier, mean_image=mean)
@@ -56,6 +56,7 @@ def ascend(
             classifier,
             start[first : first + _AT_ONCE],
             targets[first : first + _AT_ONCE],
+            steps=steps,
             mean_image=mean,
             regularisation=regularisation,
             watch=targets[first : first + _AT_ONCE, None],
