@@ -1,7 +1,7 @@
 """`evofool attack`."""
 
 import csv
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -72,7 +72,7 @@ class _Batch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Method:
+class _Method(ABC):
     """What the commands of all methods share.
 
     Attributes:
@@ -99,8 +99,8 @@ class _Method:
         self._make_directory()
         images = "1 image" if len(batch.images) == 1 else f"{len(batch.images)} images"
         console.print(f"{self._title(classifier)}: {images}", soft_wrap=True)
-        result = self._attack(classifier, batch)
         try:
+            result = self._attack(classifier, batch)
             saved = self._save_images(classifier, batch, result)
             rows = self._rows(classifier, batch, result, saved)
             self._save_tables_and_figures(classifier, batch, result, saved, rows)
