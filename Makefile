@@ -19,7 +19,9 @@ lint: $(VENV)/.ready-dev  ## lint, format and types
 	$(VENV)/bin/mypy
 
 bench: $(VENV)/.ready-dev  ## speed against the bare forward pass
+	$(VENV)/bin/python -m pip install --quiet --editable '.[bench]'
 	$(VENV)/bin/python -m benchmarks.map_elites
+	$(VENV)/bin/python -m benchmarks.student
 
 clean:  ## remove the environment
 	rm -rf $(VENV)

@@ -5,11 +5,22 @@ from evofool.classifiers import (
     ClassifierSpec,
     create_classifier,
     load_classifier,
+    resized,
     save_classifier,
+    ten_crop,
+    with_precision,
 )
-from evofool.encodings import CPPNOptions, DirectOptions, Encoding, cppn, direct
+from evofool.encodings import (
+    CPPNOptions,
+    DirectOptions,
+    Encoding,
+    StudentOptions,
+    cppn,
+    direct,
+    student,
+)
 from evofool.errors import EvofoolError, UsageError
-from evofool.search import Archive, Search, map_elites, population_mesh, run
+from evofool.search import Archive, Search, evolution_strategy, map_elites, population_mesh, run
 
 __version__ = "0.1.0"
 
@@ -22,13 +33,19 @@ __all__ = [
     "Encoding",
     "EvofoolError",
     "Search",
+    "StudentOptions",
     "UsageError",
     "cppn",
     "create_classifier",
     "direct",
+    "evolution_strategy",
     "load_classifier",
     "map_elites",
     "population_mesh",
+    "resized",
     "run",
     "save_classifier",
+    "student",
+    "ten_crop",
+    "with_precision",
 ]

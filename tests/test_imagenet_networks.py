@@ -1,6 +1,5 @@
 """The ImageNet networks: the logits of an independent implementation, one image at a time or many."""
 
-import os
 from pathlib import Path
 
 import jax
@@ -12,17 +11,13 @@ from safetensors.numpy import load_file, save_file
 from evofool import Classifier, EvofoolError, UsageError, create_classifier, load_classifier
 from evofool.classifiers.imagenet import mobilenet_from_keras, squeezenet_from_caffe
 
-DATA = Path(os.environ.get("EVOFOOL_DATA") or Path(__file__).parents[2] / "shared" / "data")
 FILES = {"squeezenet-1.0": "squeezenet_v1.0", "mobilenet-v1-0.25": "mobilenet_v1_0.25_224"}
 
 logits = jax.jit(lambda classifier, images: classifier.logits(images))
 
 
 @pytest.fixture(params=FILES)
-def network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if not (DATA / "weights" / f"{FILES[request.param]}.safetensors").exists():
-        pytest.skip(f"{request.param} is not here: set EVOFOOL_DATA to a folder that has its weights")
-    monkeypatch.setenv("EVOFOOL_DATA", str(DATA))
+def network(request: pytest.FixtureRequest, data: Path) -> str:
     return request.param
 
 
@@ -32,8 +27,8 @@ def classifier(network: str) -> Classifier:
 
 
 @pytest.fixture
-def golden(network: str) -> dict[str, np.ndarray]:
-    with np.load(DATA / "golden" / f"{FILES[network]}.npz") as arrays:
+def golden(network: str, data: Path) -> dict[str, np.ndarray]:
+    with np.load(data / "golden" / f"{FILES[network]}.npz") as arrays:
         return dict(arrays)
 
 
@@ -58,14 +53,14 @@ def test_logits_do_not_depend_on_the_batch(classifier: Classifier, golden: dict[
         np.testing.assert_array_equal(np.asarray(logits(classifier, images[:size])), together[:size])
 
 
-def test_damaged_weights_are_named(network: str, tmp_path: Path) -> None:
+def test_damaged_weights_are_named(network: str, data: Path, tmp_path: Path) -> None:
     load = squeezenet_from_caffe
     if network.startswith("mobilenet"):
 
         def load(path: Path, names: tuple[str, ...]) -> Classifier:
             return mobilenet_from_keras(path, names, network)
 
-    arrays = load_file(DATA / "weights" / f"{FILES[network]}.safetensors")
+    arrays = load_file(data / "weights" / f"{FILES[network]}.safetensors")
     names = tuple(map(str, range(1000)))
     missing = {name: array for name, array in arrays.items() if not name.startswith("conv1.")}
     spoilt = {**arrays, "conv1.bias": np.full_like(next(iter(arrays.values())), np.nan)}
@@ -74,7 +69,7 @@ def test_damaged_weights_are_named(network: str, tmp_path: Path) -> None:
         with pytest.raises(EvofoolError, match=f"{index}.safetensors"):
             load(tmp_path / f"{index}.safetensors", names)
     with pytest.raises(EvofoolError, match="999"):
-        load(DATA / "weights" / f"{FILES[network]}.safetensors", names[:999])
+        load(data / "weights" / f"{FILES[network]}.safetensors", names[:999])
 
 
 def test_missing_weights_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def test_a_run_leaves_what_the_documentation_says(whole: Path) -> None:
         "checkpoints",
         "elites",
         "elites.csv",
+        "lineage.csv",
         "elites.png",
         "convergence.png",
     }
@@ -375,3 +376,36 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_there(tmp_path: Path) -> Non
     assert "--resume" in process.stderr.splitlines()[-1]
     assert "Traceback" not in process.stderr
     assert finalised(run) != []
+
+
+ES = (
+    "--algorithm",
+    "es",
+    "--encoding",
+    "student",
+    "--activation",
+    "sigmoid",
+    "--policies",
+    10,
+    "--targets",
+    "3",
+    "7",
+)
+
+
+def test_an_evolution_strategy_leaves_its_pictures_and_resumes_to_the_same_bits(
+    tmp_path: Path, evofool_main: Main
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    options = (*ES, "--seed", 3, "--checkpoint-every", 5, "--quiet")
+    assert evofool_main("evolve", *options, "--generations", 12, "--out", whole)[0] == 0
+    assert evofool_main("evolve", *options, "--generations", 7, "--out", parts)[0] == 0
+    assert evofool_main("evolve", "--resume", parts, "--generations", 12, "--quiet")[0] == 0
+    assert same_archives(whole, parts)
+    assert {"rewards.png", "drawings.png", "elites.png"} <= {path.name for path in whole.iterdir()}
+    records = [json.loads(line) for line in (parts / "metrics.jsonl").read_text().splitlines()]
+    assert [record["generation"] for record in records] == list(range(1, 13))
+    assert all(len(record["mean_rewards"]) == len(record["max_rewards"]) == 2 for record in records)
+    assert records[-1]["evaluations"] == 12 * 2 * 10
+    assert (whole / "elites.csv").read_bytes() == (parts / "elites.csv").read_bytes()
+    assert set(np.unique(read_png(whole / "elites" / "003_three.png")).tolist()) <= {0, 255}

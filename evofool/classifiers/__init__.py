@@ -2,7 +2,9 @@
 
 from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpec, subtract_mean
 from evofool.classifiers.networks import NETWORKS, create_classifier
+from evofool.classifiers.precision import Precision, with_precision
 from evofool.classifiers.registry import CLASSIFIERS, load_classifier, weights_digest
+from evofool.classifiers.views import resized, ten_crop
 from evofool.classifiers.weights import save_classifier
 
 __all__ = [
@@ -11,9 +13,13 @@ __all__ = [
     "Activation",
     "Classifier",
     "ClassifierSpec",
+    "Precision",
     "create_classifier",
     "load_classifier",
+    "resized",
     "save_classifier",
     "subtract_mean",
+    "ten_crop",
     "weights_digest",
+    "with_precision",
 ]

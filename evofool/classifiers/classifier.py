@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from evofool.errors import UsageError, unknown_name
+from evofool.reductions import fold
 
 Activation = Literal["softmax", "sigmoid"]
 """How logits become confidences: classes that compete, or each class with its own score."""
@@ -133,24 +134,9 @@ class Classifier:
 
 
 def _softmax(logits: Float[Array, "n k"]) -> Float[Array, "n k"]:
-    """Softmax that rounds a row the same way whatever other rows it is computed with.
-
-    The library's reductions over classes are split up according to the number of rows.
-    """
-    shares = jnp.exp(logits - _fold(jnp.maximum, logits, -jnp.inf))
-    return shares / _fold(jnp.add, shares, 0)
-
-
-def _fold(
-    operation: Callable[[Array, Array], Array], rows: Float[Array, "n k"], neutral: float | int
-) -> Array:
-    """Reduce rows by combining their upper half with the lower, again and again."""
-    columns = rows.shape[1]
-    rows = jnp.pad(rows, ((0, 0), (0, (1 << (columns - 1).bit_length()) - columns)), constant_values=neutral)
-    while rows.shape[1] > 1:
-        half = rows.shape[1] // 2
-        rows = operation(rows[:, :half], rows[:, half:])
-    return rows
+    """Softmax that rounds a row the same way whatever other rows it is computed with."""
+    shares = jnp.exp(logits - fold(jnp.maximum, logits, -jnp.inf))
+    return shares / fold(jnp.add, shares, 0)
 
 
 @dataclass(frozen=True)

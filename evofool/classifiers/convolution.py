@@ -1,9 +1,10 @@
-"""A convolution whose gradient is fast on CPU inside of compiled loops."""
+"""Convolution and pooling whose gradients are fast on CPU, also inside of compiled loops."""
 
 from functools import partial
 from typing import Any
 
 import jax
+from flax import nnx
 from jaxtyping import Array, Float
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -86,3 +87,30 @@ def _backward(strides: Strides, pads: Pads, saved: Any, gradient: Float[Array, "
 
 
 _convolve.defvjp(_forward, _backward)
+
+
+@jax.custom_vjp
+def max_pool(images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
+    """The largest of every 2x2 pixels; an odd row or column at the end is left out.
+
+    The gradient goes to the largest pixel, in equal parts if there are several. It is that of a maximum over
+    a reshaped axis, which on CPU is several times faster than that of a window; going forward the window is.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> max_pool(jnp.arange(4.0).reshape(1, 2, 2, 1)).tolist()
+        [[[[3.0]]]]
+    """
+    return nnx.max_pool(images, (2, 2), (2, 2))
+
+
+def _max_of_reshaped(images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
+    n, height, width, channels = images.shape
+    whole = images[:, : height // 2 * 2, : width // 2 * 2]
+    return whole.reshape(n, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+
+
+max_pool.defvjp(
+    lambda images: (max_pool(images), images),
+    lambda images, gradient: jax.vjp(_max_of_reshaped, images)[1](gradient),
+)

@@ -97,6 +97,7 @@ def load_weights_file(path: str | os.PathLike[str]) -> tuple[Classifier, dict[st
             tuple(json.loads(metadata["class_names"])),
             activation=metadata["activation"],  # type: ignore[arg-type]
             name=metadata["name"],
+            seed=None,
         )
     except (KeyError, ValueError, TypeError, UsageError) as error:
         raise EvofoolError(f"the metadata of {path} is damaged: {error}") from error

@@ -39,6 +39,8 @@ class Evolve:
         log_every: generations between two lines of metrics.jsonl.
         chunk: generations between two looks at the clock; by default as many as take half a second.
         devices: split every generation over this many devices.
+        microbatch: score at most this many images at once on each device, for less memory; by default a whole
+            generation, or as many policies of an evolution strategy as fit well.
         quiet: print nothing but errors.
     """
 
@@ -51,6 +53,7 @@ class Evolve:
     log_every: int = 1
     chunk: int | None = None
     devices: int | None = None
+    microbatch: int | None = None
     quiet: bool = False
 
     @classmethod
@@ -62,7 +65,7 @@ class Evolve:
         """Evolve; returns the exit code."""
         console = Console(quiet=self.quiet, highlight=False)
         mesh = None if self.devices is None else population_mesh(self.devices)
-        job = prepare(self.settings, mesh)
+        job = prepare(self.settings, mesh, self.microbatch)
         directory = self._directory(job)
         options = Options(self.checkpoint_every, self.keep_checkpoints, self.log_every, self.chunk)
         with (
@@ -107,7 +110,8 @@ class Evolve:
         classes = "1 class" if len(job.targets) == 1 else f"{len(job.targets)} classes"
         return (
             f"{self.settings.algorithm} with the {self.settings.encoding} encoding against "
-            f"{job.classifier.spec.name}: {classes}, {job.search.evaluations} images a generation"
+            f"{job.classifier.spec.name}: {classes}, {job.search.evaluations(job.classifier):,} images a "
+            "generation"
         )
 
 
@@ -152,7 +156,11 @@ def _print_outcome(console: Console, job: Job, directory: RunDirectory, outcome:
     path = directory.path
     for what, where in {
         "All classes": path / "elites.png",
+        "In pages": path / "pages",
+        "Histogram": path / "histogram.png",
         "Convergence": path / "convergence.png",
+        "Rewards": path / "rewards.png",
+        "Drawings": path / "drawings.png",
         "Each image": path / "elites",
         "Confidences": path / "elites.csv",
         "Metrics": path / "metrics.jsonl",

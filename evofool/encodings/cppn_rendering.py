@@ -104,14 +104,15 @@ def _compile(graphs: Graphs, max_weight: float, room: int) -> _Programs:
         weights = (2 * graph.weights - 1) * max_weight
         zeros = jnp.zeros_like(graph.functions)
         counts = zeros.at[target].add(1, mode="drop")
-        _, sources, weights = jax.lax.sort((target, number[graph.sources], weights), num_keys=1)
+        # One number for target and connection: sorting it is several times faster than sorting three arrays.
+        by_target = jnp.sort(target * len(target) + jnp.arange(len(target))) % len(target)
         return _Programs(
             hidden_nodes=hidden.sum(),
             functions=zeros.at[function_of].set(graph.functions, mode="drop"),
             firsts=jnp.cumsum(counts) - counts,
             counts=counts,
-            sources=sources,
-            weights=weights,
+            sources=number[graph.sources][by_target],
+            weights=weights[by_target],
         )
 
     return compile_one(graphs)

@@ -48,8 +48,8 @@ def direct(image_shape: tuple[int, int, int], options: DirectOptions | None = No
 
     Genes start uniform in [0, 1]. A pair of parents is crossed by simulated binary crossover or copied; then
     genes of both children are changed by polynomial mutation. A pixel is `int(255 * gene)`; in colour the
-    three genes of a pixel are hue, lightness and saturation, converted as OpenCV does with 8 bits. Genes outside of
-    [0, 1], as an evolution strategy makes them, are rendered as the nearer end.
+    three genes of a pixel are hue, lightness and saturation, converted as OpenCV does with 8 bits. Genes
+    outside of [0, 1], as an evolution strategy makes them, are rendered as the nearer end.
 
     Args:
         image_shape: height, width and channels (1 grey, 3 RGB) of the images.

@@ -1,7 +1,18 @@
 """Pictures of a run: what was evolved, how certain the classifier is, and how it became so."""
 
 from evofool.report.contact_sheet import contact_sheet, format_confidence
+from evofool.report.histogram import confidence_histogram
 from evofool.report.images import read_png, write_png
-from evofool.report.plots import convergence_plot
+from evofool.report.pages import contact_pages
+from evofool.report.plots import convergence_plot, reward_plot
 
-__all__ = ["contact_sheet", "convergence_plot", "format_confidence", "read_png", "write_png"]
+__all__ = [
+    "confidence_histogram",
+    "contact_pages",
+    "contact_sheet",
+    "convergence_plot",
+    "format_confidence",
+    "read_png",
+    "reward_plot",
+    "write_png",
+]

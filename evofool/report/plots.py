@@ -116,6 +116,76 @@ def convergence_plot(
             figure.savefig(temporary, format="png")
 
 
+def reward_plot(
+    records: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    path: str | os.PathLike[str],
+    *,
+    title: str | None = None,
+) -> None:
+    """Plot the reward of each class against the generation: of the mean policy, and of the best.
+
+    The left panel is the figure of Frigeni's student and teacher, for all classes at once.
+
+    Args:
+        records: one mapping per generation shown, with `generation` and the lists `mean_rewards` and
+            `max_rewards` of one reward in 0..1 per class.
+        names: of the classes, in the order of the lists.
+        path: the file, always a PNG; one that is there is replaced in one step.
+        title: a line in larger type above the panels.
+
+    Raises:
+        UsageError: there are no records, or one lacks what is plotted.
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> records = [{"generation": 1, "mean_rewards": [0.1, 0.4], "max_rewards": [0.5, 0.6]}]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     reward_plot(records, ["zero", "one"], f"{folder}/rewards.png")
+    """
+    if not records:
+        raise UsageError("there are no records to plot: the run has not finished a generation")
+    generation = _column(records, "generation")
+    try:
+        rewards = {
+            key: np.array([record[key] for record in records]) for key in ("mean_rewards", "max_rewards")
+        }
+    except KeyError as error:
+        raise UsageError(f"a record to plot lacks {error}: it is not from an evolution strategy") from error
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    colours = matplotlib.colormaps["tab10" if len(names) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=_INCHES, layout="constrained")
+        panels = figure.subplots(1, 2, sharey=True)
+        captions = ("Reward, mean of all policies", "Reward, best policy")
+        for axes, caption, key in zip(panels, captions, rewards, strict=True):
+            for index, name in enumerate(names):
+                dot = "o" if len(generation) == 1 else None
+                axes.plot(
+                    generation,
+                    rewards[key][:, index],
+                    color=colours[index],
+                    linewidth=1.3,
+                    marker=dot,
+                    label=name,
+                )
+            axes.set_title(caption)
+            axes.set_xlabel("generation")
+            axes.set_ylim(0, 1.02)
+            axes.set_xlim(0, 1.02 * max(1, generation.max()))
+        if title:
+            wrapped = textwrap.fill(title, _TITLE_LETTERS)
+            figure.suptitle(wrapped, x=0.012, ha="left", fontsize=13, fontweight="bold", parse_math=False)
+        figure.legend(
+            *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(10, len(names))
+        )
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png")
+
+
 def _column(records: Sequence[Mapping[str, Any]], key: str) -> Float[np.ndarray, " n"]:
     try:
         column = np.array([float(record[key]) for record in records])

@@ -2,17 +2,21 @@
 
 from evofool.runs.directory import RunDirectory, default_path
 from evofool.runs.evolve import Options, Outcome, evolve
+from evofool.runs.lineage import Birth, ancestry, read_lineage
 from evofool.runs.settings import ALGORITHMS, ENCODINGS, Job, RunSettings, prepare
 
 __all__ = [
     "ALGORITHMS",
     "ENCODINGS",
+    "Birth",
     "Job",
     "Options",
     "Outcome",
     "RunDirectory",
     "RunSettings",
+    "ancestry",
     "default_path",
     "evolve",
     "prepare",
+    "read_lineage",
 ]

@@ -6,23 +6,41 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from evofool.classifiers import Classifier, weights_digest
 from evofool.errors import EvofoolError, UsageError
 from evofool.files import replacing
-from evofool.report import contact_sheet, convergence_plot, write_png
+from evofool.report import (
+    confidence_histogram,
+    contact_pages,
+    contact_sheet,
+    convergence_plot,
+    reward_plot,
+    write_png,
+)
+from evofool.report.pages import IMAGES_PER_PAGE
 from evofool.runs.settings import RunSettings
 from evofool.search import Archive
 
-CSV_COLUMNS = ("class", "name", "confidence", "generation", "parent", "replacements", "file")
+PICTURES = ("elites.png", "convergence.png", "histogram.png", "rewards.png", "drawings.png")
+"""The pictures that a run may leave."""
+
+MOST_CLASSES_DRAWN = 20
+"""Up to this many classes a run of an evolution strategy is drawn class by class."""
+
+CSV_COLUMNS = (
+    *("class", "name", "confidence", "generation", "parent", "replacements", "file"),
+    *("id", "parent_id", "parent_generation"),
+)
 
 
 class RunDirectory:
@@ -32,7 +50,10 @@ class RunDirectory:
     - metrics.jsonl: one object per logged generation
     - checkpoints/: the last few states (Orbax)
     - elites/ and elites.csv: an 8-bit PNG per class, and its confidence
+    - lineage.csv: every genome that was ever an elite, and its parent
     - elites.png, convergence.png: all classes on one sheet, and how their confidence rose
+    - pages/, histogram.png: of more classes than fit a page, readable pages and the spread of the confidence
+    - rewards.png, drawings.png: of an evolution strategy, each class's rewards, first and last drawing
     """
 
     def __init__(self, path: Path) -> None:
@@ -84,6 +105,11 @@ class RunDirectory:
         return run
 
     @property
+    def lineage(self) -> Path:
+        """The file of who descends from whom."""
+        return self.path / "lineage.csv"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.path / "checkpoints"
@@ -124,14 +150,8 @@ class RunDirectory:
         Raises:
             EvofoolError: they cannot be written.
         """
-        try:
-            with self._metrics.open("a") as file:
-                file.writelines(json.dumps(record) + "\n" for record in records)
-        except OSError as error:
-            raise EvofoolError(
-                f"cannot write {self._metrics}: {error.strerror}. The checkpoints are whole: make room and "
-                f"go on with --resume {self.path}"
-            ) from error
+        with self._room_for("metrics.jsonl"), self._metrics.open("a") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records)
 
     def read_metrics(self, up_to: int | None = None) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, up to a generation; a line that a crash cut short ends them."""
@@ -161,6 +181,7 @@ class RunDirectory:
         targets: Sequence[int],
         class_names: Sequence[str],
         *,
+        evaluations: int,
         title: str,
         subtitle: str,
     ) -> None:
@@ -171,6 +192,7 @@ class RunDirectory:
             images: their images, 0..255.
             targets: the class of each niche.
             class_names: the names of all classes.
+            evaluations: how many genomes a generation makes, which tells that of a parent from its number.
             title: a line above the sheet.
             subtitle: a smaller line under it.
 
@@ -182,15 +204,15 @@ class RunDirectory:
         width = max(3, len(str(len(class_names) - 1)))
         folder = self.path / "elites"
         rows: list[tuple[Any, ...]] = []
-        try:
+        with self._room_for("the elites"):
             folder.mkdir(exist_ok=True)
             for niche, (target, name) in enumerate(zip(targets, names, strict=True)):
                 if not np.isfinite(confidences[niche]):
-                    rows.append((target, name, "", "", "", 0, ""))
+                    rows.append((target, name, "", "", "", 0, "", "", "", ""))
                     continue
                 file = f"elites/{target:0{width}d}_{re.sub(r'[^0-9A-Za-z]+', '_', name).strip('_')}.png"
                 write_png(self.path / file, images[niche])
-                parent = int(archive.parents[niche])
+                parent, parent_id = int(archive.parents[niche]), int(archive.parent_ids[niche])
                 rows.append(
                     (
                         target,
@@ -200,6 +222,9 @@ class RunDirectory:
                         names[parent] if parent >= 0 else "",
                         int(archive.replacements[niche]),
                         file,
+                        int(archive.ids[niche]),
+                        parent_id if parent >= 0 else "",
+                        (parent_id - 1) // evaluations + 1 if parent >= 0 else "",
                     )
                 )
             with (
@@ -210,12 +235,61 @@ class RunDirectory:
             contact_sheet(
                 images, names, confidences, self.path / "elites.png", title=title, subtitle=subtitle
             )
-            if records := self.read_metrics():
+            if len(names) > IMAGES_PER_PAGE:
+                contact_pages(images, names, confidences, self.path / "pages", title=title)
+                if np.isfinite(confidences).any():
+                    confidence_histogram(confidences, self.path / "histogram.png", title=title)
+
+    def write_plots(self, names: Sequence[str], title: str) -> None:
+        """Write convergence.png and, where rewards were logged for not too many classes, rewards.png.
+
+        Args:
+            names: of the target classes.
+            title: a line above the plots.
+
+        Raises:
+            EvofoolError: something cannot be written.
+        """
+        records = self.read_metrics()
+        if records:
+            with self._room_for("the plots"):
                 convergence_plot(records, self.path / "convergence.png", title=title)
+                if "mean_rewards" in records[0] and len(names) <= MOST_CLASSES_DRAWN:
+                    reward_plot(records, names, self.path / "rewards.png", title=title)
+
+    def write_drawings(
+        self,
+        images: UInt8[np.ndarray, "n h w c"],
+        labels: Sequence[str],
+        confidences: Float[np.ndarray, " n"],
+        columns: int,
+        title: str,
+        subtitle: str,
+    ) -> None:
+        """Write drawings.png: how each class's individual began and ended, stage under stage.
+
+        Raises:
+            EvofoolError: it cannot be written.
+        """
+        with self._room_for("the drawings"):
+            contact_sheet(
+                images,
+                labels,
+                confidences,
+                self.path / "drawings.png",
+                columns=columns,
+                title=title,
+                subtitle=subtitle,
+            )
+
+    @contextmanager
+    def _room_for(self, what: str) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise EvofoolError(
-                f"cannot write the elites to {self.path}: {error.strerror}. The checkpoints are whole: make "
-                f"room and go on with --resume {self.path}"
+                f"cannot write {what} to {self.path}: {error.strerror}. The checkpoints are whole: make room "
+                f"and go on with --resume {self.path}"
             ) from error
 
     @property
@@ -237,9 +311,10 @@ class RunDirectory:
 
     def _clear(self) -> None:
         """Remove what a run leaves behind and nothing else; config.json, which marks a run, goes last."""
-        for folder in ("checkpoints", "damaged-checkpoints", "elites"):
+        for folder in ("checkpoints", "damaged-checkpoints", "elites", "pages"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
-        for file in ("metrics.jsonl", "elites.csv", "elites.png", "convergence.png", "config.json"):
+        tables = ("metrics.jsonl", "lineage.csv", "elites.csv")
+        for file in (*tables, *PICTURES, "config.json"):
             (self.path / file).unlink(missing_ok=True)
 
 

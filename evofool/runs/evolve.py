@@ -5,14 +5,21 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from evofool.errors import UsageError, require_positive
 from evofool.pixels import round_to_8_bits, to_uint8
+from evofool.report import format_confidence
 from evofool.runs.checkpoints import Checkpoints
-from evofool.runs.directory import RunDirectory
+from evofool.runs.directory import MOST_CLASSES_DRAWN, RunDirectory
+from evofool.runs.lineage import RECORDED, LineageFile
 from evofool.runs.settings import Job, RunSettings
-from evofool.search import run
+from evofool.search import Archive, run
+
+_SCORED_AT_ONCE = 64
+"""Images; what is scored again after a run should not need more memory than the run."""
 
 
 class Options(NamedTuple):
@@ -89,7 +96,7 @@ def evolve(
     require_positive(**{name: number for name, number in numbers if number is not None})
     checkpoints = Checkpoints(directory.checkpoints, settings, options.keep_checkpoints)
     try:
-        state = job.search.init(jax.random.key(settings.seed), job.classifier)
+        state = job.search.init(jax.random.key(settings.seed), job.scorer)
         notes: list[str] = []
         if resume:
             state, notes = checkpoints.restore(state)
@@ -101,9 +108,13 @@ def evolve(
             )
         directory.write_config(settings, job.classifier)
         records = directory.rewind_metrics(done)
+        lineage = LineageFile(directory.lineage, job.targets, np.array(state.archive.ids))
+        lineage.rewind(done)
         log = _Log(job, directory, options.log_every, settings.generations, records)
 
         def on_chunk(state: Any, metrics: dict[str, np.ndarray]) -> bool:
+            if births := {name: metrics.pop(name) for name in RECORDED if name in metrics}:
+                lineage.add(int(state.generation), births)
             on_record(log.add(int(state.generation), metrics))
             stopping = stop() or int(state.generation) == settings.generations
             if stopping or int(state.generation) % options.checkpoint_every == 0:
@@ -113,7 +124,7 @@ def evolve(
         if done < settings.generations:
             state = run(
                 job.search,
-                job.classifier,
+                job.scorer,
                 settings.generations,
                 state=state,
                 chunk=options.chunk,
@@ -124,7 +135,16 @@ def evolve(
             notes.append(
                 f"{directory.path} has all of its {done} generations: only the pictures are made anew"
             )
-        _write_elites(settings, job, directory, state)
+        elites = round_to_8_bits(jax.jit(job.search.render)(state.archive.genomes))
+        if settings.precision != "float32":
+            before = float(np.median(state.archive.confidences))
+            state = state._replace(archive=_scored_again(state.archive, elites, job))
+            after = float(np.median(state.archive.confidences))
+            notes.append(
+                f"the saved confidences are of float32: their median is {format_confidence(after)}, that of "
+                f"the search in {settings.precision} was {format_confidence(before)}"
+            )
+        _write_pictures(settings, job, directory, state, elites)
         checkpoints.finish()
         return Outcome(state, log.newest, notes)
     finally:
@@ -137,7 +157,7 @@ class _Log:
     def __init__(
         self, job: Job, directory: RunDirectory, every: int, last: int, records: list[dict[str, Any]]
     ) -> None:
-        self._evaluations = job.search.evaluations
+        self._evaluations = job.search.evaluations(job.classifier)
         self._directory = directory
         self._every = every
         self._last = last
@@ -175,23 +195,60 @@ class _Log:
         return self.newest
 
 
-def _shortest(value: np.generic) -> float | int:
-    """The number with no more digits than it takes to tell it from its neighbours in its own precision."""
+def _shortest(value: Any) -> Any:
+    """A number with no more digits than it takes to tell it from its neighbours in its own precision."""
+    if isinstance(value, np.ndarray):
+        return [_shortest(each) for each in value]
     return float(str(value)) if isinstance(value, np.floating) else value.item()
 
 
-def _write_elites(settings: RunSettings, job: Job, directory: RunDirectory, state: Any) -> None:
-    archive = jax.tree.map(np.asarray, state.archive)
-    images = to_uint8(round_to_8_bits(job.encoding.render(state.archive.genomes)))
+def _scored_again(archive: Archive, images: Float[Array, "k h w c"], job: Job) -> Archive:
+    """The archive with the confidences that the classifier itself has in the 8-bit images of the elites."""
+    score = jax.jit(lambda classifier, images: classifier(images))
+    confidences = np.array(archive.confidences)
+    for first in range(0, len(images), _SCORED_AT_ONCE):
+        niches = slice(first, first + _SCORED_AT_ONCE)
+        own = np.asarray(job.targets[niches])[:, None]
+        scores = np.asarray(score(job.classifier, images[niches]))
+        confidences[niches] = np.take_along_axis(scores, own, axis=1)[:, 0]
+    return archive._replace(confidences=jnp.where(archive.generations < 1, -jnp.inf, confidences))
+
+
+def _write_pictures(
+    settings: RunSettings,
+    job: Job,
+    directory: RunDirectory,
+    state: Any,
+    elites: Float[Array, "k h w c"],
+) -> None:
+    spec = job.classifier.spec
     done = int(state.generation)
+    title = f"Images that {spec.name} is certain about"
+    subtitle = (
+        f"{settings.algorithm}, {settings.encoding} encoding, {done:,} generations, "
+        f"{done * job.search.evaluations(job.classifier):,} evaluations, seed {settings.seed}"
+    )
+    archive = jax.tree.map(np.asarray, state.archive)
+    names = [spec.class_names[target] for target in job.targets]
     directory.write_elites(
         archive,
-        images,
+        to_uint8(elites),
         job.targets,
-        job.classifier.spec.class_names,
-        title=f"Images that {job.classifier.spec.name} is certain about",
-        subtitle=(
-            f"{settings.algorithm}, {settings.encoding} encoding, {done:,} generations, "
-            f"{done * job.search.evaluations:,} evaluations, seed {settings.seed}"
-        ),
+        spec.class_names,
+        evaluations=job.search.evaluations(job.classifier),
+        title=title,
+        subtitle=subtitle,
     )
+    directory.write_plots(names, title)
+    if job.search.current is not None and len(names) <= MOST_CLASSES_DRAWN:
+        begun = job.search.init(jax.random.key(settings.seed), job.scorer)
+        stages = {
+            "first": job.search.current(begun),
+            "last": job.search.current(state),
+            "best seen": elites,
+        }
+        images = jnp.concatenate(list(stages.values()))
+        own_class = np.tile(job.targets, len(stages))
+        confidences = np.asarray(job.classifier(images))[np.arange(len(images)), own_class]
+        labels = [f"{name}, {stage}" for stage in stages for name in names]
+        directory.write_drawings(to_uint8(images), labels, confidences, len(names), title, subtitle)

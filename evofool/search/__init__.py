@@ -1,18 +1,25 @@
 """Searches that fill an archive with one elite per class."""
 
 from evofool.search.archive import Archive, empty_archive, insert
+from evofool.search.evolution_strategy import EvolutionState, StrategyOptions, evolution_strategy
 from evofool.search.map_elites import MapElitesState, map_elites
+from evofool.search.memory import require_memory
 from evofool.search.run import run
-from evofool.search.search import Search
+from evofool.search.search import Search, target_classes
 from evofool.search.sharding import population_mesh
 
 __all__ = [
     "Archive",
+    "EvolutionState",
     "MapElitesState",
     "Search",
+    "StrategyOptions",
     "empty_archive",
+    "evolution_strategy",
     "insert",
     "map_elites",
     "population_mesh",
+    "require_memory",
     "run",
+    "target_classes",
 ]

@@ -18,6 +18,8 @@ class Archive(NamedTuple):
         generations: the generation in which the elite was born, the random one being 1; 0 while empty.
         parents: the niche that the elite's parent held; -1 for a random genome.
         replacements: how often the niche has been taken.
+        ids: the number of the elite among all genomes that were made, from 1; 0 while empty.
+        parent_ids: that of its parent; 0 for a random genome.
     """
 
     genomes: Genomes
@@ -25,6 +27,8 @@ class Archive(NamedTuple):
     generations: Int[Array, " k"]
     parents: Int[Array, " k"]
     replacements: Int[Array, " k"]
+    ids: Int[Array, " k"]
+    parent_ids: Int[Array, " k"]
 
 
 def empty_archive(genome: Genomes, niches: int) -> Archive:
@@ -44,6 +48,8 @@ def empty_archive(genome: Genomes, niches: int) -> Archive:
         generations=jnp.zeros(niches, jnp.int32),
         parents=jnp.full(niches, -1, jnp.int32),
         replacements=jnp.zeros(niches, jnp.int32),
+        ids=jnp.zeros(niches, jnp.int32),
+        parent_ids=jnp.zeros(niches, jnp.int32),
     )
 
 
@@ -53,6 +59,7 @@ def insert(
     confidences: Float[Array, "n k"],
     parents: Int[Array, " n"],
     generation: Int[Array, ""],
+    ids: Int[Array, " n"] | None = None,
 ) -> Archive:
     """Let each of `n` genomes take every niche where its confidence is strictly higher than the elite's.
 
@@ -66,7 +73,9 @@ def insert(
         genomes: pytree with a leading axis of `n`.
         confidences: of each genome in the class of each niche.
         parents: the niche that each genome's parent held, -1 for none.
-        generation: the generation that the genomes belong to.
+        generation: the generation that the genomes belong to, from 1.
+        ids: the numbers of the genomes among all that were made; if not given, these are a whole generation
+            and all generations have as many.
 
     Returns:
         The archive after insertion.
@@ -79,6 +88,8 @@ def insert(
         ([8.0, 7.0], [2, 1])
     """
     confidences = jnp.where(jnp.isnan(confidences), -jnp.inf, confidences)
+    if ids is None:
+        ids = (generation - 1) * len(parents) + 1 + jnp.arange(len(parents))
     winners = jnp.argmax(confidences, axis=0)
     challenge = jnp.take_along_axis(confidences, winners[None], axis=0)[0]
     won = challenge > archive.confidences
@@ -96,6 +107,10 @@ def insert(
         generations=jnp.where(won, generation, archive.generations),
         parents=jnp.where(won, parents[winners], archive.parents),
         replacements=archive.replacements + taken,
+        ids=jnp.where(won, ids[winners], archive.ids),
+        parent_ids=jnp.where(
+            won, jnp.where(parents < 0, 0, archive.ids[parents])[winners], archive.parent_ids
+        ),
     )
 
 
@@ -104,8 +119,10 @@ def summarise(archive: Archive) -> dict[str, Array]:
 
     Returns:
         Scalars: quartiles, mean, minimum and maximum of the confidences over the niches, the number of niches
-        above 0.99 and 0.9999, and the replacements so far.
+        above 0.99 and 0.9999, the replacements so far, and the goal switches: the share of the elites whose
+        parent held another class.
     """
+    niche = jnp.arange(len(archive.parents))
     lower, median, upper = jnp.quantile(archive.confidences, jnp.array([0.25, 0.5, 0.75]))
     return {
         "median_confidence": median,
@@ -117,4 +134,14 @@ def summarise(archive: Archive) -> dict[str, Array]:
         "niches_over_0.99": jnp.sum(archive.confidences > 0.99),
         "niches_over_0.9999": jnp.sum(archive.confidences > 0.9999),
         "replacements": archive.replacements.sum(),
+        "goal_switches": jnp.mean((archive.parents >= 0) & (archive.parents != niche)),
+    }
+
+
+def lineage(archive: Archive) -> dict[str, Array]:
+    """Who holds each niche and where it comes from, by the names under which a search records it."""
+    return {
+        "elite_ids": archive.ids,
+        "elite_parent_ids": archive.parent_ids,
+        "elite_parents": archive.parents,
     }

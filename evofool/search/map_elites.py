@@ -10,10 +10,10 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Genomes
-from evofool.errors import UsageError, require_positive
+from evofool.errors import require_positive
 from evofool.pixels import round_to_8_bits
-from evofool.search.archive import Archive, empty_archive, insert, summarise
-from evofool.search.search import Search
+from evofool.search.archive import Archive, empty_archive, insert, lineage, summarise
+from evofool.search.search import Search, target_classes
 from evofool.search.sharding import over_population, replicated
 
 
@@ -36,6 +36,7 @@ def map_elites(
     batch_size: int = 200,
     targets: Sequence[int] | None = None,
     mesh: Mesh | None = None,
+    microbatch: int | None = None,
 ) -> Search:
     """MAP-Elites with one niche per class (Nguyen et al., CVPR 2015, section 2.2; Mouret & Clune, 2015).
 
@@ -49,12 +50,14 @@ def map_elites(
         batch_size: offspring per generation. They come in pairs; of an odd number the last one is left out.
         targets: indices of the classes to evolve images for; all if not given.
         mesh: devices to split each generation over (see `population_mesh`). The result is the same, to the
-            last bit where the classifier's logits do not depend on the batch they are computed in: on CPU
-            with the networks of evofool they do not; a GPU may choose other kernels for other sizes.
+            last bit where the classifier's confidences do not depend on the batch they are computed in: on
+            CPU with the networks of evofool they do not; a GPU may choose other kernels for other sizes.
+        microbatch: how many images are made and scored at once on each device, rounded up to pairs; the
+            whole generation if not given. It bounds the memory, and the result is the same as with `mesh`.
 
     Raises:
-        UsageError: a batch size that is not positive; no targets, a target twice, or one that the classifier
-            does not have (when `init` is called).
+        UsageError: a batch size that is not positive; when `init` is called, no targets, a target twice, or
+            one that the classifier does not have.
 
     Example:
         >>> from evofool import direct, load_classifier, map_elites, run
@@ -64,25 +67,18 @@ def map_elites(
         >>> state.archive.confidences.shape
         (10,)
     """
-    require_positive(batch_size=batch_size)
-    if targets is not None and (not targets or len(set(targets)) != len(targets)):
-        raise UsageError(f"targets must name one or more classes, each once, not {list(targets)}")
+    require_positive(batch_size=batch_size, microbatch=1 if microbatch is None else microbatch)
 
     def init(key: Key[Array, ""], classifier: Classifier) -> MapElitesState:
-        classes = len(classifier.spec.class_names)
-        if targets is not None and not all(0 <= target < classes for target in targets):
-            raise UsageError(
-                f"targets must be 0 to {classes - 1} for {classifier.spec.name}, not {list(targets)}"
-            )
         genomes = jax.eval_shape(encoding.init, jax.random.split(key, 1))
         genome = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), genomes)
-        niches = classes if targets is None else len(targets)
+        niches = len(target_classes(classifier, targets))
         return MapElitesState(key, jnp.int32(0), empty_archive(genome, niches))
 
     def breed(
         pairs: Int[Array, " p"], state: MapElitesState, classifier: Classifier
     ) -> tuple[Genomes, Int[Array, " n"], Float[Array, "n k"]]:
-        """The offspring of the given pairs, the niches of their parents and their logits."""
+        """The offspring of the given pairs, the niches of their parents and their confidences."""
         key = jax.random.fold_in(state.key, state.generation)
         keys = jax.vmap(lambda pair: jax.random.fold_in(key, pair))(pairs)
         filled = state.archive.confidences > -jnp.inf
@@ -99,28 +95,39 @@ def map_elites(
 
         genomes, parents = jax.lax.cond(filled.any(), offspring, random_genomes)
         images = round_to_8_bits(encoding.render(genomes))
-        return genomes, parents, classifier.logits(images)
+        return genomes, parents, classifier(images)
+
+    def breed_in_parts(
+        pairs: Int[Array, " p"], state: MapElitesState, classifier: Classifier
+    ) -> tuple[Genomes, Int[Array, " n"], Float[Array, "n k"]]:
+        part = len(pairs) if microbatch is None else min(len(pairs), -(-microbatch // 2))
+        if part == len(pairs):
+            return breed(pairs, state, classifier)
+        parts = -(-len(pairs) // part)
+        # The last part is filled up with pairs that are made and then left out.
+        padded = jnp.pad(pairs, (0, parts * part - len(pairs)), mode="edge").reshape(parts, part)
+        bred = jax.lax.map(lambda pairs: breed(pairs, state, classifier), padded)
+        return jax.tree.map(lambda leaf: _merge_pairs(leaf)[: 2 * len(pairs)], bred)
 
     def step(state: MapElitesState, classifier: Classifier) -> tuple[MapElitesState, dict[str, Array]]:
         # As many pairs for each device; what is too many is scored and then passed over.
         devices = 1 if mesh is None else mesh.size
         pairs = jnp.arange(-(-batch_size // (2 * devices)) * devices)
-        genomes, parents, logits = over_population(breed, mesh)(pairs, state, classifier)
-        # Whole, because a sum over classes may be rounded otherwise for a part of the rows.
-        parents, logits = (replicated(rows, mesh)[:batch_size] for rows in (parents, logits))
-        confidences = classifier.activate(logits)
+        genomes, parents, confidences = over_population(breed_in_parts, mesh)(pairs, state, classifier)
+        parents, confidences = (replicated(rows, mesh)[:batch_size] for rows in (parents, confidences))
         if targets is not None:
             confidences = confidences[:, jnp.array(targets)]
         generation = state.generation + 1
         archive = replicated(insert(state.archive, genomes, confidences, parents, generation), mesh)
         metrics = {
             **summarise(archive),
+            **lineage(archive),
             **encoding.metrics(jax.tree.map(lambda leaf: leaf[:batch_size], genomes)),
             "replacements": jnp.sum(archive.replacements - state.archive.replacements),
         }
         return MapElitesState(state.key, generation, archive), metrics
 
-    return Search(init, step, evaluations=batch_size)
+    return Search(init, step, evaluations=lambda classifier: batch_size, render=encoding.render)
 
 
 def _draw_parents(key: Key[Array, ""], filled: Bool[Array, " k"]) -> Int[Array, " 2"]:

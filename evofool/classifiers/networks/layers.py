@@ -14,6 +14,11 @@ _FEWEST_ROWS = 64
 many others are computed with it. Padding to this many rows keeps every result the same to the last bit."""
 
 
+def _as_the_weights(arrays: Any, /, *, dtype: Any = None, inexact: bool = True) -> Any:
+    """All in the precision of the kernel, the second: a network computes in that of its weights."""
+    return tuple(array.astype(arrays[1].dtype) for array in arrays)
+
+
 class Dense(nnx.Linear):
     """A fully connected layer whose result for one image does not depend on the batch it is in."""
 
@@ -38,6 +43,7 @@ class Depthwise(nnx.Module):
 
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
         """Convolve images that are padded already."""
+        images = images.astype(self.kernel.dtype)
         _, height, width, _ = images.shape
         total = self.bias[...]
         for row in range(3):
@@ -69,26 +75,28 @@ def conv(
         feature_group_count=groups,
         precision=jax.lax.Precision.HIGHEST,
         conv_general_dilated=conv_general_dilated,
+        promote_dtype=_as_the_weights,
         rngs=rngs,
     )
 
 
 def pointwise(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
     """A 1x1 convolution, as the matrix product that it is: on a CPU twice as fast as a convolution."""
-    return nnx.Linear(inputs, outputs, precision=jax.lax.Precision.HIGHEST, rngs=rngs)
+    return nnx.Linear(
+        inputs, outputs, precision=jax.lax.Precision.HIGHEST, promote_dtype=_as_the_weights, rngs=rngs
+    )
 
 
 def dense(inputs: int, outputs: int, rngs: nnx.Rngs) -> Dense:
-    """A fully connected layer over flat images."""
-    return Dense(inputs, outputs, precision=jax.lax.Precision.HIGHEST, rngs=rngs)
-
-
-def max_pool(images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
-    """The largest value in each square of 2x2."""
-    # The gradient of a maximum over a reshaped axis is several times faster on CPU than that of a window.
-    n, height, width, channels = images.shape
-    whole = images[:, : height // 2 * 2, : width // 2 * 2]
-    return whole.reshape(n, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+    """A fully connected layer over flat images. Its sums, logits among them, are kept in single precision."""
+    return Dense(
+        inputs,
+        outputs,
+        precision=jax.lax.Precision.HIGHEST,
+        promote_dtype=_as_the_weights,
+        preferred_element_type=jnp.float32,
+        rngs=rngs,
+    )
 
 
 def overlapping_max_pool(

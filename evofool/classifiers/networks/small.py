@@ -4,7 +4,8 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from evofool.classifiers.networks.layers import conv, dense, flatten, max_pool
+from evofool.classifiers.convolution import max_pool
+from evofool.classifiers.networks.layers import conv, dense, flatten
 from evofool.errors import UsageError
 
 

@@ -1,0 +1,1 @@
+"""Speed: what a search costs beside the least that it could cost."""

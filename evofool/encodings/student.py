@@ -1,0 +1,204 @@
+"""The student encoding: a network that draws on a blank page (Frigeni, "How to fool a neural network")."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from evofool.encodings.encoding import Encoding, Estimator
+from evofool.errors import require_positive
+
+_SMALLEST = 1e-30
+
+
+class Student(NamedTuple):
+    """A student: because the page is blank, its first layer is only a bias.
+
+    Attributes:
+        bias: of the hidden layer, `h` units.
+        weights: from the hidden units to the `p` pixels.
+    """
+
+    bias: Float[Array, "*n h"]
+    weights: Float[Array, "*n p h"]
+
+
+@dataclass(frozen=True)
+class StudentOptions:
+    """The student's size, and how MAP-Elites mutates it.
+
+    Attributes:
+        hidden: hidden units; the source has 100.
+        mutation_sigma: standard deviation of the mutation of every weight in MAP-Elites.
+
+    Raises:
+        UsageError: a value that is not positive.
+    """
+
+    hidden: int = 100
+    mutation_sigma: float = 0.1
+
+    def __post_init__(self) -> None:
+        require_positive(hidden=self.hidden, mutation_sigma=self.mutation_sigma)
+
+
+def student(image_shape: tuple[int, int, int], options: StudentOptions | None = None) -> Encoding:
+    """Drawings of ones and zeros: `image = 1[W relu(b) > 0]` (Frigeni's student).
+
+    `b ~ N(0, 1)` and `W ~ N(0, 1) / sqrt(hidden)` at the start. MAP-Elites adds normal noise to every weight
+    of each parent. For evolution strategies there are two estimators beside the literal one, which draw one
+    number per hidden unit and one per pixel instead of one per weight (see `marginalised` and
+    `marginalised_pixels`).
+
+    Args:
+        image_shape: height, width and channels of the drawing.
+        options: the student's size; the source's if not given.
+
+    Raises:
+        UsageError: a size that is not positive.
+
+    Example:
+        >>> encoding = student((28, 28, 1))
+        >>> students = encoding.init(jax.random.split(jax.random.key(0), 4))
+        >>> encoding.render(students).shape
+        (4, 28, 28, 1)
+    """
+    options = options or StudentOptions()
+    height, width, channels = image_shape
+    require_positive(height=height, width=width, channels=channels)
+    pixels = height * width * channels
+
+    def init(keys: Key[Array, " n"]) -> Student:
+        def one(key: Key[Array, ""]) -> Student:
+            of_bias, of_weights = jax.random.split(key)
+            weights = jax.random.normal(of_weights, (pixels, options.hidden)) / math.sqrt(options.hidden)
+            return Student(jax.random.normal(of_bias, (options.hidden,)), weights)
+
+        return jax.vmap(one)(keys)
+
+    def vary(keys: Key[Array, " p"], pairs: Student, generation: Int[Array, ""]) -> Student:
+        def mutate(key: Key[Array, ""], parents: Student) -> Student:
+            of_bias, of_weights = jax.random.split(key)
+            return Student(
+                parents.bias + options.mutation_sigma * jax.random.normal(of_bias, parents.bias.shape),
+                parents.weights
+                + options.mutation_sigma * jax.random.normal(of_weights, parents.weights.shape),
+            )
+
+        return jax.vmap(mutate)(keys, pairs)
+
+    def render(genomes: Student) -> Float[Array, "n h w c"]:
+        hidden = jax.nn.relu(genomes.bias)
+        drive = jnp.einsum("nph,nh->np", genomes.weights, hidden, precision=jax.lax.Precision.HIGHEST)
+        return _drawing(drive > 0, image_shape)
+
+    estimators = {
+        "marginalised-pixels": marginalised_pixels(image_shape),
+        "marginalised": marginalised(image_shape),
+    }
+    return Encoding(init, vary, render, estimators)
+
+
+class _Drawn(NamedTuple):
+    """What a policy drew, as the conditional means of its noise.
+
+    Attributes:
+        bias: mean of the noise of the hidden layer's bias.
+        pixels: mean of the noise of the pixels' drives, in units of their standard deviation.
+        direction: the perturbed hidden layer, of length 1.
+    """
+
+    bias: Float[Array, "n h"]
+    pixels: Float[Array, "n p"]
+    direction: Float[Array, "n h"]
+
+
+def marginalised(image_shape: tuple[int, int, int]) -> Estimator:
+    r"""Exact perturbation of a student with one draw per hidden unit and pixel.
+
+    Given the perturbed hidden layer $h' = \mathrm{relu}(b + \sigma\beta)$, the perturbed drives
+    $z' = (W + \sigma E) h'$ are normal: $z' = W h' + \sigma |h'| \xi$ with $\xi \sim N(0, I)$. So $\xi$ is
+    drawn in place of $E$, and rewards have exactly the same distribution. In the update $E$ is replaced by
+    its conditional mean $\xi h'^T / |h'|$, and the noise of a hidden unit that is switched off, of which the
+    drawing tells no more than that, by $-\phi(b/\sigma) / \Phi(-b/\sigma)$. The expectation is the same, the
+    variance of every entry no larger (Rao-Blackwell). Where $|h'| = 0$ the page is blank and the term zero.
+    """
+
+    def sample(
+        keys: Key[Array, " n"], signs: Float[Array, " n"], genome: Student, sigma: Any
+    ) -> tuple[Float[Array, "n h w c"], _Drawn]:
+        bias, direction, length, drive = _hidden_layer(keys, signs, genome, sigma)
+        noise = signs[:, None] * _per_pixel(jax.random.normal, keys, drive.shape[1])
+        on = drive + (sigma * length)[:, None] * noise > 0
+        return _drawing(on, image_shape), _Drawn(bias, noise, direction)
+
+    return Estimator(sample, _combine)
+
+
+def marginalised_pixels(image_shape: tuple[int, int, int]) -> Estimator:
+    r"""As `marginalised`, with a uniform draw per pixel and the noise marginalised further.
+
+    The drawing depends only on the signs of $z'$. With $t = (W h')_j / (\sigma |h'|)$ pixel $j$ is on with
+    probability $\Phi(t)$, and the mean of $\xi_j$ is $\phi(t)/\Phi(t)$ if it is on and $-\phi(t)/\Phi(-t)$
+    if it is off (the inverse Mills ratio).
+    """
+
+    def sample(
+        keys: Key[Array, " n"], signs: Float[Array, " n"], genome: Student, sigma: Any
+    ) -> tuple[Float[Array, "n h w c"], _Drawn]:
+        bias, direction, length, drive = _hidden_layer(keys, signs, genome, sigma)
+        t = drive / jnp.maximum(sigma * length, _SMALLEST)[:, None]
+        # Of the two values a pixel can take, the rarer one has this probability, exact far into the tail.
+        rarer = 0.5 * jax.scipy.special.erfc(jnp.abs(t) * math.sqrt(0.5))
+        # One uniform number serves both signs: u and 1 - u are the two of an antithetic pair.
+        uniform = _per_pixel(_centred_uniform, keys, drive.shape[1])
+        surprised = jnp.where((t > 0) == (signs > 0)[:, None], uniform, 1 - uniform) < rarer
+        on = (t > 0) != surprised
+        density = jnp.exp(-0.5 * t * t) * (1 / math.sqrt(2 * math.pi))
+        mean = density / jnp.where(surprised, jnp.maximum(rarer, _SMALLEST), 1 - rarer)
+        alive = (length > 0)[:, None]
+        return _drawing(on & alive, image_shape), _Drawn(bias, jnp.where(on, mean, -mean), direction)
+
+    return Estimator(sample, _combine)
+
+
+def _hidden_layer(
+    keys: Key[Array, " n"], signs: Float[Array, " n"], genome: Student, sigma: Any
+) -> tuple[Float[Array, "n h"], Float[Array, "n h"], Float[Array, " n"], Float[Array, "n p"]]:
+    """Perturbed hidden layers: their bias noise (its mean), direction, length, and unperturbed drives."""
+    units = genome.bias.shape[0]
+    noise = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 0), (units,)))(keys)
+    noise = signs[:, None] * noise
+    hidden = jax.nn.relu(genome.bias + sigma * noise)
+    # log Phi keeps the mean of a unit that is hardly ever off finite.
+    scaled = genome.bias / sigma
+    mean_if_off = -jnp.exp(jax.scipy.stats.norm.logpdf(scaled) - jax.scipy.special.log_ndtr(-scaled))
+    length = jnp.sqrt(jnp.sum(hidden * hidden, axis=1))
+    direction = hidden / jnp.maximum(length, _SMALLEST)[:, None]
+    drive = jnp.matmul(hidden, genome.weights.T, precision=jax.lax.Precision.HIGHEST)
+    return jnp.where(hidden > 0, noise, mean_if_off), direction, length, drive
+
+
+def _combine(drawn: _Drawn, weights: Float[Array, " n"]) -> Student:
+    weighted = weights[:, None] * drawn.pixels
+    return Student(
+        bias=jnp.matmul(weights, drawn.bias, precision=jax.lax.Precision.HIGHEST),
+        weights=jnp.matmul(weighted.T, drawn.direction, precision=jax.lax.Precision.HIGHEST),
+    )
+
+
+def _per_pixel(draw: Any, keys: Key[Array, " n"], pixels: int) -> Float[Array, "n p"]:
+    return jax.vmap(lambda key: draw(jax.random.fold_in(key, 1), (pixels,)))(keys)
+
+
+def _centred_uniform(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Uniform numbers (k + 1/2) / 2^23, so that 1 - u is as likely as u, and exact."""
+    words = jax.random.bits(key, shape, jnp.uint32)
+    return ((words >> 9).astype(jnp.float32) + 0.5) * jnp.float32(2**-23)
+
+
+def _drawing(on: Bool[Array, "n p"], image_shape: tuple[int, int, int]) -> Float[Array, "n h w c"]:
+    return on.astype(jnp.float32).reshape(-1, *image_shape)

@@ -1,0 +1,332 @@
+"""Evolution strategies: a genome per class that follows the reward of its perturbations."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from evofool.classifiers.classifier import Classifier
+from evofool.encodings.encoding import Encoding, Estimator, Genomes
+from evofool.errors import UsageError, require_positive, unknown_name
+from evofool.pixels import from_uint8, round_to_8_bits
+from evofool.reductions import mean
+from evofool.search.archive import Archive, empty_archive, insert, summarise
+from evofool.search.loops import fold_in_order, map_in_order
+from evofool.search.search import Search, target_classes
+
+LITERAL = "literal"
+"""The estimator that every encoding with real-valued genomes has: a normal number for each gene."""
+
+ADVANTAGES: dict[str, Callable[[Float[Array, " n"]], Float[Array, " n"]]] = {
+    "mean": lambda rewards: rewards - mean(rewards),
+    "ranks": lambda rewards: jnp.argsort(jnp.argsort(rewards)) / max(1, len(rewards) - 1) - 0.5,
+    "z-scores": lambda rewards: (rewards - mean(rewards)) / (_deviation(rewards) + 1e-8),
+}
+"""What a policy's reward is worth: reward minus mean (the source's), centred ranks, or z-scores."""
+
+OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
+    name: getattr(optax, name) for name in ("sgd", "adam", "adamw", "adagrad", "lion", "rmsprop")
+}
+"""The optimisers that settings can name; `evolution_strategy` itself takes any of optax."""
+
+_PIXELS_AT_ONCE = 1 << 21
+_NOISE_AT_ONCE = 1 << 27
+_PIXELS_IN_BLOCK = 1 << 17
+
+
+@dataclass(frozen=True)
+class StrategyOptions:
+    """The settings of an evolution strategy, Frigeni's by default.
+
+    Attributes:
+        policies: perturbations per class and generation.
+        sigma: standard deviation of the perturbations.
+        learning_rate: of the optimiser.
+        optimizer: sgd, adam, adamw, adagrad, lion or rmsprop.
+        advantage: what a reward is worth: mean (reward minus mean), ranks (centred) or z-scores.
+        antithetic: draw policies in pairs of opposite noise.
+        estimator: literal, or what the encoding offers (student: marginalised-pixels, marginalised); by
+            default its first.
+
+    Raises:
+        UsageError: a value that is not positive, an odd number of policies in pairs, or an unknown name.
+    """
+
+    policies: int = 50
+    sigma: float = 0.1
+    learning_rate: float = 0.1
+    optimizer: str = "sgd"
+    advantage: str = "mean"
+    antithetic: bool = False
+    estimator: str | None = None
+
+    def __post_init__(self) -> None:
+        require_positive(policies=self.policies, sigma=self.sigma, learning_rate=self.learning_rate)
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
+        if self.advantage not in ADVANTAGES:
+            raise unknown_name("advantage", self.advantage, ADVANTAGES)
+        if self.antithetic and self.policies % 2:
+            raise UsageError(f"policies must be even to come in antithetic pairs, not {self.policies}")
+
+
+class EvolutionState(NamedTuple):
+    """Where an evolution strategy stands: after `generation` generations these are the genomes.
+
+    Attributes:
+        key: the key of the run; every random number comes from it, the generation, the class and the policy.
+        generation: how many generations have been made.
+        genomes: the current genome of each target class, a leading axis of `k`.
+        optimizer: the optimiser's state for each of them.
+        archive: the best image seen per class, as levels 0..255.
+    """
+
+    key: Key[Array, ""]
+    generation: Int[Array, ""]
+    genomes: Genomes
+    optimizer: Any
+    archive: Archive
+
+
+def evolution_strategy(
+    encoding: Encoding,
+    policies: int = 50,
+    sigma: float | optax.Schedule = 0.1,
+    optimizer: optax.GradientTransformation | None = None,
+    *,
+    advantage: str = "mean",
+    antithetic: bool = False,
+    estimator: str | None = None,
+    targets: Sequence[int] | None = None,
+    microbatch: int | None = None,
+) -> Search:
+    r"""A Gaussian evolution strategy for each class, all of them in one compiled step.
+
+    In each generation `policies` perturbations of a class's genome $\theta$ are rendered and scored; with
+    $F_i$ the advantage of policy $i$ and $\epsilon_i$ its noise, the optimiser climbs along
+
+    $$g = \frac{1}{N \sigma} \sum_i F_i \epsilon_i$$
+
+    (Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement Learning", 2017,
+    algorithm 1; Frigeni's student and teacher use the same with plain gradient ascent). The reward is the
+    classifier's confidence in the class. Classes do not see each other: each evolves as it would alone.
+
+    Args:
+        encoding: how a genome becomes an image; its genomes must be real-valued arrays.
+        policies: perturbations per class and generation.
+        sigma: standard deviation of the perturbations, or an optax schedule of the generation.
+        optimizer: any optax optimiser; `optax.sgd(0.1)`, the source's, if not given.
+        advantage: a name in `ADVANTAGES`.
+        antithetic: draw policies in pairs of opposite noise.
+        estimator: "literal", or a name in the encoding's `estimators`; by default the first of these, and
+            literal if there is none.
+        targets: indices of the classes; all if not given.
+        microbatch: policies of a class that are scored at once; by default as many as take a moderate share
+            of memory. The result does not depend on it.
+
+    Raises:
+        UsageError: a number that is not positive, an odd number of policies in pairs, an unknown advantage or
+            estimator, genomes that are not real-valued, or bad targets.
+
+    Example:
+        >>> from evofool import evolution_strategy, load_classifier, run, student
+        >>> classifier = load_classifier("lenet-digits", "sigmoid")
+        >>> search = evolution_strategy(student(classifier.spec.input_shape), targets=(3,))
+        >>> state = run(search, classifier, generations=5)
+        >>> state.archive.confidences.shape
+        (1,)
+    """
+    require_positive(policies=policies)
+    if not callable(sigma):
+        require_positive(sigma=sigma)
+    if microbatch is not None:
+        require_positive(microbatch=microbatch)
+    if antithetic and policies % 2:
+        raise UsageError(f"policies must be even to come in antithetic pairs, not {policies}")
+    if advantage not in ADVANTAGES:
+        raise unknown_name("advantage", advantage, ADVANTAGES)
+    estimators = {**encoding.estimators, LITERAL: literal(encoding)}
+    if estimator is not None and estimator not in estimators:
+        raise unknown_name("estimator of this encoding", estimator, estimators)
+    sample, combine = estimators[estimator or next(iter(estimators))]
+    climb = optax.chain(optax.scale(-1.0), optimizer or optax.sgd(0.1))
+    advantages = ADVANTAGES[advantage]
+
+    def init(key: Key[Array, ""], classifier: Classifier) -> EvolutionState:
+        classes = target_classes(classifier, targets)
+        # Keyed by the class itself, so that it begins alike whichever others evolve beside it.
+        keys = jax.vmap(lambda target: jax.random.fold_in(key, target))(jnp.array(classes))
+        genomes = encoding.init(keys)
+        for leaf in jax.tree.leaves(genomes):
+            if not jnp.issubdtype(leaf.dtype, jnp.floating):
+                raise UsageError(
+                    "an evolution strategy needs an encoding whose genomes are real-valued arrays"
+                )
+        image = jax.ShapeDtypeStruct(classifier.spec.input_shape, jnp.uint8)
+        return EvolutionState(
+            key, jnp.int32(0), genomes, jax.vmap(climb.init)(genomes), empty_archive(image, len(classes))
+        )
+
+    def step(state: EvolutionState, classifier: Classifier) -> tuple[EvolutionState, dict[str, Array]]:
+        generation = state.generation + 1
+        scale = sigma(state.generation) if callable(sigma) else sigma
+        classes = jnp.array(target_classes(classifier, targets))
+        genes = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(state.genomes))
+        plan = _Plan.make(policies, classifier.spec.input_shape, genes, microbatch)
+
+        def draw(target: Array, genome: Genomes, numbers: Int[Array, " n"]) -> tuple[Array, Any]:
+            """The images and the noise of policies, block by block."""
+            key = jax.random.fold_in(jax.random.fold_in(state.key, target), generation)
+
+            def draw_block(numbers: Int[Array, " b"]) -> tuple[Array, Any]:
+                drawn = numbers // 2 if antithetic else numbers
+                keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(drawn)
+                signs = jnp.where(antithetic & (numbers % 2 == 1), -1.0, 1.0)
+                return sample(keys, signs, genome, scale)
+
+            blocks = map_in_order(draw_block, numbers.reshape(-1, plan.block))
+            return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), blocks)
+
+        def score(
+            target: Array, niche: Archive, numbers: Int[Array, " n"], images: Array
+        ) -> tuple[Archive, Array]:
+            rewards = classifier(round_to_8_bits(images))[:, target]
+            counted = jnp.where(numbers < policies, rewards, -jnp.inf)
+            levels = jnp.round(images * 255).astype(jnp.uint8)
+            parents = jnp.full(len(numbers), -1, jnp.int32)
+            ids = (generation - 1) * policies + 1 + numbers
+            return insert(niche, levels, counted[:, None], parents, generation, ids), rewards
+
+        def accumulate(total: Genomes, noise: Any, weights: Float[Array, " n"]) -> Genomes:
+            """Add blocks of a size that never changes: sums round alike however policies are split."""
+            blocks = jax.tree.map(
+                lambda leaf: leaf.reshape(-1, plan.block, *leaf.shape[1:]), (noise, weights)
+            )
+            return fold_in_order(
+                lambda total, block: jax.tree.map(jnp.add, total, combine(*block)), total, blocks
+            )
+
+        def one_class(own: tuple[Array, Genomes, Any, Archive]) -> Any:
+            target, genome, optimizer_state, niche = own
+            nothing = jax.tree.map(jnp.zeros_like, genome)
+            chunks = jnp.arange(plan.padded).reshape(-1, plan.chunk)
+
+            def weigh(rewards: Float[Array, " n"]) -> Float[Array, " n"]:
+                weights = advantages(rewards[:policies]) / (policies * scale)
+                return jnp.pad(weights, (0, plan.padded - policies))
+
+            if len(chunks) == 1:
+                images, noise = draw(target, genome, chunks[0])
+                niche, rewards = score(target, niche, chunks[0], images)
+                gradient = accumulate(nothing, noise, weigh(rewards))
+            else:
+                # The noise of all policies does not fit: it is drawn a second time for the update.
+                niche, rewards = jax.lax.scan(
+                    lambda niche, chunk: score(target, niche, chunk, draw(target, genome, chunk)[0]),
+                    niche,
+                    chunks,
+                )
+                rewards = rewards.reshape(-1)
+                gradient = fold_in_order(
+                    lambda total, each: accumulate(total, draw(target, genome, each[0])[1], each[1]),
+                    nothing,
+                    (chunks, weigh(rewards).reshape(chunks.shape)),
+                )
+            updates, optimizer_state = climb.update(gradient, optimizer_state, genome)
+            rewards = rewards[:policies]
+            return optax.apply_updates(genome, updates), optimizer_state, niche, mean(rewards), rewards.max()
+
+        niches = jax.tree.map(lambda leaf: leaf[:, None], state.archive)
+        own = (classes, state.genomes, state.optimizer, niches)
+        genomes, optimizer_state, niches, mean_rewards, max_rewards = map_in_order(one_class, own)
+        archive = jax.tree.map(lambda leaf: leaf[:, 0], niches)
+        metrics = {
+            **summarise(archive),
+            "replacements": jnp.sum(archive.replacements - state.archive.replacements),
+            "mean_rewards": mean_rewards,
+            "max_rewards": max_rewards,
+        }
+        return EvolutionState(state.key, generation, genomes, optimizer_state, archive), metrics
+
+    return Search(
+        init,
+        step,
+        evaluations=lambda classifier: policies * len(target_classes(classifier, targets)),
+        render=from_uint8,
+        current=lambda state: round_to_8_bits(encoding.render(state.genomes)),
+    )
+
+
+def literal(encoding: Encoding) -> Estimator:
+    """Perturb every gene by a normal number of its own, as the sources do.
+
+    Example:
+        >>> from evofool import direct
+        >>> sample, combine = literal(direct((4, 4, 1)))
+        >>> keys = jax.random.split(jax.random.key(0), 6)
+        >>> images, noise = sample(keys, jnp.ones(6), jnp.full((4, 4, 1), 0.5), 0.1)
+        >>> images.shape, combine(noise, jnp.ones(6)).shape
+        ((6, 4, 4, 1), (4, 4, 1))
+    """
+
+    def sample(
+        keys: Key[Array, " n"], signs: Float[Array, " n"], genome: Genomes, sigma: Any
+    ) -> tuple[Float[Array, "n h w c"], Genomes]:
+        leaves, structure = jax.tree.flatten(genome)
+
+        def draw(key: Key[Array, ""], sign: Float[Array, ""]) -> Genomes:
+            keys = jax.random.split(key, len(leaves))
+            normals = [jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+            return jax.tree.unflatten(structure, [sign * normal for normal in normals])
+
+        noise = jax.vmap(draw)(keys, signs)
+        perturbed = jax.tree.map(lambda leaf, normal: leaf + sigma * normal, genome, noise)
+        return encoding.render(perturbed), noise
+
+    def combine(noise: Genomes, weights: Float[Array, " n"]) -> Genomes:
+        return jax.tree.map(
+            lambda leaf: jnp.einsum("n,n...->...", weights, leaf, precision=jax.lax.Precision.HIGHEST), noise
+        )
+
+    return Estimator(sample, combine)
+
+
+def _deviation(rewards: Float[Array, " n"]) -> Float[Array, ""]:
+    return jnp.sqrt(mean((rewards - mean(rewards)) ** 2))
+
+
+class _Plan(NamedTuple):
+    """How the policies of a generation are split up, which changes speed and memory and not the result.
+
+    Attributes:
+        block: policies whose noise is summed at once; depends on their number and the images' size alone.
+        chunk: policies that are drawn and scored at once, a multiple of the block.
+        padded: policies in all, a multiple of the chunk; those beyond the real ones weigh nothing.
+    """
+
+    block: int
+    chunk: int
+    padded: int
+
+    @classmethod
+    def make(
+        cls,
+        policies: int,
+        image_shape: tuple[int, int, int],
+        genes: int,
+        microbatch: int | None,
+    ) -> "_Plan":
+        pixels = math.prod(image_shape)
+        largest = max(8, min(128, _PIXELS_IN_BLOCK // pixels))
+        block = -(-policies // -(-policies // largest))
+        at_once = microbatch or max(1, min(_PIXELS_AT_ONCE // pixels, _NOISE_AT_ONCE // genes))
+        blocks = -(-policies // block)
+        # Chunks of equal length, so that no policy is drawn in vain but those that fill the last block.
+        chunks = -(-blocks // max(1, at_once // block))
+        chunk = -(-blocks // chunks) * block
+        return cls(block, chunk, chunks * chunk)

@@ -1,0 +1,160 @@
+"""What a generation needs of a device's memory, estimated before it is run."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.extend import core
+
+from evofool.classifiers.classifier import Classifier
+from evofool.errors import UsageError
+from evofool.search.search import Search
+
+_STORED = frozenset(
+    {
+        "concatenate",
+        "conv_general_dilated",
+        "cummax",
+        "cumsum",
+        "dot_general",
+        "dynamic_update_slice",
+        "random_bits",
+        "reduce_window_max",
+        "scatter",
+        "scatter-add",
+        "scatter-max",
+        "sort",
+        "threefry2x32",
+    }
+)
+"""Operations whose results are stored. Others are computed within what uses them."""
+
+_LOOPS = frozenset({"scan", "while"})
+
+
+def required_bytes(search: Search, classifier: Classifier) -> int:
+    """What one generation needs at its largest, estimated from the program without compiling it.
+
+    The program is walked through once, and every array that is stored is counted from where it is made to
+    where it is last used. Of small networks a compiler fuses more than this knows of, and needs less.
+
+    Example:
+        >>> from evofool import direct, load_classifier, map_elites
+        >>> classifier = load_classifier("lenet-digits")
+        >>> required_bytes(map_elites(direct(classifier.spec.input_shape), 1000), classifier) > 1000 * 28 * 28
+        True
+    """
+    state = jax.eval_shape(search.init, jax.random.key(0), classifier)
+    program = jax.make_jaxpr(search.step)(state, classifier)
+    return _peak_bytes(program.jaxpr)
+
+
+def available_bytes() -> int:
+    """The memory of the device that is used, of which nothing else should take much."""
+    statistics = jax.devices()[0].memory_stats()
+    if statistics and "bytes_limit" in statistics:
+        return statistics["bytes_limit"]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def require_memory(
+    search_of: Callable[[int, int | None], Search],
+    classifier: Classifier,
+    batch_size: int,
+    microbatch: int | None,
+) -> None:
+    """Refuse a run whose generation does not fit into the memory of a device.
+
+    Args:
+        search_of: the search for a batch size and a microbatch.
+        classifier: what the search asks.
+        batch_size: offspring per generation.
+        microbatch: how many of them are scored at once.
+
+    Raises:
+        UsageError: it does not fit; says which microbatch would, or else which batch size.
+    """
+    available = available_bytes()
+    required = required_bytes(search_of(batch_size, microbatch), classifier)
+    if required <= available:
+        return
+    smaller, batch = microbatch or batch_size, batch_size
+    while batch > 2:
+        smaller //= 2
+        if smaller < 2:
+            batch //= 2
+            smaller = 2
+        if required_bytes(search_of(batch, smaller), classifier) <= available:
+            advice = f"--microbatch {smaller}"
+            if batch < batch_size:
+                advice = f"--batch-size {batch} {advice}"
+            break
+    else:
+        advice = "smaller images or a smaller classifier"
+    raise UsageError(
+        f"a generation of {batch_size} needs about {_gigabytes(required)} of memory and there are "
+        f"{_gigabytes(available)}: what would fit is {advice}"
+    )
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB"
+
+
+def _peak_bytes(program: core.Jaxpr) -> int:
+    """The most that is held at once while a program runs, its arguments included."""
+    last_use: dict[Any, int] = {}
+    stored = _variables(program.outvars)
+    for index, equation in enumerate(program.eqns):
+        last_use.update(dict.fromkeys(_variables(equation.invars), index))
+        if not _is_fused(equation):
+            stored |= _variables([*equation.invars, *equation.outvars])
+    arguments = {*program.invars, *program.constvars}
+    kept = arguments | _variables(program.outvars)
+
+    held = peak = sum(map(_bytes, arguments))
+    for index, equation in enumerate(program.eqns):
+        made = sum(_bytes(variable) for variable in equation.outvars if variable in stored)
+        inner = max((_inner_bytes(body) for body in _bodies(equation)), default=0)
+        # What a call makes is among what its body holds; a loop keeps it beside what the body holds.
+        peak = max(peak, held + (made + inner if equation.primitive.name in _LOOPS else max(made, inner)))
+        held += made
+        ended = {
+            variable
+            for variable in _variables([*equation.invars, *equation.outvars]) - kept
+            if variable in stored and last_use.get(variable, -1) <= index
+        }
+        held -= sum(map(_bytes, ended))
+    return peak
+
+
+def _variables(atoms: list[Any]) -> set[Any]:
+    return {atom for atom in atoms if not isinstance(atom, core.Literal)}
+
+
+def _is_fused(equation: core.JaxprEqn) -> bool:
+    """Whether a compiler computes the result where it is used, place by place."""
+    if bodies := _bodies(equation):
+        is_call = equation.primitive.name in ("jit", "pjit", "closed_call", "custom_jvp_call")
+        return is_call and all(_is_fused(inner) for body in bodies for inner in body.eqns)
+    return equation.primitive.name not in _STORED
+
+
+def _inner_bytes(body: core.Jaxpr) -> int:
+    """What the body of a loop, branch or call holds beyond its arguments, which are counted outside."""
+    return _peak_bytes(body) - sum(map(_bytes, [*body.invars, *body.constvars]))
+
+
+def _bodies(equation: core.JaxprEqn) -> list[core.Jaxpr]:
+    return [
+        body.jaxpr if isinstance(body, core.ClosedJaxpr) else body
+        for value in equation.params.values()
+        for body in (value if isinstance(value, tuple | list) else (value,))
+        if isinstance(body, core.ClosedJaxpr | core.Jaxpr)
+    ]
+
+
+def _bytes(variable: core.Var) -> int:
+    aval: Any = variable.aval
+    return int(getattr(aval, "size", 0)) * getattr(getattr(aval, "dtype", None), "itemsize", 0)

@@ -1,0 +1,280 @@
+"""Evolution strategies: exact however they are split, and estimators that agree with the literal one."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy import stats
+
+import evofool
+from evofool.encodings.student import Student, StudentOptions, student
+from evofool.errors import UsageError
+from evofool.search.evolution_strategy import ADVANTAGES, literal
+
+SHAPE = (28, 28, 1)
+SMALL = (3, 3, 1)
+HIDDEN = 6
+SIGMA = 0.3
+MARGINALISED = ["marginalised", "marginalised-pixels"]
+
+
+def classifier() -> evofool.Classifier:
+    return evofool.load_classifier("lenet-digits", "sigmoid")
+
+
+def strategy(policies: int = 50, encoding: Any = None, **options: Any) -> evofool.Search:
+    return evofool.evolution_strategy(encoding or evofool.student(SHAPE), policies, **options)
+
+
+def leaves(state: Any) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves((state.genomes, state.archive))]
+
+
+def assert_same(one: Any, other: Any, classes: slice = slice(None)) -> None:
+    for a, b in zip(leaves(one), leaves(other), strict=True):
+        np.testing.assert_array_equal(a[classes], b)
+
+
+@pytest.fixture(scope="module")
+def small_student() -> Student:
+    """A student of few weights, of which one hidden unit is nearly always off and another on the edge."""
+    genomes = student(SMALL, StudentOptions(HIDDEN)).init(jax.random.split(jax.random.key(5), 1))
+    one = jax.tree.map(lambda leaf: leaf[0], genomes)
+    return one._replace(bias=jnp.array([1.0, -2.0, 0.0, 0.4, -0.3, 0.8]))
+
+
+def reward(images: jax.Array) -> jax.Array:
+    """A reward that every pixel has a part in."""
+    drive = jnp.linspace(-1.5, 2, 9)
+    return jax.nn.sigmoid(images.reshape(-1, 9) @ drive)
+
+
+def estimators() -> dict[str, Any]:
+    encoding = student(SMALL, StudentOptions(HIDDEN))
+    return {**encoding.estimators, "literal": literal(encoding)}
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def draw(name: str, key: jax.Array, policies: int, genome: Student) -> tuple[jax.Array, Student]:
+    """Rewards of policies, and the update that they give: 1 / (N sigma) sum F_i noise_i."""
+    estimator = estimators()[name]
+    images, noise = estimator.sample(jax.random.split(key, policies), jnp.ones(policies), genome, SIGMA)
+    rewards = reward(images)
+    weights = ADVANTAGES["mean"](rewards) / (policies * SIGMA)
+    return rewards, estimator.combine(noise, weights)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def many_updates(name: str, runs: int, genome: Student) -> Student:
+    """Independent updates of 16 policies each."""
+    keys = jax.random.split(jax.random.key(["literal", *MARGINALISED].index(name)), runs)
+    return jax.lax.map(lambda key: draw(name, key, 16, genome)[1], keys, batch_size=500)
+
+
+@pytest.mark.parametrize("name", MARGINALISED)
+def test_rewards_have_the_same_distribution(name: str, small_student: Student) -> None:
+    """Both the rewards of one policy and the pattern of all nine pixels, as counts of the 512 drawings."""
+    count = 100_000
+    ours = np.asarray(draw(name, jax.random.key(1), count, small_student)[0])
+    theirs = np.asarray(draw("literal", jax.random.key(2), count, small_student)[0])
+    assert stats.ks_2samp(ours, theirs).pvalue > 1e-3
+    values, which = np.unique(np.concatenate([ours, theirs]).round(5), return_inverse=True)
+    table = np.stack(
+        [np.bincount(which[:count], minlength=len(values)), np.bincount(which[count:], minlength=len(values))]
+    )
+    common = table[:, table.sum(axis=0) >= 20]
+    assert common.shape[1] > 50
+    assert stats.chi2_contingency(common).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("name", MARGINALISED)
+def test_updates_have_the_same_mean_and_no_more_variance(name: str, small_student: Student) -> None:
+    """Entry by entry in both layers: means within standard errors, and variances that only shrink."""
+    runs = 20_000
+    ours, theirs = (many_updates(each, runs, small_student) for each in (name, "literal"))
+    for layer in ("bias", "weights"):
+        a, b = (np.asarray(getattr(each, layer)).reshape(runs, -1) for each in (ours, theirs))
+        errors = np.sqrt(a.var(axis=0) / runs + b.var(axis=0) / runs)
+        z = (a.mean(axis=0) - b.mean(axis=0)) / errors
+        # Of 60 entries none should be 4.5 standard errors off, and together they should be normal.
+        assert np.abs(z).max() < 4.5, layer
+        assert len(z) < 20 or 0.6 < z.std() < 1.4, layer
+        # A variance is estimated to about 1 part in 100 here.
+        assert np.all(a.var(axis=0) <= 1.04 * b.var(axis=0)), layer
+        assert a.var(axis=0).mean() < 0.95 * b.var(axis=0).mean(), layer
+
+
+def test_each_marginalisation_lowers_the_variance(small_student: Student) -> None:
+    variance = {
+        name: float(np.asarray(many_updates(name, 5000, small_student).weights).var(axis=0).mean())
+        for name in ("literal", *MARGINALISED)
+    }
+    assert variance["marginalised-pixels"] < variance["marginalised"] < variance["literal"]
+
+
+def test_the_mean_of_a_pixels_noise_is_the_inverse_mills_ratio() -> None:
+    """By hand for one hidden unit: t = w / sigma, since h' / |h'| is 1; tails included."""
+    t = np.array([-4.0, -1.0, -0.1, 0.0, 0.5, 2.0, 4.5, 8.0, 30.0])
+    genome = Student(jnp.array([5.0]), jnp.asarray(t[:, None] * SIGMA, jnp.float32))
+    encoding = student((3, 3, 1), StudentOptions(1))
+    count = 50_000
+    images, drawn = encoding.estimators["marginalised-pixels"].sample(
+        jax.random.split(jax.random.key(0), count), jnp.ones(count), genome, SIGMA
+    )
+    on = np.asarray(images).reshape(count, 9) == 1
+    errors = np.sqrt(stats.norm.cdf(t) * stats.norm.sf(t) / count)
+    assert np.all(np.abs(on.mean(axis=0) - stats.norm.cdf(t)) <= 4 * errors + 1e-9)
+    density = stats.norm.pdf(t)
+    expected = np.where(on, density / stats.norm.cdf(t), -density / stats.norm.sf(t))
+    np.testing.assert_allclose(drawn.pixels, expected, rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", MARGINALISED)
+def test_a_dead_hidden_layer_draws_a_blank_page_and_learns_nothing_from_it(name: str) -> None:
+    genome = Student(jnp.full(HIDDEN, -50.0), jnp.ones((9, HIDDEN)))
+    estimator = estimators()[name]
+    images, noise = estimator.sample(jax.random.split(jax.random.key(0), 8), jnp.ones(8), genome, SIGMA)
+    update = estimator.combine(noise, jnp.arange(8.0))
+    assert np.all(np.asarray(images) == 0)
+    assert np.all(np.asarray(update.weights) == 0)
+    assert np.all(np.isfinite(np.asarray(update.bias)))
+
+
+@pytest.mark.parametrize("name", ["literal", *MARGINALISED])
+def test_antithetic_pairs_have_opposite_noise(name: str, small_student: Student) -> None:
+    keys = jnp.repeat(jax.random.split(jax.random.key(0), 2000), 2)
+    signs = jnp.tile(jnp.array([1.0, -1.0]), 2000)
+    images, _ = estimators()[name].sample(keys, signs, small_student, SIGMA)
+    pairs = np.asarray(reward(images)).reshape(-1, 2)
+    assert np.corrcoef(pairs.T)[0, 1] < -0.2
+    assert stats.ks_2samp(pairs[:, 0], pairs[:, 1]).pvalue > 1e-3
+
+
+def test_a_student_renders_as_its_definition_says() -> None:
+    encoding = evofool.student((5, 4, 3), StudentOptions(7))
+    students = encoding.init(jax.random.split(jax.random.key(0), 6))
+    hidden = np.maximum(np.asarray(students.bias), 0)
+    expected = np.einsum("nph,nh->np", students.weights, hidden) > 0
+    np.testing.assert_array_equal(encoding.render(students), expected.reshape(6, 5, 4, 3))
+    assert abs(float(students.weights.std()) - 1 / np.sqrt(7)) < 0.03
+
+
+@pytest.mark.parametrize("estimator", ["marginalised-pixels", "marginalised", "literal"])
+def test_one_generation_is_the_sources_update(estimator: str) -> None:
+    """The state after one generation from its parts: theta + lr / (N sigma) sum F_i noise_i."""
+    search = strategy(12, estimator=estimator, targets=(3,))
+    begun = search.init(jax.random.key(4), classifier())
+    genome = jax.tree.map(lambda leaf: leaf[0], begun.genomes)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(4), 3), 1)
+    keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(jnp.arange(12))
+    encoding = evofool.student(SHAPE)
+    sample, combine = {**encoding.estimators, "literal": literal(encoding)}[estimator]
+    images, noise = sample(keys, jnp.ones(12), genome, 0.1)
+    rewards = classifier()(images)[:, 3]
+    update = combine(noise, rewards - rewards.mean())
+    state = evofool.run(search, classifier(), 1, seed=4)
+    for new, old, step in zip(
+        *(jax.tree.leaves(each) for each in (state.genomes, genome, update)), strict=True
+    ):
+        np.testing.assert_allclose(new[0], old + 0.1 / (12 * 0.1) * step, rtol=1e-4, atol=1e-5)
+    assert float(state.archive.confidences[0]) == pytest.approx(float(rewards.max()), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "options"),
+    [
+        ("student", {}),
+        ("student", {"estimator": "marginalised", "antithetic": True}),
+        ("direct", {"advantage": "z-scores"}),
+        ("direct", {"advantage": "ranks", "optimizer": optax.adam(0.05)}),
+    ],
+)
+def test_the_result_does_not_depend_on_how_policies_are_chunked(
+    encoding: str, options: dict[str, Any]
+) -> None:
+    make = {"student": evofool.student, "direct": evofool.direct}[encoding](SHAPE)
+    whole = evofool.run(strategy(300, make, targets=(3, 8), **options), classifier(), 4, seed=2)
+    parts = evofool.run(
+        strategy(300, make, targets=(3, 8), microbatch=64, **options), classifier(), 4, seed=2
+    )
+    assert_same(whole, parts)
+
+
+def test_all_classes_at_once_are_each_class_alone() -> None:
+    together = evofool.run(strategy(), classifier(), 5, seed=1)
+    for target in (0, 7):
+        alone = evofool.run(strategy(targets=(target,)), classifier(), 5, seed=1)
+        assert_same(together, alone, slice(target, target + 1))
+
+
+def test_going_on_is_going_on_whatever_the_chunks() -> None:
+    search = strategy(optimizer=optax.adam(0.01), targets=(2, 5))
+    half = evofool.run(search, classifier(), 4, seed=1, chunk=3)
+    assert_same(
+        evofool.run(search, classifier(), 9, state=half), evofool.run(search, classifier(), 9, seed=1)
+    )
+
+
+def test_a_schedule_of_sigma_is_followed() -> None:
+    def sigma(generation: jax.Array) -> jax.Array:
+        return jnp.where(generation < 2, 0.1, 0.5)
+
+    constant = evofool.run(strategy(targets=(1,)), classifier(), 2, seed=1)
+    scheduled = evofool.run(strategy(targets=(1,), sigma=sigma), classifier(), 2, seed=1)
+    assert_same(constant, scheduled)
+    more = [
+        evofool.run(strategy(targets=(1,), sigma=each), classifier(), 3, seed=1).genomes.weights
+        for each in (0.1, sigma)
+    ]
+    assert not np.array_equal(*more)
+
+
+@pytest.mark.parametrize(("encoding", "generations"), [("student", 60), ("direct", 150)])
+def test_the_strategy_climbs(encoding: str, generations: int) -> None:
+    make = {"student": evofool.student, "direct": evofool.direct}[encoding](SHAPE)
+    optimizer = None if encoding == "student" else optax.adam(0.02)
+    search = strategy(50, make, targets=(3, 6), optimizer=optimizer, antithetic=True)
+    rewards: list[np.ndarray] = []
+    state = evofool.run(
+        search, classifier(), generations, on_chunk=lambda _, metrics: rewards.append(metrics["mean_rewards"])
+    )
+    curve = np.concatenate(rewards)
+    assert np.all(curve[-1] > curve[0])
+    assert np.all(np.asarray(state.archive.confidences) > 0.99)
+    shown = classifier()(search.render(state.archive.genomes))
+    np.testing.assert_allclose(np.asarray(shown)[[0, 1], [3, 6]], state.archive.confidences, atol=1e-6)
+
+
+def test_a_large_population_is_scored_in_bounded_memory() -> None:
+    """65,536 policies of 784 pixels: what XLA reserves for a step, and for its results, is under 2 GB."""
+    search = strategy(65_536, evofool.direct(SHAPE), targets=(3,))
+    state = search.init(jax.random.key(0), classifier())
+    analysis = jax.jit(search.step).lower(state, classifier()).compile().memory_analysis()
+    assert analysis.temp_size_in_bytes + analysis.output_size_in_bytes < 2_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"policies": 51, "antithetic": True}, "policies must be even .* not 51"),
+        ({"sigma": 0.0}, "sigma must be above zero, not 0.0"),
+        ({"policies": 0}, "policies must be above zero"),
+        ({"advantage": "rank"}, "did you mean 'ranks'"),
+        ({"estimator": "marginalized"}, "did you mean 'marginalised'"),
+        ({"microbatch": 0}, "microbatch must be above zero"),
+    ],
+)
+def test_bad_options_are_named(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        strategy(**options)
+
+
+def test_bad_targets_are_named() -> None:
+    with pytest.raises(UsageError, match="0 to 9, each once"):
+        evofool.run(strategy(targets=(12,)), classifier(), 1)
+    with pytest.raises(UsageError, match="unknown estimator of this encoding 'marginalised'"):
+        strategy(encoding=evofool.direct(SHAPE), estimator="marginalised")

@@ -1,0 +1,90 @@
+"""Every elite can be followed back to the random genome that it comes from."""
+
+import csv
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from evofool.errors import EvofoolError, UsageError
+from evofool.runs import ancestry, read_lineage
+from evofool.search import empty_archive, insert
+from evofool.search.archive import summarise
+
+BATCH = 21
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from evofool.cli import main
+
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    with pytest.raises(SystemExit):
+        main(["evolve", "--generations", "40", "--batch-size", str(BATCH), "--out", str(out), "--quiet"])
+    return out
+
+
+def elites(run: Path) -> list[dict[str, str]]:
+    with (run / "elites.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_child_that_takes_another_class_is_a_goal_switch() -> None:
+    archive = empty_archive(jnp.zeros(()), niches=3)
+    first = jnp.array([[0.1, 0.2, 0.3], [0.2, 0.1, 0.1]])
+    archive = insert(archive, jnp.arange(2.0), first, jnp.array([-1, -1]), jnp.int32(1))
+    assert archive.ids.tolist() == [2, 1, 1]
+    assert archive.parent_ids.tolist() == [0, 0, 0]
+    assert float(summarise(archive)["goal_switches"]) == 0
+
+    second = jnp.array([[0.0, 0.0, 0.9], [0.0, 0.9, 0.0]])
+    archive = insert(archive, jnp.arange(2.0), second, jnp.array([0, 1]), jnp.int32(2))
+    assert archive.ids.tolist() == [2, 4, 3]
+    assert archive.parent_ids.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(summarise(archive)["goal_switches"], 1 / 3)
+
+
+def test_every_elite_descends_from_a_random_genome(ran: Path) -> None:
+    births = read_lineage(ran / "lineage.csv")
+    longest = 0
+    for row in elites(ran):
+        line = ancestry(births, int(row["id"]))
+        assert int(row["class"]) in line[0].classes
+        assert line[0].generation == int(row["generation"])
+        assert line[-1].generation == 1
+        assert line[-1].parent_class is None
+        if len(line) > 1:
+            assert line[1].id == int(row["parent_id"])
+            assert line[1].generation == int(row["parent_generation"])
+        for child, parent in itertools.pairwise(line):
+            assert child.parent_class in parent.classes
+            assert child.generation > parent.generation
+            assert (child.id - 1) // BATCH + 1 == child.generation
+        longest = max(longest, len(line))
+    assert longest > 3
+
+
+def test_a_resumed_run_has_the_same_lineage(
+    ran: Path, evofool_main: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    options = ("--batch-size", BATCH, "--quiet")
+    assert evofool_main("evolve", "--generations", 15, "--out", out, *options)[0] == 0
+    with (out / "lineage.csv").open("a") as file:
+        file.write("99999,16,3,1,2\n99998,17")
+    assert evofool_main("evolve", "--generations", 40, "--resume", out, "--quiet")[0] == 0
+    assert (out / "lineage.csv").read_text() == (ran / "lineage.csv").read_text()
+    assert elites(out) == elites(ran)
+
+
+def test_damage_is_one_line(tmp_path: Path, ran: Path) -> None:
+    with pytest.raises(EvofoolError, match="cannot read the lineage"):
+        read_lineage(tmp_path / "lineage.csv")
+    (tmp_path / "lineage.csv").write_text("id,generation\n1,x\n")
+    with pytest.raises(EvofoolError, match="cannot read the lineage"):
+        read_lineage(tmp_path / "lineage.csv")
+    with pytest.raises(UsageError, match="no genome of the number 0"):
+        ancestry(read_lineage(ran / "lineage.csv"), 0)

@@ -1,0 +1,115 @@
+"""Microbatches change what is held in memory and nothing else; what cannot fit is refused before it runs."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import evofool
+from evofool import UsageError, cppn, direct, map_elites, run
+from evofool.report import read_png
+from evofool.search import memory
+
+
+@pytest.fixture(scope="module")
+def digits() -> evofool.Classifier:
+    return evofool.load_classifier("lenet-digits")
+
+
+@pytest.mark.parametrize("encoding", [direct, cppn])
+def test_microbatches_change_nothing(digits: evofool.Classifier, encoding: Callable) -> None:
+    def archive(microbatch: int | None) -> evofool.Archive:
+        search = map_elites(encoding(digits.spec.input_shape), batch_size=51, microbatch=microbatch)
+        return run(search, digits, 4, chunk=4).archive
+
+    jax.tree.map(np.testing.assert_array_equal, archive(None), archive(15))
+
+
+@pytest.mark.parametrize("encoding", [direct, pytest.param(cppn, marks=pytest.mark.slow)])
+def test_the_estimate_is_near_to_what_the_compiler_says(
+    digits: evofool.Classifier, encoding: Callable
+) -> None:
+    search = map_elites(encoding(digits.spec.input_shape), 500)
+    state = jax.eval_shape(search.init, jax.random.key(0), digits)
+    compiled = jax.jit(search.step).lower(state, digits).compile().memory_analysis()
+    needed = compiled.argument_size_in_bytes + compiled.temp_size_in_bytes + compiled.output_size_in_bytes
+    assert 0.5 * needed < memory.required_bytes(search, digits) < 6 * needed
+
+
+def test_a_microbatch_needs_less(digits: evofool.Classifier) -> None:
+    encoding = direct(digits.spec.input_shape)
+    whole, part = (
+        memory.required_bytes(map_elites(encoding, 2000, microbatch=microbatch), digits)
+        for microbatch in (None, 50)
+    )
+    assert part < whole / 5
+
+
+def test_what_does_not_fit_is_refused_with_what_would(
+    monkeypatch: pytest.MonkeyPatch, evofool_main: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 30_000_000)
+    arguments = ("evolve", "--generations", 2, "--batch-size", 2000, "--out", tmp_path / "run", "--quiet")
+    code, _, error = evofool_main(*arguments)
+    assert code == 2
+    assert error.count("\n") == 1
+    (advised,) = re.findall(r"a generation of 2000 needs about .* GB .* --microbatch (\d+)$", error.strip())
+    assert evofool_main(*arguments, "--microbatch", advised)[0] == 0
+
+    monkeypatch.setattr(memory, "available_bytes", lambda: 8_000_000)
+    code, _, error = evofool_main("evolve", "--batch-size", 200_000, "--out", tmp_path / "other")
+    assert code == 2
+    assert re.search(r"--batch-size \d+ --microbatch 2$", error.strip())
+
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    code, _, error = evofool_main("evolve", "--out", tmp_path / "other")
+    assert code == 2
+    assert "smaller images or a smaller classifier" in error
+
+
+def test_a_microbatch_is_positive(digits: evofool.Classifier) -> None:
+    with pytest.raises(UsageError, match="microbatch must be above zero, not 0"):
+        map_elites(direct(digits.spec.input_shape), 10, microbatch=0)
+
+
+def test_saved_confidences_are_those_of_single_precision(
+    digits: evofool.Classifier, evofool_main: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    code, output, _ = evofool_main(
+        *("evolve", "--precision", "bfloat16", "--encoding", "cppn", "--generations", 12, "--batch-size", 40),
+        *("--out", out),
+    )
+    assert code == 0
+    assert "the saved confidences are of float32" in output
+    assert json.loads((out / "config.json").read_text())["settings"]["precision"] == "bfloat16"
+    rows = [line.split(",") for line in (out / "elites.csv").read_text().splitlines()]
+    columns = {name: [row[index] for row in rows[1:]] for index, name in enumerate(rows[0])}
+    images = np.stack([read_png(out / file) for file in columns["file"]])
+    confidences = np.asarray(digits(jnp.asarray(images, jnp.float32) / 255)).diagonal()
+    np.testing.assert_allclose(np.array(columns["confidence"], np.float32), confidences, rtol=1e-5)
+
+
+def test_ten_crops_evolve_larger_images(
+    evofool_main: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    options = ("--encoding", "cppn", "--generations", 2, "--batch-size", 8, "--quiet")
+    out = tmp_path / "crops"
+    assert evofool_main("evolve", *options, "--ten-crop", "--image-size", 32, "--out", out)[0] == 0
+    assert read_png(next((out / "elites").iterdir())).shape == (32, 32, 1)
+    out = tmp_path / "resized"
+    assert evofool_main("evolve", *options, "--image-size", 40, "--out", out)[0] == 0
+    assert read_png(next((out / "elites").iterdir())).shape == (40, 40, 1)
+    code, _, error = evofool_main(
+        "evolve", *options, "--ten-crop", "--image-size", 27, "--out", tmp_path / "x"
+    )
+    assert code == 2
+    assert "ten crops of 28x28" in error
+    code, _, error = evofool_main("evolve", *options, "--image-size", 0, "--out", tmp_path / "x")
+    assert code == 2
+    assert "image_size must be above zero" in error
