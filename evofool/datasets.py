@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pooch
 from jaxtyping import Int32, UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
@@ -395,7 +395,7 @@ def _read_classes(class_folders: list[Path]) -> tuple[np.ndarray, np.ndarray]:
         paths += found
         labels += [label] * len(found)
 
-    images = [_read_image(path) for path in paths]
+    images = [read_image(path) for path in paths]
     for path, image in zip(paths, images, strict=True):
         if image.shape[:2] != images[0].shape[:2]:
             raise EvofoolError(
@@ -412,16 +412,33 @@ def _size(image: np.ndarray) -> str:
     return f"{width}x{height}"
 
 
-def _read_image(path: Path) -> np.ndarray:
-    """The pixels as `(h, w, 1)` if the file is grey and `(h, w, 3)` otherwise."""
+def read_image(path: Path) -> UInt8[np.ndarray, "h w c"]:
+    """The pixels of an image file in any format that Pillow reads, upright, as a camera's orientation tells.
+
+    Args:
+        path: the file. Transparency is dropped, and 16 bits are cut to 8.
+
+    Returns:
+        0 to 255, as `(h, w, 1)` if the file is grey and `(h, w, 3)` otherwise.
+
+    Raises:
+        EvofoolError: the file cannot be read, is empty or damaged, or has pixels of 32 bits.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (5, 4)).save(f"{folder}/black.jpg")
+        ...     read_image(Path(folder, "black.jpg")).shape
+        (4, 5, 3)
+    """
     try:
         with Image.open(path) as image:
             mode = image.mode
+            upright = ImageOps.exif_transpose(image)
             if mode.startswith("I;16"):
                 # By hand, because Pillow's own conversion clips 16 bits to 8 instead of scaling them.
-                return (np.asarray(image) >> 8).astype(np.uint8)[..., None]
+                return (np.asarray(upright) >> 8).astype(np.uint8)[..., None]
             grey = mode in ("1", "L", "LA")
-            pixels = np.asarray(image.convert("L" if grey else "RGB"))
+            pixels = np.asarray(upright.convert("L" if grey else "RGB"))
     # Pillow's decoders meet a damaged file with OSError, SyntaxError, struct.error, IndexError and others.
     except Exception as error:
         raise EvofoolError(f"cannot read {path} as an image: {_reason(error)}") from error

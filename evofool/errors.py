@@ -50,3 +50,14 @@ def require_positive(**values: float | int) -> None:
     for name, value in values.items():
         if not value > 0:
             raise UsageError(f"{name} must be above zero, not {value}")
+
+
+def require_not_negative(**values: float | int) -> None:
+    """Raise `UsageError` naming the first of the given options that is below zero or not a number.
+
+    Example:
+        >>> require_not_negative(epsilon=0.0)
+    """
+    for name, value in values.items():
+        if not value >= 0:
+            raise UsageError(f"{name} must be 0 or more, not {value}")

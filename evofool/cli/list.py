@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evofool.classifiers import CLASSIFIERS, NETWORKS
+from evofool.cli.attack import METHODS
 from evofool.datasets import DATASETS
 from evofool.errors import unknown_name
 from evofool.runs import ALGORITHMS, ENCODINGS
@@ -16,7 +17,7 @@ from evofool.runs import ALGORITHMS, ENCODINGS
 
 @dataclass(frozen=True)
 class List:
-    """Show what can be named: classifiers, networks, datasets, encodings, algorithms.
+    """Show what can be named: classifiers, networks, datasets, encodings, algorithms, attacks.
 
     Attributes:
         what: one of these kinds; all of them if not given.
@@ -50,6 +51,7 @@ def _kinds() -> dict[str, Mapping[str, str]]:
         "datasets": DATASETS,
         "encodings": ENCODINGS,
         "algorithms": ALGORITHMS,
+        "attacks": {name: (method.__doc__ or "").splitlines()[0] for name, method in METHODS.items()},
     }
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import jax
 import tyro
 
+from evofool.cli.attack import Attack
 from evofool.cli.evolve import Evolve
 from evofool.cli.fetch import Fetch
 from evofool.cli.list import List
@@ -20,6 +21,7 @@ _DESCRIPTION = "Evolve images that a classifier is certain about and a person is
 
 Command = (
     Annotated[Evolve, tyro.conf.subcommand("evolve")]
+    | Annotated[Attack, tyro.conf.subcommand("attack")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Fetch, tyro.conf.subcommand("fetch")]
     | Annotated[List, tyro.conf.subcommand("list")]

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from evofool.classifiers import Activation, create_classifier, save_classifier
 from evofool.datasets import load_dataset
-from evofool.errors import EvofoolError, UsageError
+from evofool.errors import EvofoolError, UsageError, require_not_negative
 from evofool.training import train
 
 
@@ -21,13 +21,15 @@ class Train:
 
     Attributes:
         out: the file to write, ending in .safetensors.
-        network: lenet, cnn, mlp or linear.
+        network: lenet, cnn, mlp, maxout or linear.
         dataset: digits, mnist, or a folder with a folder of images per class.
         activation: softmax: classes compete; sigmoid: each class has its own score.
         epochs: passes over the training images.
         batch_size: images per step.
         learning_rate: the first learning rate of Adam; it falls to zero along a cosine.
         seed: seeds the weights and the order of the images.
+        adversarial: fgsm: take half of the loss on images after a fast gradient sign step; none: do not.
+        epsilon: the change of every pixel in adversarial training, in [0, 1].
         overwrite: replace the file if it is there.
         quiet: print nothing but errors.
     """
@@ -40,12 +42,15 @@ class Train:
     batch_size: int = 128
     learning_rate: float = 2e-3
     seed: int = 0
+    adversarial: Literal["none", "fgsm"] = "none"
+    epsilon: float = 0.25
     overwrite: bool = False
     quiet: bool = False
 
     def run(self) -> int:
         """Train; returns the exit code."""
         self._require_writable()
+        require_not_negative(epsilon=self.epsilon)
         console = Console(quiet=self.quiet, highlight=False)
         dataset = load_dataset(self.dataset)
         classifier = create_classifier(
@@ -80,6 +85,7 @@ class Train:
                 batch_size=self.batch_size,
                 learning_rate=self.learning_rate,
                 seed=self.seed,
+                adversarial_epsilon=self.epsilon if self.adversarial == "fgsm" else None,
                 on_epoch=on_epoch,
             )
         try:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpec
 from evofool.classifiers.networks.mobilenet import MobileNetV1
-from evofool.classifiers.networks.small import CNN, MLP, LeNet, Linear
+from evofool.classifiers.networks.small import CNN, MLP, LeNet, Linear, Maxout
 from evofool.classifiers.networks.squeezenet import SqueezeNet
 from evofool.errors import UsageError, unknown_name
 
@@ -18,6 +18,7 @@ NETWORKS: dict[str, Callable[..., nnx.Module]] = {
     "lenet": LeNet,
     "cnn": CNN,
     "mlp": MLP,
+    "maxout": Maxout,
     "linear": Linear,
     "squeezenet-1.0": SqueezeNet,
     "mobilenet-v1-0.25": partial(MobileNetV1, width=0.25),

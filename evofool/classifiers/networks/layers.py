@@ -19,6 +19,12 @@ def _as_the_weights(arrays: Any, /, *, dtype: Any = None, inexact: bool = True) 
     return tuple(array.astype(arrays[1].dtype) for array in arrays)
 
 
+def _at_least_float32(left: Any, right: Any, dimensions: Any, **options: Any) -> Any:
+    # Half-precision weights give float32 results, and float64 weights, as tests of gradients have, float64.
+    options["preferred_element_type"] = jnp.promote_types(left.dtype, jnp.float32)
+    return jax.lax.dot_general(left, right, dimensions, **options)
+
+
 class Dense(nnx.Linear):
     """A fully connected layer whose result for one image does not depend on the batch it is in."""
 
@@ -94,7 +100,7 @@ def dense(inputs: int, outputs: int, rngs: nnx.Rngs) -> Dense:
         outputs,
         precision=jax.lax.Precision.HIGHEST,
         promote_dtype=_as_the_weights,
-        preferred_element_type=jnp.float32,
+        dot_general=_at_least_float32,
         rngs=rngs,
     )
 

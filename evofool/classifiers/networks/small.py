@@ -75,6 +75,26 @@ class MLP(nnx.Module):
         return self.fc3(x)
 
 
+class Maxout(nnx.Module):
+    """Two hidden layers of 240 maxout units of 5 pieces (Goodfellow et al., ICML 2013, section 5.1).
+
+    A unit is the largest of its linear pieces, so the network is nowhere flat. It is the one whose
+    adversarial training Goodfellow, Shlens & Szegedy report (ICLR 2015, section 6), without its dropout.
+    """
+
+    def __init__(self, input_shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs) -> None:
+        height, width, channels = input_shape
+        self.fc1 = dense(height * width * channels, 240 * 5, rngs)
+        self.fc2 = dense(240, 240 * 5, rngs)
+        self.fc3 = dense(240, classes, rngs)
+
+    def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
+        """Logits of images in [0, 1]."""
+        x = self.fc1(flatten(images)).reshape(-1, 240, 5).max(axis=2)
+        x = self.fc2(x).reshape(-1, 240, 5).max(axis=2)
+        return self.fc3(x)
+
+
 class Linear(nnx.Module):
     """Softmax regression: one template per class."""
 

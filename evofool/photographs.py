@@ -1,0 +1,42 @@
+"""Photographs of any size and format, as a classifier wants them."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from evofool.datasets import read_image
+
+
+def load_photograph(path: Path, input_shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w c"]:
+    """Read a picture and make it as large as a classifier's images: the most of its middle, resized.
+
+    Args:
+        path: a file in any format that Pillow reads.
+        input_shape: height, width and channels (1 grey, 3 RGB) of the classifier's images. Of a file that has
+            this height and width already, every pixel stays as it is.
+
+    Returns:
+        Pixels of 0 to 255. Colour becomes grey by its luma (ITU-R 601), grey becomes three equal channels.
+
+    Raises:
+        EvofoolError: the file cannot be read as an image.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (640, 480), "white").save(f"{folder}/wide.png")
+        ...     load_photograph(Path(folder, "wide.png"), (28, 28, 1)).shape
+        (28, 28, 1)
+    """
+    height, width, channels = input_shape
+    pixels = read_image(path)
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    if (picture.height, picture.width) != (height, width):
+        scale = min(picture.width / width, picture.height / height)
+        left, top = (picture.width - scale * width) / 2, (picture.height - scale * height) / 2
+        box = (left, top, left + scale * width, top + scale * height)
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC, box=box)
+    return np.asarray(picture).reshape(input_shape)

@@ -1,0 +1,60 @@
+"""Adversarial training makes a classifier resist the attack that it was trained on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+
+from evofool import Classifier, create_classifier, load_classifier
+from evofool.attacks import Untargeted, fast_gradient_sign
+from evofool.datasets import Dataset, load_dataset
+from evofool.errors import UsageError
+from evofool.pixels import from_uint8
+from evofool.training import train
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+def error_rate(classifier: Classifier, dataset: Dataset, epsilon: float) -> float:
+    labels = jnp.asarray(dataset.test_labels)
+    result = fast_gradient_sign(classifier, from_uint8(dataset.test_images), Untargeted(labels), epsilon)
+    return float(result.success.mean())
+
+
+def test_a_maxout_network_trained_on_attacked_digits_resists_them(digits: Dataset) -> None:
+    start = create_classifier("maxout", (28, 28, 1), digits.class_names)
+    plain = train(start, digits, epochs=8)
+    adversarial = train(start, digits, epochs=8, adversarial_epsilon=0.1)
+    assert plain.test_accuracy > 0.93
+    assert adversarial.test_accuracy > 0.93
+    assert error_rate(adversarial.classifier, digits, 0.1) < 0.6 * error_rate(plain.classifier, digits, 0.1)
+
+
+def test_an_epsilon_of_zero_is_plain_training(digits: Dataset) -> None:
+    start = create_classifier("linear", (28, 28, 1), digits.class_names)
+    plain = train(start, digits, epochs=2)
+    zero = train(start, digits, epochs=2, adversarial_epsilon=0.0)
+    assert zero.losses == pytest.approx(plain.losses, rel=1e-4)
+
+
+def test_an_epsilon_below_zero_is_refused(digits: Dataset) -> None:
+    start = create_classifier("linear", (28, 28, 1), digits.class_names)
+    with pytest.raises(UsageError, match="adversarial_epsilon must be 0 or more"):
+        train(start, digits, epochs=1, adversarial_epsilon=-0.1)
+
+
+def test_the_command_trains_adversarially(
+    evofool_main: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    out = tmp_path / "it.safetensors"
+    options = ("--network", "linear", "--epochs", "1", "--adversarial", "fgsm")
+    code, _, errors = evofool_main("train", *options, "--epsilon", "-1", "--out", out)
+    assert (code, errors.count("\n")) == (2, 1)
+    assert "epsilon must be 0 or more" in errors
+    code, _, errors = evofool_main("train", *options, "--epsilon", "0.1", "--out", out)
+    assert (code, errors) == (0, "")
+    assert load_classifier(out).spec.class_names[3] == "three"

@@ -1,0 +1,309 @@
+"""`evofool attack`: what it leaves behind, that this is measured on the files, and what it refuses."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from evofool import create_classifier, load_classifier, save_classifier
+from evofool.datasets import load_dataset
+from evofool.errors import EvofoolError
+from evofool.photographs import load_photograph
+from evofool.pixels import from_uint8
+from evofool.report import read_png, write_png
+from evofool.report.attacks import AttackedImage, amplified, before_after_figure, trajectory_plot
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def digit_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three digits of the test set: two, six and seven."""
+    folder = tmp_path_factory.mktemp("digits")
+    dataset = load_dataset("digits")
+    files = []
+    for label in (2, 6, 7):
+        files.append(folder / f"{label}.png")
+        write_png(files[-1], dataset.test_images[dataset.test_labels == label][0])
+    return files
+
+
+@pytest.fixture(scope="module")
+def linear_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("linear") / "linear.safetensors"
+    classifier = create_classifier("linear", (28, 28, 1), tuple("0123456789"))
+    save_classifier(path, classifier, training_data="none", test_accuracy=0.1)
+    return path
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+METHODS = {
+    "fgsm": ["--epsilon", "0.3"],
+    "iterated": ["--target", "three", "--steps", "20", "--change", "60"],
+    "lbfgs": ["--target", "3", "--searches", "8", "--iterations", "15"],
+    "deepfool": [],
+    "universal": ["--epsilon", "0.4", "--passes", "3"],
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_leaves_images_changes_figures_and_a_table(
+    evofool_main: Command, digit_files: list[Path], tmp_path: Path, method: str
+) -> None:
+    out = tmp_path / "out"
+    code, printed, errors = evofool_main(
+        "attack", method, "--images", *digit_files, "--out", out, *METHODS[method]
+    )
+    assert (code, errors) == (0, "")
+    assert "as saved" in printed
+    names = [file.stem for file in digit_files]
+    for folder in ("images", "changes", "changes_x50"):
+        assert sorted(path.stem for path in (out / folder).iterdir()) == names
+    assert read_png(out / "before_after.png").shape[1] > 1000
+    assert (out / "trajectory.png").exists() == (method == "iterated")
+    assert (out / "perturbation.png").exists() == (method == "universal")
+
+    classifier = load_classifier("lenet-digits")
+    saved = from_uint8(np.stack([read_png(out / "images" / f"{name}.png") for name in names]))
+    confidences = classifier(saved)
+    rows = rows_of(out)
+    assert [row["image"] for row in rows] == names
+    for row, measured, before in zip(rows, confidences, ("two", "six", "seven"), strict=True):
+        assert row["class_before"] == before
+        assert row["class_saved"] == classifier.spec.class_names[int(measured.argmax())]
+        assert float(row["confidence_saved"]) == pytest.approx(float(measured.max()), abs=1e-5)
+        assert row["success"] == "True" or method == "universal"
+        if method in ("iterated", "lbfgs"):
+            assert row["target"] == "three"
+            assert float(row["target_confidence_saved"]) == pytest.approx(float(measured[3]), abs=1e-5)
+
+
+def test_ascent_starts_from_noise_for_each_target(evofool_main: Command, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, _, errors = evofool_main(
+        *("attack", "ascent", "--target", "three", "8", "--steps", "150", "--mean-level", "0.2"),
+        *("--decay", "0.001", "--out", out),
+    )
+    assert (code, errors) == (0, "")
+    rows = rows_of(out)
+    assert [row["target"] for row in rows] == ["three", "eight"]
+    assert [path.name for path in sorted((out / "images").iterdir())] == ["003_three.png", "008_eight.png"]
+    for row in rows:
+        assert float(row["target_confidence"]) > 0.99
+        assert 0 <= int(row["first_step"]) <= int(row["step_over_99"])
+    assert (out / "sheet.png").exists()
+    assert (out / "trajectory.png").exists()
+
+
+def test_a_template_is_added_to_a_linear_classifiers_images(
+    evofool_main: Command, digit_files: list[Path], linear_file: Path, tmp_path: Path
+) -> None:
+    options = ("--classifier", linear_file, "--images", digit_files[0], "--out", tmp_path / "out")
+    rows = None
+    for target in "01":
+        code, _, _ = evofool_main(
+            "attack", "template", *options, "--target", target, "--epsilon", "1", "--overwrite"
+        )
+        if code == 0:
+            rows = rows_of(tmp_path / "out")
+    assert rows is not None
+    assert float(rows[0]["target_confidence"]) > float(rows[0]["target_confidence_before"])
+
+
+def test_a_random_start_and_a_watched_class_are_taken(
+    evofool_main: Command, digit_files: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    code, _, errors = evofool_main(
+        *("attack", "iterated", "--images", *digit_files, "--random-start", "--epsilon", "0.2"),
+        *("--change", "50", "--steps", "5", "--watch", "one", "7", "--out", out, "--quiet"),
+    )
+    assert (code, errors) == (0, "")
+    assert all(float(row["largest_change"]) <= 0.2 + 1e-6 for row in rows_of(out))
+
+
+def test_two_files_of_one_name_stay_apart(
+    evofool_main: Command, digit_files: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    twin = tmp_path / "other" / digit_files[0].name
+    twin.write_bytes(digit_files[1].read_bytes())
+    code, _, _ = evofool_main("attack", "fgsm", "--images", digit_files[0], twin, "--out", tmp_path / "out")
+    assert code == 0
+    assert sorted(path.name for path in (tmp_path / "out" / "images").iterdir()) == ["2.png", "2_2.png"]
+
+
+def test_more_images_than_go_at_once_are_attacked_in_parts(
+    evofool_main: Command, digit_files: list[Path], tmp_path: Path
+) -> None:
+    code, _, _ = evofool_main(
+        "attack", "fgsm", "--images", *digit_files * 6, "--out", tmp_path / "out", "--quiet"
+    )
+    assert code == 0
+    rows = rows_of(tmp_path / "out")
+    assert len(rows) == 18
+    assert len({(row["class_saved"], row["confidence_saved"][:5]) for row in rows}) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["fgsm", "--target", "two"], 2, "is classified as 'two' already"),
+        (["lbfgs", "--target", "2"], 2, "is classified as 'two' already"),
+        (["iterated", "--target", "thre"], 2, "did you mean 'three'"),
+        (["iterated", "--target", "10"], 2, "allowed are 0 to 9"),
+        (["iterated", "--watch", "tree"], 2, "did you mean 'three'"),
+        (["fgsm", "--epsilon", "-0.1"], 2, "epsilon must be 0 or more"),
+        (["iterated", "--change", "-1"], 2, "change must be 0 or more"),
+        (["iterated", "--steps", "0"], 2, "steps must be above zero"),
+        (["iterated", "--random-start"], 2, "needs a ball"),
+        (["ascent"], 2, "give one --target"),
+        (["template", "--target", "3"], 2, "is not linear"),
+        (["fgsm", "--classifier", "lenet-digit"], 2, "did you mean 'lenet-digits'"),
+    ],
+)
+def test_what_cannot_be_ends_in_one_line(
+    evofool_main: Command,
+    digit_files: list[Path],
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    method, *options = arguments
+    found, _, errors = evofool_main(
+        "attack", method, "--images", digit_files[0], "--out", tmp_path / "out", *options
+    )
+    assert found == code
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n"])
+def test_a_file_that_is_no_image_ends_in_one_line(
+    evofool_main: Command, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "bad.png").write_bytes(content)
+    code, _, errors = evofool_main(
+        "attack", "fgsm", "--images", tmp_path / "bad.png", "--out", tmp_path / "out"
+    )
+    assert code == 1
+    assert "cannot read" in errors
+    assert errors.count("\n") == 1
+
+
+def test_a_directory_with_files_is_not_written_into(
+    evofool_main: Command, digit_files: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    code, _, errors = evofool_main("attack", "fgsm", "--images", digit_files[0], "--out", tmp_path)
+    assert (code, errors.count("\n")) == (2, 1)
+    assert "is not empty" in errors
+    code, _, errors = evofool_main("attack", "fgsm", "--out", tmp_path / "new")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert "--images needs at least one file" in errors
+
+
+# Photographs
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "1", "CMYK", "LA", "I;16"])
+@pytest.mark.parametrize("shape", [(28, 28, 1), (20, 30, 3)])
+def test_a_photograph_of_any_mode_becomes_what_the_classifier_takes(
+    tmp_path: Path, mode: str, shape: tuple[int, int, int]
+) -> None:
+    path = tmp_path / ("it.tif" if mode in ("CMYK", "I;16") else "it.png")
+    Image.new(mode, (61, 47)).save(path)
+    loaded = load_photograph(path, shape)
+    assert loaded.shape == shape
+    assert loaded.dtype == np.uint8
+
+
+def test_the_middle_of_a_photograph_is_taken(tmp_path: Path) -> None:
+    pixels = np.zeros((40, 100, 3), np.uint8)
+    pixels[:, 20:80] = 200
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    assert (load_photograph(tmp_path / "wide.png", (10, 10, 3)) == 200).all()
+
+
+def test_an_image_of_the_right_size_stays_as_it_is(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 28, 1), dtype=np.uint8)
+    write_png(tmp_path / "it.png", pixels)
+    np.testing.assert_array_equal(load_photograph(tmp_path / "it.png", (28, 28, 1)), pixels)
+
+
+def test_a_photograph_lies_as_the_camera_was_held(tmp_path: Path) -> None:
+    picture = Image.fromarray(
+        np.repeat(np.array([[[255], [0]]], np.uint8), 3, axis=2).repeat(8, 0).repeat(8, 1)
+    )
+    exif = picture.getexif()
+    exif[0x0112] = 3  # upside down
+    picture.save(tmp_path / "it.png", exif=exif)
+    loaded = load_photograph(tmp_path / "it.png", (8, 16, 3))
+    assert loaded[:, :8].max() == 0
+    assert loaded[:, 8:].min() == 255
+
+
+def test_a_missing_photograph_is_said(tmp_path: Path) -> None:
+    with pytest.raises(EvofoolError, match="No such file"):
+        load_photograph(tmp_path / "none.png", (28, 28, 1))
+
+
+# Figures
+
+
+def test_a_change_is_grey_where_nothing_changed() -> None:
+    change = np.zeros((2, 2, 1))
+    assert (amplified(change) == 128).all()
+    change[0, 0] = 1e-3
+    assert amplified(change)[0, 0] == 255
+    assert amplified(change, 50)[0, 0] == round(255 * 0.55)
+
+
+def test_a_figure_of_many_images_draws_the_first_and_says_so(tmp_path: Path) -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    row = AttackedImage("it", image, image, np.array([0.9, 0.1]), np.array([0.2, 0.8]), 1)
+    for count in (1, 6, 9):
+        before_after_figure([row] * count, ("a", "b"), tmp_path / f"{count}.png", title="it")
+    heights = [read_png(tmp_path / f"{count}.png").shape[0] for count in (1, 6, 9)]
+    assert heights[0] < heights[1] == heights[2]
+
+
+def test_trajectories_of_one_and_of_many_images_are_drawn(tmp_path: Path) -> None:
+    ways = np.random.default_rng(0).dirichlet(np.ones(12), (20, 7))
+    for count in (1, 2, 7):
+        names = [f"image {i}" for i in range(count)]
+        trajectory_plot(names, ways[:, :count], tuple("abcdefghijkl"), tmp_path / f"{count}.png", watched=[3])
+    assert read_png(tmp_path / "1.png").shape != read_png(tmp_path / "7.png").shape
+
+
+# The photographs of the paper's kind
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["squeezenet-1.0", "mobilenet-v1-0.25"])
+def test_the_panda_becomes_a_vulture(evofool_main: Command, data: Path, tmp_path: Path, network: str) -> None:
+    photograph = data / "photos" / "giant_panda.jpg"
+    if not photograph.is_file():
+        pytest.skip("needs EVOFOOL_DATA with photos/giant_panda.jpg")
+    code, _, errors = evofool_main(
+        *("attack", "iterated", "--classifier", network, "--images", photograph),
+        *("--target", "vulture", "--steps", "100", "--out", tmp_path / "out"),
+    )
+    assert (code, errors) == (0, "")
+    classifier = load_classifier(network)
+    saved = from_uint8(read_png(tmp_path / "out" / "images" / "giant_panda.png"))
+    assert float(classifier(saved[None])[0, classifier.spec.class_index("vulture")]) >= 0.9
+    (row,) = rows_of(tmp_path / "out")
+    assert row["class_before"] == "giant panda"
+    assert json.loads(row["success_saved"].lower())
+    assert jnp.isfinite(float(row["distortion"]))
