@@ -8,10 +8,10 @@ demo: $(VENV)/.ready-demo  ## evolve digits for the classifier inside the packag
 	$(VENV)/bin/evofool evolve
 
 test: $(VENV)/.ready-dev  ## the tests, but for the slow ones
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto
 
 test-all: $(VENV)/.ready-dev  ## every test
-	$(VENV)/bin/python -m pytest -m "slow or not slow"
+	$(VENV)/bin/python -m pytest -n auto -m "slow or not slow"
 
 lint: $(VENV)/.ready-dev  ## lint, format and types
 	$(VENV)/bin/ruff check .
@@ -22,6 +22,8 @@ bench: $(VENV)/.ready-dev  ## speed against the bare forward pass
 	$(VENV)/bin/python -m pip install --quiet --editable '.[bench]'
 	$(VENV)/bin/python -m benchmarks.map_elites
 	$(VENV)/bin/python -m benchmarks.student
+	$(VENV)/bin/python -m benchmarks.cppn
+	$(VENV)/bin/python -m benchmarks.attacks
 
 clean:  ## remove the environment
 	rm -rf $(VENV)

@@ -41,14 +41,16 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> UsageError:
     return UsageError(f"unknown {kind} {name!r}{suggestion} Allowed: {shown}")
 
 
-def require_positive(**values: float | int) -> None:
-    """Raise `UsageError` naming the first of the given options that is not above zero.
+def require_positive(**values: float | int | None) -> None:
+    """Raise `UsageError` naming the first of the given options that is not above zero and finite.
+
+    An option that is None was not given, and passes.
 
     Example:
         >>> require_positive(batch_size=200)
     """
     for name, value in values.items():
-        if not value > 0:
+        if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"{name} must be above zero, not {value}")
 
 
@@ -61,3 +63,13 @@ def require_not_negative(**values: float | int) -> None:
     for name, value in values.items():
         if not value >= 0:
             raise UsageError(f"{name} must be 0 or more, not {value}")
+
+
+def require_seed(seed: int) -> None:
+    """Raise `UsageError` unless a seed is one of the 2^32 that JAX tells apart.
+
+    Example:
+        >>> require_seed(0)
+    """
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"seed must be 0 to {2**32 - 1}, not {seed}")

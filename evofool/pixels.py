@@ -9,8 +9,8 @@ def round_to_8_bits(images: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Images in [0, 1] rounded to the levels that a PNG can hold, so that what is scored is what is saved.
 
     Example:
-        >>> (255 * round_to_8_bits(jnp.array([0.0, 0.3, 1.0]))).tolist()
-        [0.0, 77.0, 255.0]
+        >>> (255 * round_to_8_bits(jnp.array([0.0, 0.4, 1.0]))).round(3).tolist()
+        [0.0, 102.0, 255.0]
     """
     return jnp.round(images * 255) / 255
 
@@ -19,8 +19,8 @@ def to_uint8(images: Float[Array | np.ndarray, "*shape"]) -> UInt8[np.ndarray, "
     """The levels 0..255 of images in [0, 1].
 
     Example:
-        >>> to_uint8(np.array([0.0, 0.3, 1.0])).tolist()
-        [0, 77, 255]
+        >>> to_uint8(np.array([0.0, 0.4, 1.0])).tolist()
+        [0, 102, 255]
     """
     return np.rint(np.asarray(images) * 255).astype(np.uint8)
 

@@ -53,6 +53,8 @@ def bad_weights(tmp_path: Path) -> Path:
         (("--algorithm", "es", "--encoding", "student", "--estimator", "exact"), 2, "unknown estimator"),
         (("--algorithm", "es", "--encoding", "student", "--targets", "ten"), 2, "unknown class"),
         (("--algorithm", "es", "--devices", "1"), 2, "es runs on one device"),
+        (("--seed", "-1"), 2, "seed must be 0 to 4294967295, not -1"),
+        (("--seed", str(2**64)), 2, "seed must be 0 to 4294967295"),
         (("--devices", "64"), 2, "devices must be 1 to"),
         (("--classifier", "BAD/cut.safetensors"), 1, "not a whole safetensors file"),
         (("--classifier", "BAD/text.safetensors"), 1, "not a whole safetensors file"),

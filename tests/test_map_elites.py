@@ -141,23 +141,13 @@ def test_parents_come_from_the_filled_niches_evenly() -> None:
     assert float(state.archive.genomes[0].mean()) > 0.7 > 0.3 > float(state.archive.genomes[2].mean())
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"batch_size": 0}, "batch_size must be above zero, not 0"),
-        ({"targets": ()}, "one or more classes"),
-        ({"targets": (1, 1)}, "each once"),
-    ],
-)
-def test_bad_options_are_named(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        evofool.map_elites(evofool.direct((28, 28, 1)), **options)
-
-
-def test_bad_targets_and_lengths_are_named_when_the_run_begins() -> None:
+def test_bad_targets_and_lengths_are_named() -> None:
     encoding = evofool.direct((28, 28, 1))
-    with pytest.raises(UsageError, match="targets must be 0 to 9"):
-        evofool.run(evofool.map_elites(encoding, targets=(10,)), classifier(), 1)
+    for targets in ((10,), (), (1, 1)):
+        with pytest.raises(UsageError, match="one or more of lenet-digits's classes, 0 to 9, each once"):
+            evofool.run(evofool.map_elites(encoding, targets=targets), classifier(), 1)
+    with pytest.raises(UsageError, match="batch_size must be above zero, not 0"):
+        evofool.map_elites(encoding, batch_size=0)
     with pytest.raises(UsageError, match="generations must be above zero, not -1"):
         evofool.run(evofool.map_elites(encoding), classifier(), -1)
     with pytest.raises(UsageError, match="chunk must be above zero, not 0"):

@@ -409,3 +409,67 @@ def test_an_evolution_strategy_leaves_its_pictures_and_resumes_to_the_same_bits(
     assert records[-1]["evaluations"] == 12 * 2 * 10
     assert (whole / "elites.csv").read_bytes() == (parts / "elites.csv").read_bytes()
     assert set(np.unique(read_png(whole / "elites" / "003_three.png")).tolist()) <= {0, 255}
+
+
+def test_wrong_options_leave_the_run_that_is_to_be_overwritten(
+    whole: Path, tmp_path: Path, evofool_main: Main
+) -> None:
+    run = copy_of(whole, tmp_path)
+    for option in ("--log-every", "--chunk", "--checkpoint-every", "--keep-checkpoints"):
+        code, _, err = evofool_main("evolve", "--out", run, "--overwrite", option, 0)
+        assert code == 2
+        assert "must be above zero" in one_line(err)
+    assert same_archives(run, whole)
+
+
+def test_a_run_that_was_cut_before_its_first_checkpoint_begins_anew(
+    whole: Path, tmp_path: Path, evofool_main: Main, evofool_process: Start
+) -> None:
+    run = tmp_path / "run"
+    process = evofool_process("evolve", "--generations", 60, *SMALL, "--chunk", 1, "--out", run, "--quiet")
+    wait_for((run / "config.json").exists, process)
+    process.kill()
+    process.communicate()
+    assert finalised(run) == []
+    code, out, _ = evofool_main("evolve", "--resume", run)
+    assert code == 0
+    assert "begins anew" in out
+    assert same_archives(run, whole)
+
+
+def test_a_classifier_may_move(tmp_path: Path, evofool_main: Main) -> None:
+    linear = evofool.create_classifier("linear", (8, 8, 1), ("even", "odd"))
+    old, new = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+    evofool.save_classifier(old, linear, training_data="none", test_accuracy=0.5)
+    run = tmp_path / "run"
+    options = ("--batch-size", 10, "--generations", 3, "--out", run, "--quiet")
+    assert evofool_main("evolve", "--classifier", old, *options)[0] == 0
+    old.rename(new)
+    assert evofool_main("evolve", "--resume", run, "--generations", 5, "--quiet")[0] == 1
+    resumed = ("--resume", run, "--classifier", new, "--generations", 5, "--quiet")
+    assert evofool_main("evolve", *resumed)[0] == 0
+    assert evofool_main("evolve", "--resume", run, "--generations", 6, "--quiet")[0] == 0
+
+
+def test_another_encoding_in_the_config_is_a_mismatch_and_no_damage(
+    whole: Path, tmp_path: Path, evofool_main: Main
+) -> None:
+    run = copy_of(whole, tmp_path)
+    edit_config(run, encoding="student")
+    code, _, err = evofool_main("evolve", "--resume", run)
+    assert code == 1
+    assert "encoding is 'student' there and 'direct' in" in one_line(err)
+    assert not (run / "damaged-checkpoints").exists()
+    edit_config(run, encoding="direct", seed="zero")
+    code, _, err = evofool_main("evolve", "--resume", run)
+    assert code == 1
+    assert "settings of the run are damaged" in one_line(err)
+
+
+def test_a_damaged_line_of_the_lineage_is_dropped(whole: Path, tmp_path: Path, evofool_main: Main) -> None:
+    run = copy_of(whole, tmp_path)
+    with (run / "lineage.csv").open("a") as file:
+        file.write("x,y,z,u,v\n")
+    code, _, _ = evofool_main("evolve", "--resume", run, "--generations", 62, "--quiet")
+    assert code == 0
+    assert "x,y" not in (run / "lineage.csv").read_text()

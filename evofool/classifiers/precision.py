@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 import jax
+import jax.numpy as jnp
+from jaxtyping import Array
 
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import unknown_name
@@ -30,4 +32,8 @@ def with_precision(classifier: Classifier, precision: Precision) -> Classifier:
         raise unknown_name("precision", precision, get_args(Precision))
     if precision == "float32":
         return classifier
-    return replace(classifier, params=jax.tree.map(lambda leaf: leaf.astype(precision), classifier.params))
+
+    def convert(leaf: Array) -> Array:
+        return leaf.astype(precision) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return replace(classifier, params=jax.tree.map(convert, classifier.params))

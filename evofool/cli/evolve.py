@@ -65,9 +65,9 @@ class Evolve:
         """Evolve; returns the exit code."""
         console = Console(quiet=self.quiet, highlight=False)
         mesh = None if self.devices is None else population_mesh(self.devices)
+        options = Options(self.checkpoint_every, self.keep_checkpoints, self.log_every, self.chunk)
         job = prepare(self.settings, mesh, self.microbatch)
         directory = self._directory(job)
-        options = Options(self.checkpoint_every, self.keep_checkpoints, self.log_every, self.chunk)
         with (
             _asked_to_stop() as signals,
             RunProgress(console, self.settings.generations, self._headline(job)) as progress,
@@ -84,7 +84,7 @@ class Evolve:
         for note in outcome.notes:
             console.print(f"Note: {note}", soft_wrap=True)
         _print_outcome(console, job, directory, outcome)
-        if signals:
+        if signals and int(outcome.state.generation) < self.settings.generations:
             console.print(
                 f"Stopped early. Go on with: evofool evolve --resume {directory.path}", soft_wrap=True
             )
@@ -163,6 +163,7 @@ def _print_outcome(console: Console, job: Job, directory: RunDirectory, outcome:
         "Drawings": path / "drawings.png",
         "Each image": path / "elites",
         "Confidences": path / "elites.csv",
+        "Lineage": path / "lineage.csv",
         "Metrics": path / "metrics.jsonl",
     }.items():
         if where.exists():

@@ -1,5 +1,6 @@
 """`evofool train`."""
 
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from evofool.classifiers import Activation, create_classifier, save_classifier
 from evofool.datasets import load_dataset
-from evofool.errors import EvofoolError, UsageError, require_not_negative
+from evofool.errors import EvofoolError, UsageError, require_not_negative, require_seed
 from evofool.training import train
 
 
@@ -108,11 +109,16 @@ class Train:
         """Find out before an hour of training that its result cannot be kept."""
         if self.out.suffix != ".safetensors":
             raise UsageError(f"--out must end in .safetensors, not {self.out.name!r}")
+        require_seed(self.seed)
+        if self.out.is_dir():
+            raise UsageError(f"{self.out} is a directory: choose another --out")
         if self.out.exists() and not self.overwrite:
             raise UsageError(
                 f"{self.out} is there already: replace it by --overwrite, or choose another --out"
             )
         try:
             self.out.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.out.parent):
+                pass
         except OSError as error:
             raise EvofoolError(f"cannot write to {self.out.parent}: {error.strerror}") from error

@@ -1,7 +1,6 @@
 """Checkpoints of a search's state, written by Orbax in the background."""
 
 import contextlib
-import json
 import sys
 import zlib
 from pathlib import Path
@@ -44,7 +43,7 @@ class Checkpoints:
         """
         generation = int(state.generation)
         arrays = _to_host(state)
-        about = {"settings": _without_generations(self._settings), "checksum": _checksum(arrays)}
+        about = {"settings": self._settings.fixed(), "checksum": _checksum(arrays)}
         args = self._ocp.args
         try:
             self._manager.save(
@@ -58,15 +57,18 @@ class Checkpoints:
     def restore(self, template: Any) -> tuple[Any, list[str]]:
         """The newest state that is whole, and a line about each one that is not.
 
-        What is damaged is moved out of the way, beside the others, so that the run can write it again.
+        A run that was cut before its first checkpoint begins with the template. What is damaged is moved out
+        of the way, beside the others, so that the run can write it again.
 
         Args:
-            template: a state of the same shapes, as `search.init` gives it.
+            template: the state that the run begins with, as `search.init` gives it.
 
         Raises:
-            EvofoolError: there is no whole checkpoint, or it belongs to a run with other settings.
+            EvofoolError: all checkpoints are damaged, or they belong to a run with other settings.
         """
         damaged = []
+        if not self._manager.all_steps():
+            return template, ["the run had no checkpoint yet: it begins anew"]
         for generation in sorted(self._manager.all_steps(), reverse=True):
             try:
                 state = self._read(generation, template)
@@ -106,18 +108,18 @@ class Checkpoints:
 
     def _read(self, generation: int, template: Any) -> Any:
         args = self._ocp.args
-        restored = self._manager.restore(
-            generation,
-            args=args.Composite(state=args.StandardRestore(_to_host(template)), about=args.JsonRestore()),
-        )
-        about, arrays = restored["about"], restored["state"]
-        wanted = _without_generations(self._settings)
+        # The settings first: a state of other settings would not fit, which looks like damage.
+        about = self._manager.restore(generation, args=args.Composite(about=args.JsonRestore()))["about"]
+        wanted = self._settings.fixed()
         for name, value in about["settings"].items():
             if wanted.get(name) != value:
                 raise EvofoolError(
                     f"config.json does not match the checkpoints: {name} is {wanted.get(name)!r} there and "
                     f"{value!r} in the checkpoint of generation {generation}"
                 )
+        arrays = self._manager.restore(
+            generation, args=args.Composite(state=args.StandardRestore(_to_host(template)))
+        )["state"]
         if about["checksum"] != _checksum(arrays):
             raise ValueError("its checksum is wrong")
         return _to_device(arrays, template)
@@ -137,11 +139,6 @@ class Checkpoints:
             f"cannot write a checkpoint to {self._folder}: {reason}. Those before it are whole: make room "
             f"and go on with --resume {self._folder.parent}"
         )
-
-
-def _without_generations(settings: RunSettings) -> dict[str, Any]:
-    values = {name: value for name, value in settings.to_json().items() if name != "generations"}
-    return json.loads(json.dumps(values))
 
 
 def _is_key(leaf: Any) -> bool:

@@ -150,7 +150,7 @@ class RunDirectory:
         Raises:
             EvofoolError: they cannot be written.
         """
-        with self._room_for("metrics.jsonl"), self._metrics.open("a") as file:
+        with self.room_for("metrics.jsonl"), self._metrics.open("a") as file:
             file.writelines(json.dumps(record) + "\n" for record in records)
 
     def read_metrics(self, up_to: int | None = None) -> list[dict[str, Any]]:
@@ -204,7 +204,7 @@ class RunDirectory:
         width = max(3, len(str(len(class_names) - 1)))
         folder = self.path / "elites"
         rows: list[tuple[Any, ...]] = []
-        with self._room_for("the elites"):
+        with self.room_for("the elites"):
             folder.mkdir(exist_ok=True)
             for niche, (target, name) in enumerate(zip(targets, names, strict=True)):
                 if not np.isfinite(confidences[niche]):
@@ -252,7 +252,7 @@ class RunDirectory:
         """
         records = self.read_metrics()
         if records:
-            with self._room_for("the plots"):
+            with self.room_for("the plots"):
                 convergence_plot(records, self.path / "convergence.png", title=title)
                 if "mean_rewards" in records[0] and len(names) <= MOST_CLASSES_DRAWN:
                     reward_plot(records, names, self.path / "rewards.png", title=title)
@@ -271,7 +271,7 @@ class RunDirectory:
         Raises:
             EvofoolError: it cannot be written.
         """
-        with self._room_for("the drawings"):
+        with self.room_for("the drawings"):
             contact_sheet(
                 images,
                 labels,
@@ -283,7 +283,8 @@ class RunDirectory:
             )
 
     @contextmanager
-    def _room_for(self, what: str) -> Iterator[None]:
+    def room_for(self, what: str) -> Iterator[None]:
+        """Turn the `OSError` of a block that writes into an `EvofoolError` that says how to go on."""
         try:
             yield
         except OSError as error:
@@ -313,6 +314,8 @@ class RunDirectory:
         """Remove what a run leaves behind and nothing else; config.json, which marks a run, goes last."""
         for folder in ("checkpoints", "damaged-checkpoints", "elites", "pages"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
+        for unfinished in self.path.glob(".*.part"):
+            unfinished.unlink()
         tables = ("metrics.jsonl", "lineage.csv", "elites.csv")
         for file in (*tables, *PICTURES, "config.json"):
             (self.path / file).unlink(missing_ok=True)
@@ -326,4 +329,5 @@ def default_path(settings: RunSettings) -> Path:
         'runs'
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    return Path("runs", f"{stamp}-{settings.algorithm}-{settings.encoding}-{Path(settings.classifier).stem}")
+    what = f"{settings.algorithm}-{settings.encoding}-{Path(settings.classifier).stem}-seed{settings.seed}"
+    return Path("runs", f"{stamp}-{what}")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +23,8 @@ _SCORED_AT_ONCE = 64
 """Images; what is scored again after a run should not need more memory than the run."""
 
 
-class Options(NamedTuple):
+@dataclass(frozen=True)
+class Options:
     """How a run is carried out; none of it changes the result.
 
     Attributes:
@@ -30,12 +32,18 @@ class Options(NamedTuple):
         keep_checkpoints: how many of them stay.
         log_every: generations between two lines of metrics.
         chunk: generations between two looks by the host; chosen by the time that they take if not given.
+
+    Raises:
+        UsageError: a number that is not positive.
     """
 
     checkpoint_every: int = 50
     keep_checkpoints: int = 3
     log_every: int = 1
     chunk: int | None = None
+
+    def __post_init__(self) -> None:
+        require_positive(**asdict(self))
 
 
 class Outcome(NamedTuple):
@@ -58,7 +66,7 @@ def evolve(
     directory: RunDirectory,
     *,
     resume: bool = False,
-    options: Options = Options(),  # noqa: B008  immutable
+    options: Options = Options(),
     on_record: Callable[[dict[str, Any]], None] = lambda record: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
@@ -77,7 +85,7 @@ def evolve(
         The outcome; the checkpoint and all files are written.
 
     Raises:
-        UsageError: an option that is not positive, or fewer generations than the run already has.
+        UsageError: fewer generations than the run already has.
         EvofoolError: a checkpoint is missing or damaged, or something cannot be written.
 
     Example:
@@ -92,9 +100,8 @@ def evolve(
         ...     sorted(path.name for path in directory.path.iterdir())[:3]
         ['checkpoints', 'config.json', 'convergence.png']
     """
-    numbers = options._asdict().items()
-    require_positive(**{name: number for name, number in numbers if number is not None})
-    checkpoints = Checkpoints(directory.checkpoints, settings, options.keep_checkpoints)
+    with directory.room_for("checkpoints"):
+        checkpoints = Checkpoints(directory.checkpoints, settings, options.keep_checkpoints)
     try:
         state = job.search.init(jax.random.key(settings.seed), job.scorer)
         notes: list[str] = []
@@ -106,10 +113,11 @@ def evolve(
                 f"{directory.path} is at generation {done} already: --generations must be at least that, "
                 f"not {settings.generations}"
             )
-        directory.write_config(settings, job.classifier)
-        records = directory.rewind_metrics(done)
-        lineage = LineageFile(directory.lineage, job.targets, np.array(state.archive.ids))
-        lineage.rewind(done)
+        with directory.room_for("the run"):
+            directory.write_config(settings, job.classifier)
+            records = directory.rewind_metrics(done)
+            lineage = LineageFile(directory.lineage, job.targets, np.array(state.archive.ids))
+            lineage.rewind(done)
         log = _Log(job, directory, options.log_every, settings.generations, records)
 
         def on_chunk(state: Any, metrics: dict[str, np.ndarray]) -> bool:

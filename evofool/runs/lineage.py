@@ -56,7 +56,7 @@ class LineageFile:
             with self._path.open(newline="", encoding="utf-8") as file:
                 # A line that a crash cut short is of a generation after the last checkpoint.
                 rows = [row for row in csv.reader(file) if len(row) == len(COLUMNS)]
-            lines = [row for row in rows[1:] if int(row[1]) <= generation]
+            lines = [row for row in rows[1:] if row[1].isdecimal() and int(row[1]) <= generation]
         with replacing(self._path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([COLUMNS, *lines])
 

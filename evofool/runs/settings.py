@@ -1,6 +1,7 @@
 """What decides the result of a run, and the parts that it names."""
 
 import dataclasses
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from evofool.encodings import (
     direct,
     student,
 )
-from evofool.errors import EvofoolError, UsageError, require_positive, unknown_name
+from evofool.errors import EvofoolError, UsageError, require_positive, require_seed, unknown_name
 from evofool.search import (
     Search,
     StrategyOptions,
@@ -98,8 +99,8 @@ class RunSettings:
             raise unknown_name("algorithm", self.algorithm, ALGORITHMS)
         if self.encoding not in ENCODINGS:
             raise unknown_name("encoding", self.encoding, ENCODINGS)
-        image_size = 1 if self.image_size is None else self.image_size
-        require_positive(generations=self.generations, batch_size=self.batch_size, image_size=image_size)
+        require_positive(generations=self.generations, batch_size=self.batch_size, image_size=self.image_size)
+        require_seed(self.seed)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as plain values; a classifier that is a file by its absolute path."""
@@ -132,13 +133,20 @@ class RunSettings:
             raise EvofoolError(f"the settings of the run are damaged: {error}") from error
 
     def differences(self, other: "RunSettings") -> list[str]:
-        """Each setting that differs, but for the number of generations, as "name: ours, not theirs"."""
-        ours, theirs = self.to_json(), other.to_json()
+        """Each setting that may not change when a run goes on, and does, as "name is ours, not theirs"."""
+        ours, theirs = self.fixed(), other.fixed()
         return [
-            f"{name} is {ours[name]!r}, not {theirs[name]!r}"
-            for name in ours
-            if name != "generations" and ours[name] != theirs[name]
+            f"{name} is {ours[name]!r}, not {theirs[name]!r}" for name in ours if ours[name] != theirs[name]
         ]
+
+    def fixed(self) -> dict[str, Any]:
+        """What may not change when a run goes on, as JSON gives it back.
+
+        The number of generations may, and the place of the classifier, whose weights are compared instead.
+        """
+        values = self.to_json()
+        del values["generations"], values["classifier"]
+        return json.loads(json.dumps(values))
 
 
 class Job(NamedTuple):
@@ -210,7 +218,8 @@ def prepare(settings: RunSettings, mesh: Mesh | None = None, microbatch: int | N
             microbatch=microbatch,
         )
 
-    size = settings.batch_size if settings.algorithm == "map-elites" else es.policies
+    map_elites_runs = settings.algorithm == "map-elites"
+    size, option = (settings.batch_size, "--batch-size") if map_elites_runs else (es.policies, "--policies")
     search = search_of(size, microbatch)
-    require_memory(search_of, scorer, size, microbatch)
+    require_memory(search_of, scorer, size, microbatch, option)
     return Job(classifier, scorer, encoding, search, target_classes(classifier, named or None))

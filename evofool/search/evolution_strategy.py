@@ -141,11 +141,11 @@ def evolution_strategy(
         >>> state.archive.confidences.shape
         (1,)
     """
-    require_positive(policies=policies)
+    require_positive(policies=policies, microbatch=microbatch)
     if not callable(sigma):
         require_positive(sigma=sigma)
-    if microbatch is not None:
-        require_positive(microbatch=microbatch)
+    if policies < 2:
+        raise UsageError("policies must be 2 or more, because they are compared with each other, not 1")
     if antithetic and policies % 2:
         raise UsageError(f"policies must be even to come in antithetic pairs, not {policies}")
     if advantage not in ADVANTAGES:

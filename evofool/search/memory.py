@@ -63,6 +63,7 @@ def require_memory(
     classifier: Classifier,
     batch_size: int,
     microbatch: int | None,
+    option: str = "--batch-size",
 ) -> None:
     """Refuse a run whose generation does not fit into the memory of a device.
 
@@ -71,6 +72,7 @@ def require_memory(
         classifier: what the search asks.
         batch_size: offspring per generation.
         microbatch: how many of them are scored at once.
+        option: what sets the batch size on the command line.
 
     Raises:
         UsageError: it does not fit; says which microbatch would, or else which batch size.
@@ -88,7 +90,7 @@ def require_memory(
         if required_bytes(search_of(batch, smaller), classifier) <= available:
             advice = f"--microbatch {smaller}"
             if batch < batch_size:
-                advice = f"--batch-size {batch} {advice}"
+                advice = f"{option} {batch} {advice}"
             break
     else:
         advice = "smaller images or a smaller classifier"

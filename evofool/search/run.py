@@ -64,8 +64,7 @@ def run(
         >>> int(state.generation), len(seen), seen[0]["median_confidence"].shape
         (4, 2, (2,))
     """
-    lengths = {"generations": generations, "chunk": chunk, "pause_every": pause_every}
-    require_positive(**{name: length for name, length in lengths.items() if length is not None})
+    require_positive(generations=generations, chunk=chunk, pause_every=pause_every)
     if state is None:
         state = search.init(jax.random.key(seed), classifier)
     done, length = int(state.generation), chunk or 1

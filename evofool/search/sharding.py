@@ -18,8 +18,8 @@ def population_mesh(devices: int | None = None) -> Mesh:
         UsageError: there are not that many devices.
 
     Example:
-        >>> population_mesh(1).shape
-        OrderedDict({'population': 1})
+        >>> population_mesh(1).size
+        1
     """
     available = jax.devices()
     count = len(available) if devices is None else devices
