@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -24,17 +25,19 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def interleaved(sides: dict[str, Side], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every round of every side, after a round of each that compiles.
+    """Seconds of every round of every side.
+
+    Each call that is timed follows one of the same side that is not, which compiles in the first round and
+    in the others takes the caches and the memory back from the side before.
 
     Args:
         sides: functions that return arrays, which are waited for.
         rounds: how often each is timed.
     """
-    for side in sides.values():
-        jax.block_until_ready(side())
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
+            jax.block_until_ready(side())
             started = time.perf_counter()
             jax.block_until_ready(side())
             seconds[name].append(time.perf_counter() - started)
@@ -104,7 +107,7 @@ def report(
             "cores": os.cpu_count(),
             "versions": {each: version(each) for each in ("evofool", "jax", "jaxlib", "flax", "numpy")},
             "commit": _commit(),
-            "command": f"python -m benchmarks.{name} --save",
+            "command": " ".join(["python -m", f"benchmarks.{name}", *sys.argv[1:]]),
             "sides": rows,
         }
         slug = about["device"].lower().replace(" ", "-")

@@ -9,7 +9,7 @@ def round_to_8_bits(images: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Images in [0, 1] rounded to the levels that a PNG can hold, so that what is scored is what is saved.
 
     Example:
-        >>> (255 * round_to_8_bits(jnp.array([0.0, 0.4, 1.0]))).round(3).tolist()
+        >>> (255 * round_to_8_bits(jnp.array([0.0, 0.4, 1.0]))).round().tolist()
         [0.0, 102.0, 255.0]
     """
     return jnp.round(images * 255) / 255

@@ -203,9 +203,9 @@ def test_the_result_does_not_depend_on_how_policies_are_chunked(
     encoding: str, options: dict[str, Any]
 ) -> None:
     make = {"student": evofool.student, "direct": evofool.direct}[encoding](SHAPE)
-    whole = evofool.run(strategy(300, make, targets=(3, 8), **options), classifier(), 4, seed=2)
+    whole = evofool.run(strategy(2100, make, targets=(3, 8), **options), classifier(), 3, seed=2)
     parts = evofool.run(
-        strategy(300, make, targets=(3, 8), microbatch=64, **options), classifier(), 4, seed=2
+        strategy(2100, make, targets=(3, 8), microbatch=64, **options), classifier(), 3, seed=2
     )
     assert_same(whole, parts)
 

@@ -38,7 +38,7 @@ class Encoding(NamedTuple):
             each pair of parents.
         render: `render(genomes [n, ...]) -> images [n, h, w, c]` in [0, 1].
         estimators: ways of perturbing this encoding's genomes that cost less than drawing a normal number for
-            every gene, by name, the best one first; none if it has no such structure.
+            every gene, by name, the fastest first; none if it has no such structure.
         metrics: `metrics(genomes [n, ...]) -> scalars by name`, what is worth recording of the offspring of
             a generation; nothing by default.
     """

@@ -96,8 +96,8 @@ def student(image_shape: tuple[int, int, int], options: StudentOptions | None = 
         return _drawing(drive > 0, image_shape)
 
     estimators = {
-        "marginalised-pixels": marginalised_pixels(image_shape),
         "marginalised": marginalised(image_shape),
+        "marginalised-pixels": marginalised_pixels(image_shape),
     }
     return Encoding(init, vary, render, estimators)
 

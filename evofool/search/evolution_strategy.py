@@ -36,7 +36,8 @@ OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
 
 _PIXELS_AT_ONCE = 1 << 21
 _NOISE_AT_ONCE = 1 << 27
-_PIXELS_IN_BLOCK = 1 << 17
+_PIXELS_IN_BLOCK = 1 << 20
+_LARGEST_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class StrategyOptions:
         optimizer: sgd, adam, adamw, adagrad, lion or rmsprop.
         advantage: what a reward is worth: mean (reward minus mean), ranks (centred) or z-scores.
         antithetic: draw policies in pairs of opposite noise.
-        estimator: literal, or what the encoding offers (student: marginalised-pixels, marginalised); by
+        estimator: literal, or what the encoding offers (student: marginalised, marginalised-pixels); by
             default its first.
 
     Raises:
@@ -126,8 +127,9 @@ def evolution_strategy(
         estimator: "literal", or a name in the encoding's `estimators`; by default the first of these, and
             literal if there is none.
         targets: indices of the classes; all if not given.
-        microbatch: policies of a class that are scored at once; by default as many as take a moderate share
-            of memory. The result does not depend on it.
+        microbatch: policies of a class that are scored at once, rounded to blocks of up to 1,024 (fewer of
+            large images); by default as many as take a moderate share of memory. The result does not depend
+            on it.
 
     Raises:
         UsageError: a number that is not positive, an odd number of policies in pairs, an unknown advantage or
@@ -197,10 +199,12 @@ def evolution_strategy(
         ) -> tuple[Archive, Array]:
             rewards = classifier(round_to_8_bits(images))[:, target]
             counted = jnp.where(numbers < policies, rewards, -jnp.inf)
-            levels = jnp.round(images * 255).astype(jnp.uint8)
             parents = jnp.full(len(numbers), -1, jnp.int32)
             ids = (generation - 1) * policies + 1 + numbers
-            return insert(niche, levels, counted[:, None], parents, generation, ids), rewards
+            # Only the winner is rounded to levels, not all of the images.
+            niche = niche._replace(genomes=from_uint8(niche.genomes))
+            niche = insert(niche, images, counted[:, None], parents, generation, ids)
+            return niche._replace(genomes=jnp.round(niche.genomes * 255).astype(jnp.uint8)), rewards
 
         def accumulate(total: Genomes, noise: Any, weights: Float[Array, " n"]) -> Genomes:
             """Add blocks of a size that never changes: sums round alike however policies are split."""
@@ -322,7 +326,7 @@ class _Plan(NamedTuple):
         microbatch: int | None,
     ) -> "_Plan":
         pixels = math.prod(image_shape)
-        largest = max(8, min(128, _PIXELS_IN_BLOCK // pixels))
+        largest = max(8, min(_LARGEST_BLOCK, _PIXELS_IN_BLOCK // pixels))
         block = -(-policies // -(-policies // largest))
         at_once = microbatch or max(1, min(_PIXELS_AT_ONCE // pixels, _NOISE_AT_ONCE // genes))
         blocks = -(-policies // block)
