@@ -205,7 +205,7 @@ def test_the_result_does_not_depend_on_how_policies_are_chunked(
     make = {"student": evofool.student, "direct": evofool.direct}[encoding](SHAPE)
     whole = evofool.run(strategy(2100, make, targets=(3, 8), **options), classifier(), 3, seed=2)
     parts = evofool.run(
-        strategy(2100, make, targets=(3, 8), microbatch=64, **options), classifier(), 3, seed=2
+        strategy(2100, make, targets=(3, 8), microbatch=700, **options), classifier(), 3, seed=2
     )
     assert_same(whole, parts)
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from evofool.encodings.encoding import Encoding, Estimator
 from evofool.errors import require_positive
+from evofool.reductions import fold
 
 _SMALLEST = 1e-30
 
@@ -176,7 +177,7 @@ def _hidden_layer(
     # log Phi keeps the mean of a unit that is hardly ever off finite.
     scaled = genome.bias / sigma
     mean_if_off = -jnp.exp(jax.scipy.stats.norm.logpdf(scaled) - jax.scipy.special.log_ndtr(-scaled))
-    length = jnp.sqrt(jnp.sum(hidden * hidden, axis=1))
+    length = jnp.sqrt(fold(jnp.add, hidden * hidden, 0)[:, 0])
     direction = hidden / jnp.maximum(length, _SMALLEST)[:, None]
     drive = jnp.matmul(hidden, genome.weights.T, precision=jax.lax.Precision.HIGHEST)
     return jnp.where(hidden > 0, noise, mean_if_off), direction, length, drive

@@ -181,23 +181,20 @@ def evolution_strategy(
         genes = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(state.genomes))
         plan = _Plan.make(policies, classifier.spec.input_shape, genes, microbatch)
 
-        def draw(target: Array, genome: Genomes, numbers: Int[Array, " n"]) -> tuple[Array, Any]:
-            """The images and the noise of policies, block by block."""
+        def draw(target: Array, genome: Genomes, numbers: Int[Array, " b"]) -> tuple[Array, Any]:
+            """The images and the noise of a block of policies."""
             key = jax.random.fold_in(jax.random.fold_in(state.key, target), generation)
-
-            def draw_block(numbers: Int[Array, " b"]) -> tuple[Array, Any]:
-                drawn = numbers // 2 if antithetic else numbers
-                keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(drawn)
-                signs = jnp.where(antithetic & (numbers % 2 == 1), -1.0, 1.0)
-                return sample(keys, signs, genome, scale)
-
-            blocks = map_in_order(draw_block, numbers.reshape(-1, plan.block))
-            return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), blocks)
+            drawn = numbers // 2 if antithetic else numbers
+            keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(drawn)
+            signs = jnp.where(antithetic & (numbers % 2 == 1), -1.0, 1.0)
+            return sample(keys, signs, genome, scale)
 
         def score(
             target: Array, niche: Archive, numbers: Int[Array, " n"], images: Array
         ) -> tuple[Archive, Array]:
-            rewards = classifier(round_to_8_bits(images))[:, target]
+            # Whole before one class is taken: a product with one column would round with the number of rows.
+            confidences = jax.lax.optimization_barrier(classifier(round_to_8_bits(images)))
+            rewards = confidences[:, target]
             counted = jnp.where(numbers < policies, rewards, -jnp.inf)
             parents = jnp.full(len(numbers), -1, jnp.int32)
             ids = (generation - 1) * policies + 1 + numbers
@@ -206,40 +203,43 @@ def evolution_strategy(
             niche = insert(niche, images, counted[:, None], parents, generation, ids)
             return niche._replace(genomes=jnp.round(niche.genomes * 255).astype(jnp.uint8)), rewards
 
-        def accumulate(total: Genomes, noise: Any, weights: Float[Array, " n"]) -> Genomes:
-            """Add blocks of a size that never changes: sums round alike however policies are split."""
-            blocks = jax.tree.map(
-                lambda leaf: leaf.reshape(-1, plan.block, *leaf.shape[1:]), (noise, weights)
-            )
-            return fold_in_order(
-                lambda total, block: jax.tree.map(jnp.add, total, combine(*block)), total, blocks
-            )
+        def add(total: Genomes, block: Any) -> Genomes:
+            # Kept apart from how the noise was drawn, which must not change how its sum is rounded.
+            noise, weights = jax.lax.optimization_barrier(block)
+            return jax.tree.map(jnp.add, total, combine(noise, weights))
 
         def one_class(own: tuple[Array, Genomes, Any, Archive]) -> Any:
             target, genome, optimizer_state, niche = own
             nothing = jax.tree.map(jnp.zeros_like, genome)
-            chunks = jnp.arange(plan.padded).reshape(-1, plan.chunk)
+            # Blocks have a size that never changes, so that sums round alike however policies are split.
+            blocks = jnp.arange(plan.padded).reshape(-1, plan.block)
 
-            def weigh(rewards: Float[Array, " n"]) -> Float[Array, " n"]:
+            def score_chunk(
+                niche: Archive, blocks: Int[Array, "m b"], images: Array
+            ) -> tuple[Archive, Array]:
+                return score(target, niche, blocks.reshape(-1), images.reshape(-1, *images.shape[2:]))
+
+            def weigh(rewards: Float[Array, " n"]) -> Float[Array, "m b"]:
                 weights = advantages(rewards[:policies]) / (policies * scale)
-                return jnp.pad(weights, (0, plan.padded - policies))
+                return jnp.pad(weights, (0, plan.padded - policies)).reshape(blocks.shape)
 
-            if len(chunks) == 1:
-                images, noise = draw(target, genome, chunks[0])
-                niche, rewards = score(target, niche, chunks[0], images)
-                gradient = accumulate(nothing, noise, weigh(rewards))
+            if len(blocks) == 1:
+                images, noise = map_in_order(lambda block: draw(target, genome, block), blocks)
+                niche, rewards = score_chunk(niche, blocks, images)
+                gradient = fold_in_order(add, nothing, (noise, weigh(rewards)))
             else:
-                # The noise of all policies does not fit: it is drawn a second time for the update.
-                niche, rewards = jax.lax.scan(
-                    lambda niche, chunk: score(target, niche, chunk, draw(target, genome, chunk)[0]),
-                    niche,
-                    chunks,
-                )
+                # The noise of all policies need not fit into memory: it is drawn again for the update.
+                def draw_and_score(niche: Archive, blocks: Int[Array, "m b"]) -> tuple[Archive, Array]:
+                    images = map_in_order(lambda block: draw(target, genome, block)[0], blocks)
+                    return score_chunk(niche, blocks, images)
+
+                chunks = blocks.reshape(-1, plan.chunk // plan.block, plan.block)
+                niche, rewards = jax.lax.scan(draw_and_score, niche, chunks)
                 rewards = rewards.reshape(-1)
                 gradient = fold_in_order(
-                    lambda total, each: accumulate(total, draw(target, genome, each[0])[1], each[1]),
+                    lambda total, each: add(total, (draw(target, genome, each[0])[1], each[1])),
                     nothing,
-                    (chunks, weigh(rewards).reshape(chunks.shape)),
+                    (blocks, weigh(rewards)),
                 )
             updates, optimizer_state = climb.update(gradient, optimizer_state, genome)
             rewards = rewards[:policies]
@@ -310,7 +310,7 @@ class _Plan(NamedTuple):
     Attributes:
         block: policies whose noise is summed at once; depends on their number and the images' size alone.
         chunk: policies that are drawn and scored at once, a multiple of the block.
-        padded: policies in all, a multiple of the chunk; those beyond the real ones weigh nothing.
+        padded: policies in all, whole blocks of them; those beyond the real ones weigh nothing.
     """
 
     block: int
@@ -330,7 +330,9 @@ class _Plan(NamedTuple):
         block = -(-policies // -(-policies // largest))
         at_once = microbatch or max(1, min(_PIXELS_AT_ONCE // pixels, _NOISE_AT_ONCE // genes))
         blocks = -(-policies // block)
-        # Chunks of equal length, so that no policy is drawn in vain but those that fill the last block.
-        chunks = -(-blocks // max(1, at_once // block))
-        chunk = -(-blocks // chunks) * block
-        return cls(block, chunk, chunks * chunk)
+        # Chunks of equal length, and no more policies than fill the blocks, whatever the chunks.
+        fitting = [
+            count for count in range(1, blocks + 1) if blocks % count == 0 and count * block <= at_once
+        ]
+        chunk = max(fitting, default=1) * block
+        return cls(block, chunk, blocks * block)
