@@ -55,7 +55,7 @@ def load_classifier(name: str | os.PathLike[str], activation: Activation | None 
 
 
 def weights_digest(classifier: Classifier) -> str:
-    """The SHA-256 of a classifier's weights: two classifiers with the same digest give the same logits.
+    """The SHA-256 of a classifier's weights: two classifiers with the same digest have the same weights.
 
     Example:
         >>> len(weights_digest(load_classifier("lenet-digits")))
