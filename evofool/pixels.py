@@ -12,7 +12,9 @@ def round_to_8_bits(images: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         >>> (255 * round_to_8_bits(jnp.array([0.0, 0.4, 1.0]))).round().tolist()
         [0.0, 102.0, 255.0]
     """
-    return jnp.round(images * 255) / 255
+    # Through whole numbers, so that the rounding is not merged into a network's first convolution, which on
+    # CPU is then a quarter slower.
+    return jnp.round(images * 255).astype(jnp.int32) / 255
 
 
 def to_uint8(images: Float[Array | np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:

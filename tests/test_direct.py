@@ -39,6 +39,19 @@ def test_half_of_the_pairs_are_crossed_and_a_tenth_of_the_genes_mutated() -> Non
     assert abs(swapped.mean() - 0.5) < 0.01
 
 
+def test_a_mutation_tells_nothing_of_its_neighbours() -> None:
+    """Siblings, neighbouring genes and neighbouring pairs mutate together as often as chance has it."""
+    encoding = direct(SHAPE, DirectOptions(crossover_rate=0.0))
+    offspring = jax.jit(encoding.vary)(keys(2000), jnp.full((2000, 2, *SHAPE), 0.5), jnp.int32(0))
+    mutated = np.asarray(offspring != 0.5).reshape(2000, 2, -1)
+    for one, other in [
+        (mutated[:, 0], mutated[:, 1]),
+        (mutated[:, :, 1:], mutated[:, :, :-1]),
+        (mutated[1:], mutated[:-1]),
+    ]:
+        assert abs((one & other).mean() - 0.01) < 5 * np.sqrt(0.01 * 0.99 / one.size)
+
+
 @pytest.mark.parametrize(("generation", "share"), [(0, 0.1), (999, 0.1), (1000, 0.05), (5200, 0.1 / 32)])
 def test_the_mutation_rate_is_halved_every_thousand_generations(generation: int, share: float) -> None:
     encoding = direct(SHAPE, DirectOptions(crossover_rate=0.0))

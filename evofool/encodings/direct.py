@@ -1,9 +1,11 @@
 """The direct encoding: one gene in [0, 1] per pixel, or three (hue, lightness, saturation) in colour."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.extend.random import threefry_2x32
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 from evofool.encodings.colour import hls_to_rgb
@@ -70,24 +72,27 @@ def direct(image_shape: tuple[int, int, int], options: DirectOptions | None = No
     if channels not in (1, 3):
         raise UsageError(f"images have 1 channel (grey) or 3 (RGB), not {channels}")
 
+    genes = height * width * channels
+
     def init(keys: Key[Array, " n"]) -> Float[Array, "n h w c"]:
-        return _uniform(_words(keys, image_shape))
+        return jax.vmap(lambda key: jax.random.uniform(key, image_shape))(keys)
 
     def vary(
         keys: Key[Array, " p"], pairs: Float[Array, "p 2 h w c"], generation: Int[Array, ""]
     ) -> Float[Array, "p 2 h w c"]:
-        words = _words(keys, (3, *image_shape))
-        coins = _uniform(jax.vmap(lambda key: jax.random.bits(jax.random.fold_in(key, 1)))(keys))
-        first, second = pairs[:, 0], pairs[:, 1]
-        # The low byte is not part of the uniform number, so its last bit can be the coin of the swap.
-        uniform, swap = _uniform(words[:, 2]), (words[:, 2] & 1).astype(bool)
-        children = jnp.stack(
-            simulated_binary_crossover(first, second, uniform, swap, options.crossover_eta), axis=1
-        )
-        children = jnp.where(coins[:, None, None, None, None] < options.crossover_rate, children, pairs)
+        words = jax.vmap(partial(_two_words, count=genes))(keys)
+        parents = pairs.reshape(-1, 2, genes)
+        coins = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys)
+        # A word's upper 24 bits are the mutation's number. The lower 8 of both words are the crossover's: one
+        # of the 16 is the coin of the swap.
+        left = (words[:, 0] & 255) << 8 | (words[:, 1] & 255)
+        uniform, swap = ((left >> 1).astype(jnp.float32) + 0.5) * 2**-15, (left & 1).astype(bool)
+        crossed = simulated_binary_crossover(parents, uniform, swap, options.crossover_eta)
+        children = jnp.where(coins[:, None, None] < options.crossover_rate, crossed, parents)
         halvings = generation // options.mutation_halving
         rate = options.mutation_rate * jnp.exp2(-halvings.astype(jnp.float32))
-        return polynomial_mutation(children, _uniform(words[:, :2]), rate, options.mutation_eta)
+        uniform = (words >> 8).astype(jnp.float32) * 2**-24
+        return polynomial_mutation(children, uniform, rate, options.mutation_eta).reshape(pairs.shape)
 
     def render(genomes: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         levels = jnp.floor(255 * jnp.clip(genomes, 0, 1))
@@ -96,10 +101,6 @@ def direct(image_shape: tuple[int, int, int], options: DirectOptions | None = No
     return Encoding(init, vary, render)
 
 
-def _words(keys: Key[Array, " n"], shape: tuple[int, ...]) -> UInt32[Array, "n *shape"]:
-    return jax.vmap(lambda key: jax.random.bits(key, shape, jnp.uint32))(keys)
-
-
-def _uniform(words: UInt32[Array, "..."]) -> Float[Array, "..."]:
-    """Uniform numbers in [0, 1) from the upper 24 bits of random words."""
-    return (words >> 8).astype(jnp.float32) * jnp.float32(2**-24)
+def _two_words(key: Key[Array, ""], count: int) -> UInt32[Array, "2 count"]:
+    """Two random words for each gene, both from one call of the cipher; `jax.random.bits` makes one of it."""
+    return threefry_2x32(jax.random.bits(key, 2), jnp.arange(2 * count, dtype=jnp.uint32)).reshape(2, count)

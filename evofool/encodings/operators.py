@@ -4,6 +4,7 @@ K. Deb, "Multi-Objective Optimization using Evolutionary Algorithms", Wiley 2001
 on p. 113, polynomial mutation on p. 124.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -43,41 +44,43 @@ def polynomial_mutation(
 
 
 def simulated_binary_crossover(
-    first: Float[Array, "..."],
-    second: Float[Array, "..."],
-    uniform: Float[Array, "..."],
-    swap: Bool[Array, "..."],
+    pairs: Float[Array, "p 2 *genes"],
+    uniform: Float[Array, "p *genes"],
+    swap: Bool[Array, "p *genes"],
     eta: Scalar,
-) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    r"""Two children on the line through their parents, gene by gene (Deb 2001, p. 113).
+) -> Float[Array, "p 2 *genes"]:
+    r"""Two children on the line through their two parents, gene by gene (Deb 2001, p. 113).
 
     $$c_{1,2} = \tfrac12 \left[(1 \pm \beta) x_1 + (1 \mp \beta) x_2\right], \quad
     \beta = (2u)^{1/(\eta+1)} \text{ if } u \le 1/2, \quad
     \left(\tfrac{1}{2(1-u)}\right)^{1/(\eta+1)} \text{ otherwise}$$
 
     Args:
-        first: genes of the first parent, in [0, 1], any shape.
-        second: genes of the second parent, of the same shape.
+        pairs: genes of two parents each, in [0, 1].
         uniform: the `u` of each gene, in [0, 1).
         swap: the coin of each gene: where it is true the children exchange it.
         eta: the distribution index; the larger, the nearer the children are to their parents.
 
     Returns:
-        Both children, clipped to [0, 1].
+        Both children of each pair, clipped to [0, 1].
 
     Example:
-        >>> x1, x2 = jnp.array([0.2, 0.2]), jnp.array([0.6, 0.6])
-        >>> coin = jnp.array([False, True])
-        >>> first, second = simulated_binary_crossover(x1, x2, jnp.array([0.5, 0.5]), coin, eta=10)
-        >>> first.round(6).tolist(), second.round(6).tolist()
-        ([0.20000000298023224, 0.6000000238418579], [0.6000000238418579, 0.20000000298023224])
+        >>> pair = jnp.array([[[0.2, 0.2], [0.6, 0.6]]])
+        >>> coin = jnp.array([[False, True]])
+        >>> children = simulated_binary_crossover(pair, jnp.array([[0.5, 0.5]]), coin, eta=10)
+        >>> children.round(6).tolist()
+        [[[0.20000000298023224, 0.6000000238418579], [0.6000000238418579, 0.20000000298023224]]]
     """
     # For u > 1/2 the formula is the same power of the distance to the nearer end, inverted.
     exponent = jnp.where(uniform <= 0.5, 1 / (eta + 1), -1 / (eta + 1))
     beta = _power(2 * jnp.minimum(uniform, 1 - uniform), exponent)
-    middle = 0.5 * (first + second)
-    reach = 0.5 * beta * jnp.where(swap, second - first, first - second)
-    return jnp.clip(middle + reach, 0, 1), jnp.clip(middle - reach, 0, 1)
+    # Computed once for both children: without the barrier a compiler repeats the power for each of them.
+    beta = jax.lax.optimization_barrier(jnp.where(swap, -beta, beta))
+    middle = 0.5 * (pairs[:, :1] + pairs[:, 1:])
+    reach = 0.5 * beta[:, None] * (pairs[:, :1] - pairs[:, 1:])
+    # Signs and not two children side by side: a compiled loop over a concatenation is several times slower.
+    sign = jnp.array([1, -1], pairs.dtype).reshape(2, *(1,) * (pairs.ndim - 2))
+    return jnp.clip(middle + sign * reach, 0, 1)
 
 
 def _power(base: Float[Array, "..."], exponent: Scalar | Float[Array, "..."]) -> Float[Array, "..."]:
