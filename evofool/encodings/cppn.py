@@ -44,7 +44,7 @@ class CPPNOptions:
     """
 
     hidden_nodes: int = 64
-    connections: int = 256
+    connections: int = 160
     coordinates: Coordinates = "unit"
     max_weight: float = 10.0
     weight_mutation_rate: float = 0.1
