@@ -84,6 +84,9 @@ def test_wrappers_compose_and_compile_once(digits: Classifier, images: np.ndarra
         ("linear", (8, 8, 1)),
         ("squeezenet-1.0", (32, 32, 3)),
         ("mobilenet-v1-0.25", (32, 32, 3)),
+        ("alexnet", (80, 63, 3)),
+        ("caffenet", (39, 50, 3)),
+        ("googlenet", (32, 32, 3)),
     ],
 )
 def test_half_precision_computes_in_half_precision(network: str, shape: tuple[int, int, int]) -> None:
