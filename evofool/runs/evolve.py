@@ -172,7 +172,7 @@ def reported_median(settings: RunSettings, job: Job) -> ReportedMedian | None:
         >>> from evofool.runs import prepare
         >>> settings = RunSettings(encoding="cppn", batch_size=2)
         >>> reported_median(settings, prepare(settings))
-        ReportedMedian(confidence=0.9999, source='Nguyen et al. 2015: cppn encoding, MNIST')
+        ReportedMedian(confidence=0.9999, source='Nguyen et al., MNIST')
     """
     spec = job.classifier.spec
     if settings.algorithm != "map-elites" or len(job.targets) < len(spec.class_names):
@@ -184,8 +184,7 @@ def reported_median(settings: RunSettings, job: Job) -> ReportedMedian | None:
     else:
         return None
     median = medians.get(settings.encoding)
-    source = f"Nguyen et al. 2015: {settings.encoding} encoding, {data}"
-    return None if median is None else ReportedMedian(median, source)
+    return None if median is None else ReportedMedian(median, f"Nguyen et al., {data}")
 
 
 class _Log:
