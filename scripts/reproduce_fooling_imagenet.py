@@ -102,7 +102,10 @@ def main() -> None:
                     f"{paper.generations * paper.batch_size:,}",
                 )
                 rows.append(f"| {' | '.join(cells)} |")
-                draw(run, reproduction.out / f"{run.path.name}.png")
+                caption = (
+                    f"Images that {classifier} is certain about: {encoding} encoding, {cells[4]} images tried"
+                )
+                draw(run, reproduction.out / f"{run.path.name}.png", caption)
     print("\n".join(rows))
     print(f"\nDiffers from the paper: {'; '.join(differences(reproduction))}.")
 
@@ -141,7 +144,7 @@ def finished_run(reproduction: Reproduction, classifier: str, encoding: str, see
     return RunDirectory.open(path)
 
 
-def draw(run: RunDirectory, path: Path) -> None:
+def draw(run: RunDirectory, path: Path, title: str) -> None:
     """Two rows of images of the highest confidence, and one of every hundredth class in that order."""
     with (run.path / "elites.csv").open(newline="", encoding="utf-8") as file:
         elites: list[dict[str, Any]] = [row for row in csv.DictReader(file) if row["file"]]
@@ -154,7 +157,7 @@ def draw(run: RunDirectory, path: Path) -> None:
         np.array([row["confidence"] for row in shown], np.float32),
         path,
         columns=_COLUMNS,
-        title=run.path.name,
+        title=title,
         subtitle="The highest confidences; in the last row the classes from the highest to the lowest",
     )
 
