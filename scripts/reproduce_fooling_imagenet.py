@@ -23,7 +23,7 @@ import tyro
 from evofool.classifiers import Precision
 from evofool.cli.evolve import Evolve
 from evofool.encodings import CPPNOptions
-from evofool.errors import EvofoolError
+from evofool.errors import EvofoolError, unknown_name
 from evofool.report import contact_sheet, format_confidence, read_png
 from evofool.runs import RunDirectory, RunSettings
 
@@ -125,6 +125,8 @@ def differences(reproduction: Reproduction) -> list[str]:
 
 def finished_run(reproduction: Reproduction, classifier: str, encoding: str, seed: int) -> RunDirectory:
     """The directory of a run, which is made or finished first."""
+    if encoding not in PAPER:
+        raise unknown_name("encoding", encoding, PAPER)
     crops = "ten-crop" if reproduction.ten_crop else "one-view"
     path = reproduction.out / f"{classifier}-{encoding}-{crops}-{seed}"
     settings = RunSettings(

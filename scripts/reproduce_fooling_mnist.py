@@ -20,7 +20,7 @@ import tyro
 
 from evofool.cli.evolve import Evolve
 from evofool.encodings import CPPNOptions
-from evofool.errors import EvofoolError
+from evofool.errors import EvofoolError, unknown_name
 from evofool.report import format_confidence
 from evofool.runs import RunDirectory, RunSettings
 
@@ -79,7 +79,7 @@ def main() -> None:
     lines = [f"| {' | '.join((*columns, 'median 99.99 % from', 'reported'))} |", "| --- " * 7 + "|"]
     for name in reproduction.variants:
         if name not in VARIANTS:
-            sys.exit(f"{sys.argv[0]}: unknown variant {name!r}. Allowed: {', '.join(VARIANTS)}")
+            raise unknown_name("variant", name, VARIANTS)
         runs = [records_of(reproduction, name, seed) for seed in range(reproduction.seeds)]
         cells = [
             spread([run[generation - 1][f"{metric}_confidence"] for run in runs])

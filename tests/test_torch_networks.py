@@ -1,5 +1,6 @@
 """AlexNet, CaffeNet and GoogLeNet against PyTorch, layer by layer, with random weights in its layout."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -250,21 +251,19 @@ def test_logits_are_those_of_torch_and_do_not_depend_on_the_batch(loaded: Loaded
     np.testing.assert_array_equal(np.asarray(logits(loaded.classifier, images[:8])), together[:8])
 
 
-def test_a_path_is_as_good_as_a_name(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
+@pytest.mark.parametrize("loaded", ["googlenet"], indirect=True)
+def test_a_path_is_as_good_as_a_name(loaded: Loaded) -> None:
     path = Path(os.environ["EVOFOOL_DATA"], "weights", f"{loaded.name}.safetensors")
     found = load_classifier(path)
     assert found.spec == loaded.classifier.spec
     jax.tree.map(np.testing.assert_array_equal, found.params, loaded.classifier.params)
 
 
+@pytest.mark.parametrize("loaded", ["alexnet"], indirect=True)
 @pytest.mark.parametrize("shape", [(63, 140, 3), (200, 111, 3)])
 def test_alexnet_averages_tiles_of_other_sizes_as_torch_does(
     loaded: Loaded, shape: tuple[int, int, int]
 ) -> None:
-    if loaded.name != "alexnet":
-        pytest.skip("only AlexNet averages over tiles")
     classifier = create_classifier("alexnet", shape, CLASSES, seed=None)
     images = np.random.default_rng(2).random((1, *shape), np.float32)
     found = jax.jit(classifier.logits_function)(loaded.classifier.params, images)
