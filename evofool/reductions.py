@@ -7,6 +7,7 @@ again.
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -32,6 +33,18 @@ def fold(
         half = array.shape[-1] // 2
         array = operation(array[..., :half], array[..., half:])
     return array
+
+
+def logsumexp(array: Float[Array, "*n k"]) -> Float[Array, "*n 1"]:
+    """The logarithm of the sum of the exponentials along the last axis, which is kept with length 1.
+
+    Example:
+        >>> logsumexp(jnp.array([[3.0, -jnp.inf], [-jnp.inf, -jnp.inf]])).tolist()
+        [[3.0], [-inf]]
+    """
+    largest = jax.lax.stop_gradient(fold(jnp.maximum, array, -jnp.inf))
+    largest = jnp.where(jnp.isneginf(largest), 0, largest)
+    return largest + jnp.log(fold(jnp.add, jnp.exp(array - largest), 0))
 
 
 def mean(array: Float[Array, " n"]) -> Float[Array, ""]:

@@ -1,27 +1,47 @@
 """Fooling images for MNIST: Figures 4 and 5 of Nguyen et al. (CVPR 2015), what they report beside.
 
 Evolves images for the LeNet that was released with the paper (EVOFOOL_DATA says where its weights are), with
-both encodings and several seeds, and prints a Markdown table. An interrupted run goes on where it was.
+both encodings and several seeds, and prints a Markdown table. An interrupted run goes on where it was, and so
+does a longer one.
 
     python scripts/reproduce_fooling_mnist.py --out runs/fooling-mnist
+
+What differs from the paper: its mean image is not subtracted, and CPPNs are told coordinates in [-1, 1],
+where the released code tells them the numbers of column and row (the third row).
 """
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tyro
 
 from evofool.cli.evolve import Evolve
-from evofool.errors import EvofoolError
+from evofool.encodings import CPPNOptions
+from evofool.errors import EvofoolError, unknown_name
 from evofool.report import format_confidence
 from evofool.runs import RunDirectory, RunSettings
 
 CERTAIN = 0.9999
-PAPER = {
-    "direct": "by generation 50 each digit at 99.99 %, median 99.99 % at 200",
-    "cppn": "the same after a few generations",
+
+
+class Variant(NamedTuple):
+    """One row of the table."""
+
+    encoding: str
+    name: str
+    reported: str
+    cppn: CPPNOptions = CPPNOptions()
+
+
+VARIANTS = {
+    "direct": Variant("direct", "direct", "by generation 50 each digit at 99.99 %, median 99.99 % at 200"),
+    "cppn": Variant("cppn", "CPPN, coordinates in [-1, 1]", "99.99 % after a few generations"),
+    "cppn-pixels": Variant(
+        "cppn", "CPPN, pixel numbers", "(the released code's)", CPPNOptions(coordinates="pixels")
+    ),
 }
 
 
@@ -31,12 +51,14 @@ class Reproduction:
 
     Attributes:
         out: the folder of the runs.
-        seeds: how many runs of each encoding.
+        variants: which rows of the table to make.
+        seeds: how many runs of each.
         generations: how long each run is; the paper's figures are of 200.
         batch_size: offspring per generation; the source's is 200.
     """
 
     out: Path
+    variants: tuple[str, ...] = tuple(VARIANTS)
     seeds: int = 5
     generations: int = 200
     batch_size: int = 200
@@ -44,39 +66,51 @@ class Reproduction:
 
 def main() -> None:
     """Run what is missing and print the table."""
-    reproduction = tyro.cli(Reproduction)
-    print("| encoding | median at 50 | median at 200 | lowest at 200 | median 99.99 % from | reported |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for encoding, reported in PAPER.items():
-        runs = [records_of(reproduction, encoding, seed) for seed in range(reproduction.seeds)]
+    reproduction = tyro.cli(Reproduction, description=__doc__)
+    last = reproduction.generations
+    early = min(50, last)
+    columns = (
+        "encoding",
+        f"median at {early}",
+        f"lowest at {early}",
+        f"median at {last}",
+        f"lowest at {last}",
+    )
+    lines = [f"| {' | '.join((*columns, 'median 99.99 % from', 'reported'))} |", "| --- " * 7 + "|"]
+    for name in reproduction.variants:
+        if name not in VARIANTS:
+            raise unknown_name("variant", name, VARIANTS)
+        runs = [records_of(reproduction, name, seed) for seed in range(reproduction.seeds)]
         cells = [
-            spread([value_at(run, generation, metric) for run in runs])
-            for generation, metric in ((50, "median"), (200, "median"), (200, "min"))
+            spread([run[generation - 1][f"{metric}_confidence"] for run in runs])
+            for generation in (early, last)
+            for metric in ("median", "min")
         ]
-        print(f"| {encoding} | {' | '.join(cells)} | {reached(runs)} | {reported} |")
-    print(f"\nMedian of {reproduction.seeds} seeds, lowest and highest in brackets.")
+        variant = VARIANTS[name]
+        lines.append(f"| {' | '.join((variant.name, *cells, reached(runs), variant.reported))} |")
+    print("\n".join(lines))
+    print(
+        f"\nMedian of {reproduction.seeds} seeds, lowest and highest in brackets; "
+        f"{reproduction.batch_size} images a generation."
+    )
 
 
-def records_of(reproduction: Reproduction, encoding: str, seed: int) -> list[dict[str, float]]:
+def records_of(reproduction: Reproduction, name: str, seed: int) -> list[dict[str, float]]:
     """The metrics of a run, which is made or finished first."""
-    path = reproduction.out / f"{encoding}-{seed}"
+    path = reproduction.out / f"{name}-{seed}"
     settings = RunSettings(
         classifier="lenet-nguyen2015",
-        encoding=encoding,
+        encoding=VARIANTS[name].encoding,
         generations=reproduction.generations,
         batch_size=reproduction.batch_size,
         seed=seed,
+        cppn=VARIANTS[name].cppn,
     )
     begun = any(path.glob("checkpoints/[0-9]*"))
     where = {"resume": path} if begun else {"out": path, "overwrite": True}
     if code := Evolve(settings, **where, quiet=True).run():
         sys.exit(code)
     return RunDirectory.open(path).read_metrics()
-
-
-def value_at(records: list[dict[str, float]], generation: int, metric: str) -> float:
-    """A confidence at a generation, or at the last one of a shorter run."""
-    return records[min(generation, len(records)) - 1][f"{metric}_confidence"]
 
 
 def spread(values: list[float]) -> str:

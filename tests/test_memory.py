@@ -41,6 +41,24 @@ def test_the_estimate_is_near_to_what_the_compiler_says(
     assert 0.5 * needed < memory.required_bytes(search, digits) < 6 * needed
 
 
+def test_large_genomes_are_counted_until_they_are_in_the_archive() -> None:
+    classifier = evofool.create_classifier("linear", (32, 32, 3), tuple(map(str, range(1000))), seed=None)
+    search = map_elites(direct((32, 32, 3)), 1000, microbatch=20)
+    state = jax.eval_shape(search.init, jax.random.key(0), classifier)
+    compiled = jax.jit(search.step).lower(state, classifier).compile().memory_analysis()
+    needed = compiled.argument_size_in_bytes + compiled.temp_size_in_bytes + compiled.output_size_in_bytes
+    assert 0.85 * needed < memory.required_bytes(search, classifier) < 1.3 * needed
+
+
+def test_on_a_cpu_the_copies_of_a_checkpoint_are_counted() -> None:
+    if jax.default_backend() != "cpu":
+        pytest.skip("an accelerator has memory of its own")
+    classifier = evofool.create_classifier("linear", (32, 32, 3), tuple(map(str, range(1000))), seed=None)
+    state, weights = 1000 * 32 * 32 * 3 * 4, (32 * 32 * 3 + 1) * 1000 * 4
+    required = memory.required_bytes(map_elites(direct((32, 32, 3)), 2), classifier)
+    assert 3 * state + weights < required < 1.02 * (3 * state + weights)
+
+
 def test_a_microbatch_needs_less(digits: evofool.Classifier) -> None:
     encoding = direct(digits.spec.input_shape)
     whole, part = (

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evofool.errors import EvofoolError, UsageError
-from evofool.report import contact_sheet, convergence_plot, format_confidence, read_png, write_png
+from evofool.report import (
+    ReportedMedian,
+    contact_sheet,
+    convergence_plot,
+    format_confidence,
+    read_png,
+    write_png,
+)
 
 WHITE = 255
 LONG_NAMES = ("Staffordshire bullterrier", "a class with a name of some forty letters", "M" * 40, "i " * 30)
@@ -254,6 +261,26 @@ def test_convergence_plot_shows_how_the_confidence_rose(tmp_path):
     differing = np.nonzero((read_png(tmp_path / "high.png") != read_png(tmp_path / "low.png")).any(-1))
     assert np.ptp(differing[1]) > 1000
     assert np.ptp(differing[0]) > 200
+
+
+def test_convergence_plot_marks_what_is_reported_of_such_a_run(tmp_path):
+    pictures = {}
+    for name, reported in (
+        ("none", None),
+        ("low", ReportedMedian(0.2159, "somebody")),
+        ("high", ReportedMedian(0.8811, "somebody")),
+    ):
+        convergence_plot(records_of(np.full((9, 10), 0.5)), tmp_path / f"{name}.png", reported=reported)
+        pictures[name] = read_png(tmp_path / f"{name}.png")
+    # Above the legend, which is under the panels.
+    rows = {
+        name: np.nonzero((pictures[name] != pictures["none"])[:500].any(axis=(1, 2)))[0]
+        for name in ("low", "high")
+    }
+    assert 0 < len(rows["high"]) < 20
+    assert 0 < len(rows["low"]) < 20
+    assert rows["high"].min() < rows["low"].min()
+    assert rows["high"].max() < rows["low"].max()
 
 
 def test_convergence_plot_leaves_the_style_of_others_alone(tmp_path):

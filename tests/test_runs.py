@@ -19,10 +19,13 @@ import numpy as np
 import pytest
 
 import evofool
+from evofool import Classifier, create_classifier, load_classifier
 from evofool.pixels import from_uint8
 from evofool.report import read_png
 from evofool.runs import RunSettings, prepare
 from evofool.runs.checkpoints import Checkpoints
+from evofool.runs.evolve import reported_median
+from evofool.runs.settings import Job
 
 Main = Callable[..., tuple[int, str, str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -473,3 +476,24 @@ def test_a_damaged_line_of_the_lineage_is_dropped(whole: Path, tmp_path: Path, e
     code, _, _ = evofool_main("evolve", "--resume", run, "--generations", 62, "--quiet")
     assert code == 0
     assert "x,y" not in (run / "lineage.csv").read_text()
+
+
+def test_a_run_is_compared_with_what_is_reported_of_such_a_run() -> None:
+    digits = load_classifier("lenet-digits")
+    names = tuple(f"class {index}" for index in range(1000))
+    imagenet = create_classifier("googlenet", (32, 32, 3), names, seed=None)
+    grey = create_classifier("linear", (8, 8, 1), names, seed=None)
+
+    def reported(classifier: Classifier, *targets: int, **settings: str) -> float | None:
+        classes = targets or tuple(range(len(classifier.spec.class_names)))
+        job = Job(classifier, classifier, None, None, classes)  # type: ignore[arg-type]
+        found = reported_median(RunSettings(**settings), job)
+        return None if found is None else found.confidence
+
+    assert reported(digits) == reported(digits, encoding="cppn") == 0.9999
+    assert reported(imagenet) == 0.2159
+    assert reported(imagenet, encoding="cppn") == 0.8811
+    assert reported(grey) is None
+    assert reported(digits, 3, 7) is None
+    assert reported(digits, encoding="student", algorithm="es") is None
+    assert reported(digits, encoding="direct", algorithm="es") is None

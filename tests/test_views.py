@@ -40,6 +40,18 @@ def test_ten_crops_of_one_size_are_an_image_and_its_mirror(digits: Classifier, i
     np.testing.assert_allclose(np.asarray(found), expected, rtol=2e-5)
 
 
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_ten_crops_do_not_depend_on_the_batch(activation: Activation) -> None:
+    """Bit by bit on CPU, as the logits of a crop: what makes a microbatch exact."""
+    names = tuple(map(str, range(1000)))
+    classifier = ten_crop(create_classifier("linear", (8, 8, 3), names, activation=activation), 11, 9)
+    images = jax.random.uniform(jax.random.key(0), (48, 11, 9, 3))
+    logits = jax.jit(lambda classifier, images: classifier.logits(images))
+    together = np.asarray(logits(classifier, images))
+    for count in (8, 11, 16):
+        np.testing.assert_array_equal(np.asarray(logits(classifier, images[:count])), together[:count])
+
+
 def test_a_confidence_next_to_one_keeps_its_digits() -> None:
     """The mean of ten confidences of 1 - 1e-9 is not 1 - 0: its logit tells how far it is."""
     spec = ClassifierSpec("certain", (1, 1, 1), ("it",), "sigmoid")
@@ -84,6 +96,9 @@ def test_wrappers_compose_and_compile_once(digits: Classifier, images: np.ndarra
         ("linear", (8, 8, 1)),
         ("squeezenet-1.0", (32, 32, 3)),
         ("mobilenet-v1-0.25", (32, 32, 3)),
+        ("alexnet", (80, 63, 3)),
+        ("caffenet", (39, 50, 3)),
+        ("googlenet", (32, 32, 3)),
     ],
 )
 def test_half_precision_computes_in_half_precision(network: str, shape: tuple[int, int, int]) -> None:

@@ -11,9 +11,22 @@ import jax
 import numpy as np
 
 from evofool.classifiers.classifier import Activation, Classifier, subtract_mean
-from evofool.classifiers.imagenet import mobilenet_from_keras, squeezenet_from_caffe
+from evofool.classifiers.imagenet import (
+    alexnet_from_torch,
+    caffenet_from_caffe,
+    googlenet_from_torch,
+    loader_of,
+    mobilenet_from_keras,
+    squeezenet_from_caffe,
+)
 from evofool.classifiers.networks import create_classifier
-from evofool.classifiers.weights import load_weights_file, read_safetensors, with_weights
+from evofool.classifiers.weights import (
+    array_shapes,
+    from_channels_first,
+    load_weights_file,
+    read_safetensors,
+    with_weights,
+)
 from evofool.datasets import DIGIT_NAMES
 from evofool.errors import EvofoolError, unknown_name
 
@@ -33,7 +46,8 @@ def load_classifier(name: str | os.PathLike[str], activation: Activation | None 
 
     Args:
         name: one of `CLASSIFIERS`, or the path of a .safetensors file that `evofool train` or
-            `save_classifier` wrote.
+            `save_classifier` wrote, or of the weights of one of the ImageNet networks as Caffe, Keras or
+            torchvision has them.
         activation: read the logits as "softmax" or "sigmoid" scores, whatever it was trained with.
 
     Raises:
@@ -48,7 +62,7 @@ def load_classifier(name: str | os.PathLike[str], activation: Activation | None 
     if name in CLASSIFIERS:
         classifier = CLASSIFIERS[name].load()
     elif name.endswith(".safetensors") or os.path.exists(name):
-        classifier, _ = load_weights_file(name)
+        classifier = _from_file(name)
     else:
         raise unknown_name("classifier", name, [*CLASSIFIERS, "the path of a .safetensors file"])
     return classifier if activation is None else classifier.with_activation(activation)
@@ -95,29 +109,20 @@ def _load_nguyen2015(name: str) -> tuple[Classifier, np.ndarray]:
     arrays, _ = read_safetensors(path)
     try:
         mean_image = arrays.pop("mean_image").transpose(1, 2, 0) / 255
-        # Caffe's dense layer reads channel, row, column; ours row, column, channel.
-        fc1 = arrays["fc1.weight"].reshape(500, 50, 4, 4).transpose(2, 3, 1, 0).reshape(800, 500)
-        kernels = {
-            "conv1.kernel": arrays["conv1.weight"].transpose(2, 3, 1, 0),
-            "conv2.kernel": arrays["conv2.weight"].transpose(2, 3, 1, 0),
-            "fc1.kernel": fc1,
-            "fc2.kernel": arrays["fc2.weight"].T,
-        }
+        weights = from_channels_first(arrays, flattened="fc1", channels=50)
     except (KeyError, ValueError) as error:
         raise EvofoolError(f"{path} is not the LeNet of Nguyen et al.: {error}") from error
-    biases = {name: array for name, array in arrays.items() if name.endswith(".bias")}
     classifier = create_classifier("lenet", (28, 28, 1), DIGIT_NAMES, name=name)
-    return with_weights(classifier, {**kernels, **biases}, path), mean_image
+    return with_weights(classifier, weights, path), mean_image
 
 
-def _squeezenet() -> Classifier:
-    path = _from_data("weights", "squeezenet_v1.0.safetensors")
-    return squeezenet_from_caffe(path, _imagenet_classes())
+def _from_file(path: str) -> Classifier:
+    load = loader_of(array_shapes(path))
+    return load_weights_file(path)[0] if load is None else load(path, _imagenet_classes())
 
 
-def _mobilenet(width: str) -> Classifier:
-    path = _from_data("weights", f"mobilenet_v1_{width}_224.safetensors")
-    return mobilenet_from_keras(path, _imagenet_classes(), f"mobilenet-v1-{width}")
+def _imagenet_network(load: Callable[..., Classifier], file: str) -> Classifier:
+    return load(_from_data("weights", f"{file}.safetensors"), _imagenet_classes())
 
 
 def _imagenet_classes() -> tuple[str, ...]:
@@ -140,12 +145,29 @@ CLASSIFIERS = {
         "the same with the mean image subtracted, as their evaluation file does", _lenet_nguyen2015_mean
     ),
     "squeezenet-1.0": KnownClassifier(
-        "SqueezeNet 1.0 (ImageNet, 227x227); weights under EVOFOOL_DATA", _squeezenet
+        "SqueezeNet 1.0 (ImageNet, 227x227); weights under EVOFOOL_DATA",
+        partial(_imagenet_network, squeezenet_from_caffe, "squeezenet_v1.0"),
+    ),
+    "alexnet": KnownClassifier(
+        "AlexNet (ImageNet, 224x224); torchvision's weights under EVOFOOL_DATA",
+        partial(_imagenet_network, alexnet_from_torch, "alexnet"),
+    ),
+    "caffenet": KnownClassifier(
+        "CaffeNet, which Nguyen et al. fooled (ImageNet, 227x227); BVLC's weights under EVOFOOL_DATA",
+        partial(_imagenet_network, caffenet_from_caffe, "caffenet"),
+    ),
+    "googlenet": KnownClassifier(
+        "GoogLeNet (ImageNet, 224x224); torchvision's weights under EVOFOOL_DATA",
+        partial(_imagenet_network, googlenet_from_torch, "googlenet"),
     ),
     **{
         f"mobilenet-v1-{width}": KnownClassifier(
             f"MobileNet v1 of width {width} (ImageNet, 224x224); weights under EVOFOOL_DATA",
-            partial(_mobilenet, width),
+            partial(
+                _imagenet_network,
+                partial(mobilenet_from_keras, network=f"mobilenet-v1-{width}"),
+                f"mobilenet_v1_{width}_224",
+            ),
         )
         for width in ("0.25", "0.5", "0.75", "1.0")
     },

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from evofool.classifiers.classifier import Activation, Classifier, LogitsFunction
 from evofool.errors import UsageError, require_positive
+from evofool.reductions import logsumexp
 
 CROPPED_SIZE = (256, 256)
 """Height and width of the images that Nguyen et al. (CVPR 2015) evolved for ImageNet and cropped."""
@@ -71,11 +72,14 @@ class _TenCrop:
 
         # One crop after the other: ten at once would need ten times the memory.
         logits = jax.lax.map(seen, (jnp.repeat(corners, 2, axis=0), jnp.tile(jnp.array([False, True]), 5)))
+
         # The logits of the mean confidence, by way of logarithms only: near 0 and near 1 they lose nothing.
+        def over_crops(logarithms: Float[Array, "10 n k"]) -> Float[Array, "n k"]:
+            return logsumexp(jnp.moveaxis(logarithms, 0, -1))[..., 0]
+
         if self.activation == "softmax":
-            return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0)
-        yes, no = (jax.nn.logsumexp(jax.nn.log_sigmoid(sign * logits), axis=0) for sign in (1, -1))
-        return yes - no
+            return over_crops(logits - logsumexp(logits))
+        return over_crops(jax.nn.log_sigmoid(logits)) - over_crops(jax.nn.log_sigmoid(-logits))
 
 
 def ten_crop(

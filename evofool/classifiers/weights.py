@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx, traverse_util
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as parse_safetensors
 from safetensors.numpy import save as serialise_safetensors
 
@@ -88,7 +88,8 @@ def load_weights_file(path: str | os.PathLike[str]) -> tuple[Classifier, dict[st
     if metadata.get("format") != _FORMAT:
         raise EvofoolError(
             f"{path} holds no classifier that evofool saved: its metadata lacks format {_FORMAT!r}. "
-            "Classifiers are written by `evofool train` or evofool.save_classifier"
+            "Classifiers are written by `evofool train` or evofool.save_classifier; of ImageNet networks the "
+            "layouts of Caffe, Keras and torchvision are known too, and this is none of them"
         )
     try:
         classifier = create_classifier(
@@ -132,6 +133,62 @@ def with_weights(classifier: Classifier, arrays: Mapping[str, np.ndarray], path:
     return Classifier(params, classifier.logits_function, classifier.spec)
 
 
+def from_channels_first(
+    arrays: Mapping[str, np.ndarray], *, flattened: str | None = None, channels: int = 1
+) -> dict[str, np.ndarray]:
+    """Weights as Caffe and PyTorch lay them out, as Flax does: `.weight` becomes `.kernel`.
+
+    Args:
+        arrays: per layer `.weight`, which is OIHW or (out, in), and `.bias`.
+        flattened: the dense layer that reads images: theirs are channel, row, column, ours are row, column,
+            channel.
+        channels: of these images.
+
+    Returns:
+        Kernels HWIO, or (in, out) of a dense layer and of a 1x1 convolution; biases; and what is neither.
+
+    Raises:
+        ValueError: an array has another number of axes, or `flattened` cannot be parted into channels.
+
+    Example:
+        >>> weights = {"conv.weight": np.zeros((8, 3, 5, 5)), "fc.weight": np.zeros((10, 8 * 36))}
+        >>> {name: array.shape for name, array in from_channels_first(weights).items()}
+        {'conv.kernel': (5, 5, 3, 8), 'fc.kernel': (288, 10)}
+    """
+    converted = {}
+    for name, array in arrays.items():
+        layer = name.removesuffix(".weight")
+        if layer == name:
+            converted[name] = array
+            continue
+        if layer == flattened:
+            outputs = len(array)
+            kernel = array.reshape(outputs, channels, -1).transpose(2, 1, 0).reshape(-1, outputs)
+        elif array.ndim == 2:
+            kernel = array.T
+        else:
+            kernel = array.transpose(2, 3, 1, 0)
+            kernel = kernel[0, 0] if kernel.shape[:2] == (1, 1) else kernel
+        converted[f"{layer}.kernel"] = kernel
+    return converted
+
+
+def array_shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of the arrays of a safetensors file, without reading them.
+
+    Raises:
+        EvofoolError: the file cannot be read, is cut off or is not safetensors.
+    """
+    try:
+        Path(path).open("rb").close()
+        with safe_open(path, framework="numpy") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise EvofoolError(f"cannot read {path}: {error.strerror}") from error
+    except SafetensorError as error:
+        raise _not_whole(path, error) from error
+
+
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays and the metadata of a safetensors file.
 
@@ -145,6 +202,10 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray
     try:
         arrays = parse_safetensors(content)
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise EvofoolError(f"{path} is not a whole safetensors file: {error}") from error
+        raise _not_whole(path, error) from error
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     return arrays, header.get("__metadata__", {})
+
+
+def _not_whole(path: str | os.PathLike[str], error: Exception) -> EvofoolError:
+    return EvofoolError(f"{path} is not a whole safetensors file: {error}")

@@ -25,6 +25,10 @@ def render_graphs(
 ) -> Float[Array, "n height width o"]:
     """Images in [0, 1], of 256 levels: `int(255 |v|)` of each output v, three outputs read as HLS.
 
+    Always in float32. In bfloat16 the images would be others: after 200 generations 45 % of the pixels of
+    evolved digits have another level, and 74 % of those of images for ImageNet, whose median confidence falls
+    from 19 to 10 %; with sums in float32 and only node values in bfloat16 it is 35 % and 65 %.
+
     Args:
         graphs: `n` of them.
         max_weight: the weight that a gene of 1 stands for.

@@ -4,9 +4,10 @@ from evofool.report.contact_sheet import contact_sheet, format_confidence
 from evofool.report.histogram import confidence_histogram
 from evofool.report.images import read_png, write_png
 from evofool.report.pages import contact_pages
-from evofool.report.plots import convergence_plot, reward_plot
+from evofool.report.plots import ReportedMedian, convergence_plot, reward_plot
 
 __all__ = [
+    "ReportedMedian",
     "confidence_histogram",
     "contact_pages",
     "contact_sheet",

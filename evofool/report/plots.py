@@ -4,7 +4,7 @@ import math
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -15,8 +15,18 @@ from evofool.files import replacing
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# "By 200 generations, median confidence is 99.99%": Nguyen et al. 2015, Section 3.1.
-PAPER_CONFIDENCE = 0.9999
+
+class ReportedMedian(NamedTuple):
+    """What a run is compared with.
+
+    Attributes:
+        confidence: the median over all classes, in 0..1.
+        source: who reports it, and of what.
+    """
+
+    confidence: float
+    source: str
+
 
 STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -64,13 +74,17 @@ _TITLE_LETTERS = 80  # in a line
 
 
 def convergence_plot(
-    records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], *, title: str | None = None
+    records: Sequence[Mapping[str, Any]],
+    path: str | os.PathLike[str],
+    *,
+    title: str | None = None,
+    reported: ReportedMedian | None = None,
 ) -> None:
     """Plot the confidence of all classes against the generation: median, quartiles, best and lowest.
 
     The left panel shows it in percent. The right panel shows the distance from certainty, 1 - p, on a
-    logarithmic axis on which up is better, for that is where the last nines are won. A dotted line marks the
-    median confidence of 99.99 % that Nguyen et al. (2015, Section 3.1, Figures 4 and 5) report for MNIST.
+    logarithmic axis on which up is better, for that is where the last nines are won. A dotted line marks what
+    is reported elsewhere of such a run.
 
     Args:
         records: one mapping per generation shown, as the lines of a `metrics.jsonl`, with the numbers
@@ -78,6 +92,7 @@ def convergence_plot(
             `min_confidence` and `max_confidence`; confidences in 0..1, not finite where there is none yet.
         path: the file, always a PNG of 1500 x 660 pixels; one that is there is replaced in one step.
         title: a line in larger type above the panels.
+        reported: the median that is reported of such a run; no line if there is none.
 
     Raises:
         UsageError: there are no records, or one lacks a number that is plotted.
@@ -103,9 +118,13 @@ def convergence_plot(
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=_INCHES, layout="constrained")
         percent, certainty = figure.subplots(1, 2)
-        _draw(percent, generation, {name: 100 * p for name, p in confidence.items()}, 100 * PAPER_CONFIDENCE)
+        _draw(percent, generation, {name: 100 * p for name, p in confidence.items()})
         doubt = {name: np.clip(1 - p, _CLOSEST_TO_CERTAIN, 1) for name, p in confidence.items()}
-        _draw(certainty, generation, doubt, 1 - PAPER_CONFIDENCE)
+        _draw(certainty, generation, doubt)
+        if reported is not None:
+            label = f"{100 * reported.confidence:.2f} % ({reported.source})"
+            for axes, level in ((percent, 100 * reported.confidence), (certainty, 1 - reported.confidence)):
+                axes.axhline(level, color=_REFERENCE, linewidth=1, linestyle=":", zorder=4, label=label)
         _set_percent_axis(percent)
         _set_certainty_axis(certainty, doubt)
         if title:
@@ -195,10 +214,7 @@ def _column(records: Sequence[Mapping[str, Any]], key: str) -> Float[np.ndarray,
 
 
 def _draw(
-    axes: "Axes",
-    generation: Float[np.ndarray, " n"],
-    level: Mapping[str, Float[np.ndarray, " n"]],
-    paper: float,
+    axes: "Axes", generation: Float[np.ndarray, " n"], level: Mapping[str, Float[np.ndarray, " n"]]
 ) -> None:
     dot = "o" if len(generation) == 1 else None  # a line needs two points to be seen
     axes.plot(generation, level["max"], color=_BEST, linewidth=1, marker=dot, label="best class")
@@ -215,9 +231,6 @@ def _draw(
         label="middle half of classes",
     )
     axes.plot(generation, level["min"], color=_LOWEST, linewidth=1, marker=dot, label="lowest class")
-    axes.axhline(
-        paper, color=_REFERENCE, linewidth=1, linestyle=":", zorder=4, label="99.99 % (Nguyen et al. 2015)"
-    )
     axes.set_xlabel("generation")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.locator_params(axis="x", integer=True, nbins=7)

@@ -174,5 +174,5 @@ def _ignore_abandoned_reads() -> None:
 def _checksum(arrays: Any) -> int:
     checksum = 0
     for leaf in jax.tree.leaves(arrays):
-        checksum = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), checksum)
+        checksum = zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data, checksum)
     return checksum

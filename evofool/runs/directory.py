@@ -20,6 +20,7 @@ from evofool.classifiers import Classifier, weights_digest
 from evofool.errors import EvofoolError, UsageError
 from evofool.files import replacing
 from evofool.report import (
+    ReportedMedian,
     confidence_histogram,
     contact_pages,
     contact_sheet,
@@ -240,12 +241,13 @@ class RunDirectory:
                 if np.isfinite(confidences).any():
                     confidence_histogram(confidences, self.path / "histogram.png", title=title)
 
-    def write_plots(self, names: Sequence[str], title: str) -> None:
+    def write_plots(self, names: Sequence[str], title: str, reported: ReportedMedian | None = None) -> None:
         """Write convergence.png and, where rewards were logged for not too many classes, rewards.png.
 
         Args:
             names: of the target classes.
             title: a line above the plots.
+            reported: the median confidence that is reported of such a run.
 
         Raises:
             EvofoolError: something cannot be written.
@@ -253,7 +255,7 @@ class RunDirectory:
         records = self.read_metrics()
         if records:
             with self.room_for("the plots"):
-                convergence_plot(records, self.path / "convergence.png", title=title)
+                convergence_plot(records, self.path / "convergence.png", title=title, reported=reported)
                 if "mean_rewards" in records[0] and len(names) <= MOST_CLASSES_DRAWN:
                     reward_plot(records, names, self.path / "rewards.png", title=title)
 

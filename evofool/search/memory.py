@@ -30,6 +30,9 @@ _STORED = frozenset(
 )
 """Operations whose results are stored. Others are computed within what uses them."""
 
+_COPIES_OF_A_CHECKPOINT = 2
+"""Of the state: that which the next generation may not overwrite, and the one that Orbax writes."""
+
 _LOOPS = frozenset({"scan", "while"})
 
 
@@ -37,7 +40,8 @@ def required_bytes(search: Search, classifier: Classifier) -> int:
     """What one generation needs at its largest, estimated from the program without compiling it.
 
     The program is walked through once, and every array that is stored is counted from where it is made to
-    where it is last used. Of small networks a compiler fuses more than this knows of, and needs less.
+    where it is last used. Of small networks a compiler fuses more than this knows of, and needs less. On a
+    CPU a checkpoint is made of copies in the same memory, which of large genomes are more than a generation.
 
     Example:
         >>> from evofool import direct, load_classifier, map_elites
@@ -47,7 +51,11 @@ def required_bytes(search: Search, classifier: Classifier) -> int:
     """
     state = jax.eval_shape(search.init, jax.random.key(0), classifier)
     program = jax.make_jaxpr(search.step)(state, classifier)
-    return _peak_bytes(program.jaxpr)
+    generation = _peak_bytes(program.jaxpr)
+    if jax.default_backend() != "cpu":
+        return generation
+    weights, kept = (sum(map(_array_bytes, jax.tree.leaves(tree))) for tree in (classifier, state))
+    return max(generation, weights + (1 + _COPIES_OF_A_CHECKPOINT) * kept)
 
 
 def available_bytes() -> int:
@@ -106,14 +114,12 @@ def _gigabytes(count: int) -> str:
 
 def _peak_bytes(program: core.Jaxpr) -> int:
     """The most that is held at once while a program runs, its arguments included."""
-    last_use: dict[Any, int] = {}
     stored = _variables(program.outvars)
-    for index, equation in enumerate(program.eqns):
-        last_use.update(dict.fromkeys(_variables(equation.invars), index))
+    for equation in program.eqns:
         if not _is_fused(equation):
             stored |= _variables([*equation.invars, *equation.outvars])
     arguments = {*program.invars, *program.constvars}
-    kept = arguments | _variables(program.outvars)
+    ends = _ends(program, stored)
 
     held = peak = sum(map(_bytes, arguments))
     for index, equation in enumerate(program.eqns):
@@ -121,14 +127,25 @@ def _peak_bytes(program: core.Jaxpr) -> int:
         inner = max((_inner_bytes(body) for body in _bodies(equation)), default=0)
         # What a call makes is among what its body holds; a loop keeps it beside what the body holds.
         peak = max(peak, held + (made + inner if equation.primitive.name in _LOOPS else max(made, inner)))
-        held += made
-        ended = {
-            variable
-            for variable in _variables([*equation.invars, *equation.outvars]) - kept
-            if variable in stored and last_use.get(variable, -1) <= index
-        }
-        held -= sum(map(_bytes, ended))
+        held += made - sum(_bytes(variable) for variable in ends[index] - arguments)
     return peak
+
+
+def _ends(program: core.Jaxpr, stored: set[Any]) -> list[set[Any]]:
+    """The stored variables that each equation is the last to use; those that are returned are in none."""
+    never = len(program.eqns)
+    last_use = dict.fromkeys(_variables(program.outvars), never)
+    for index, equation in reversed(list(enumerate(program.eqns))):
+        # What is not stored is computed where it is used, and what it is computed from is kept until then.
+        later = (last_use.get(variable, index) for variable in equation.outvars if variable not in stored)
+        until = max([index, *later])
+        for variable in _variables([*equation.invars, *equation.outvars]):
+            last_use[variable] = max(last_use.get(variable, until), until)
+    ends: list[set[Any]] = [set() for _ in range(never + 1)]
+    for variable, index in last_use.items():
+        if variable in stored:
+            ends[index].add(variable)
+    return ends
 
 
 def _variables(atoms: list[Any]) -> set[Any]:
@@ -158,5 +175,8 @@ def _bodies(equation: core.JaxprEqn) -> list[core.Jaxpr]:
 
 
 def _bytes(variable: core.Var) -> int:
-    aval: Any = variable.aval
-    return int(getattr(aval, "size", 0)) * getattr(getattr(aval, "dtype", None), "itemsize", 0)
+    return _array_bytes(variable.aval)
+
+
+def _array_bytes(array: Any) -> int:
+    return int(getattr(array, "size", 0)) * getattr(getattr(array, "dtype", None), "itemsize", 0)

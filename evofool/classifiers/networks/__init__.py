@@ -9,6 +9,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpec
+from evofool.classifiers.networks.alexnet import AlexNet
+from evofool.classifiers.networks.caffenet import CaffeNet
+from evofool.classifiers.networks.googlenet import GoogLeNet
 from evofool.classifiers.networks.mobilenet import MobileNetV1
 from evofool.classifiers.networks.small import CNN, MLP, LeNet, Linear, Maxout
 from evofool.classifiers.networks.squeezenet import SqueezeNet
@@ -21,6 +24,9 @@ NETWORKS: dict[str, Callable[..., nnx.Module]] = {
     "maxout": Maxout,
     "linear": Linear,
     "squeezenet-1.0": SqueezeNet,
+    "alexnet": AlexNet,
+    "caffenet": CaffeNet,
+    "googlenet": GoogLeNet,
     "mobilenet-v1-0.25": partial(MobileNetV1, width=0.25),
     "mobilenet-v1-0.5": partial(MobileNetV1, width=0.5),
     "mobilenet-v1-0.75": partial(MobileNetV1, width=0.75),

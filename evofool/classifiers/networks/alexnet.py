@@ -1,0 +1,70 @@
+"""AlexNet, in the form that torchvision has it."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from evofool.classifiers.networks.layers import conv, dense, flatten, overlapping_max_pool
+from evofool.errors import UsageError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""What torchvision's networks subtract from red, green and blue in [0, 1]."""
+
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+"""What they divide the rest by."""
+
+_SMALLEST = 63
+"""Pixels: below, nothing is left after the third pooling."""
+
+_POOLED = 6
+"""Rows and columns that the dense layers read."""
+
+
+class AlexNet(nnx.Module):
+    """AlexNet (Krizhevsky, 2014, arXiv:1404.5997: one column, no normalisation), as torchvision has it.
+
+    RGB images are normalised by the mean and the deviation of ImageNet's colours. 3x3 max-pools of stride 2
+    leave out what is not a whole window. What is left of images of another size than 224x224 is averaged over
+    6x6 tiles that overlap where they do not divide it. There is no dropout.
+    """
+
+    def __init__(self, input_shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs) -> None:
+        height, width, channels = input_shape
+        if channels != 3 or min(height, width) < _SMALLEST:
+            raise UsageError(
+                f"alexnet needs RGB images of at least {_SMALLEST}x{_SMALLEST}, "
+                f"not {height}x{width} with {channels} channel(s)"
+            )
+        self.conv1 = conv(3, 64, 11, rngs, stride=4, padding=2)
+        self.conv2 = conv(64, 192, 5, rngs, padding=2)
+        self.conv3 = conv(192, 384, 3, rngs, padding=1)
+        self.conv4 = conv(384, 256, 3, rngs, padding=1)
+        self.conv5 = conv(256, 256, 3, rngs, padding=1)
+        self.fc6 = dense(_POOLED * _POOLED * 256, 4096, rngs)
+        self.fc7 = dense(4096, 4096, rngs)
+        self.fc8 = dense(4096, classes, rngs)
+
+    def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
+        """Logits of RGB images in [0, 1]."""
+        x = (images - jnp.array(IMAGENET_MEAN)) / jnp.array(IMAGENET_DEVIATION)
+        x = overlapping_max_pool(jax.nn.relu(self.conv1(x)))
+        x = overlapping_max_pool(jax.nn.relu(self.conv2(x)))
+        x = jax.nn.relu(self.conv3(x))
+        x = jax.nn.relu(self.conv4(x))
+        x = overlapping_max_pool(jax.nn.relu(self.conv5(x)))
+        x = jax.nn.relu(self.fc6(flatten(_average_tiles(x))))
+        x = jax.nn.relu(self.fc7(x))
+        return self.fc8(x)
+
+
+def _average_tiles(x: Float[Array, "n h w c"]) -> Float[Array, "n 6 6 c"]:
+    """The means of 6 times 6 tiles; tile i of n pixels goes from floor(i n / 6) to ceil((i + 1) n / 6)."""
+    for axis in (1, 2):
+        if (length := x.shape[axis]) != _POOLED:
+            tiles = [
+                jax.lax.slice_in_dim(x, i * length // _POOLED, -(-(i + 1) * length // _POOLED), axis=axis)
+                for i in range(_POOLED)
+            ]
+            x = jnp.stack([tile.mean(axis=axis) for tile in tiles], axis=axis)
+    return x
