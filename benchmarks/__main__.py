@@ -1,0 +1,125 @@
+"""The command line: `python -m benchmarks [NAME...]`."""
+
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from benchmarks import attacks, command_line, quality, scaling, searches, training
+from benchmarks.harness import Curves, Effort, Result, Table, say
+from benchmarks.report import draw, renew_readme, save, show
+from evofool.errors import UsageError, require_positive, unknown_name
+
+Case = Callable[[Effort], Iterable[Table | Curves]]
+
+CASES: dict[str, Case] = {
+    "map-elites": searches.map_elites,
+    "cppn": searches.cppn,
+    "student": searches.student,
+    "direct-es": searches.direct_es,
+    "imagenet-direct": searches.imagenet_direct,
+    "imagenet-cppn": searches.imagenet_cppn,
+    "batch-size": scaling.batch_size,
+    "classes": scaling.classes,
+    "image-size": scaling.image_size,
+    "attacks": attacks.attacks,
+    "training": training.training,
+    "start-up": command_line.start_up,
+    "checkpoints": command_line.checkpoints,
+    "quality-map-elites": quality.map_elites,
+    "quality-student": quality.student,
+}
+"""The cases by name; the first line of what each says of itself is shown by --help."""
+
+
+@dataclass(frozen=True)
+class Benchmarks:
+    """Measure what a search costs beside the bare forward pass of its classifier, and beside its peers.
+
+    Attributes:
+        cases: which cases; all if none is named.
+        json: also write all results to this file, and the plots beside it.
+        quick: small sizes and few rounds, to see that it works.
+        rounds: how often each side is timed; by default as the case needs.
+        save: keep each case in benchmarks/results when it ends, and renew the tables of benchmarks/README.md.
+        readme: measure nothing, only renew the tables of benchmarks/README.md from benchmarks/results.
+    """
+
+    cases: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    json: Path | None = None
+    quick: bool = False
+    rounds: int | None = None
+    save: bool = False
+    readme: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.cases:
+            if name not in CASES:
+                raise unknown_name("case", name, CASES)
+        require_positive(rounds=self.rounds)
+        if self.quick and self.save:
+            raise UsageError("--quick measures nothing that is worth keeping: leave out --quick or --save")
+
+    def run(self) -> int:
+        """Measure; returns 1 if a case failed, and 0 otherwise."""
+        if self.readme:
+            renew_readme()
+            return 0
+        console = Console(width=150, highlight=False)
+        results, failed = [], []
+        chosen = self.cases or tuple(CASES)
+        for number, name in enumerate(chosen, 1):
+            say(f"{name} ({number} of {len(chosen)})")
+            started = time.perf_counter()
+            result = Result(name, _first_line(CASES[name]))
+            try:
+                for part in CASES[name](Effort(self.quick, self.rounds)):
+                    result.parts.append(part)
+                    if isinstance(part, Table):
+                        show(vars(part), console)
+            except Exception:
+                # The cases after it are still worth their time.
+                traceback.print_exc()
+                failed.append(name)
+                continue
+            result.seconds = time.perf_counter() - started
+            command = " ".join(["python -m benchmarks", *sys.argv[1:]])
+            results.append(result.to_json(command, self.quick))
+            if self.save:
+                say(f"  kept as {save(results[-1])}")
+                renew_readme()
+            if self.json is not None:
+                self.json.parent.mkdir(parents=True, exist_ok=True)
+                self.json.write_text(json.dumps(results, indent=1) + "\n")
+                draw(results[-1], self.json.with_name(f"{self.json.stem}-{name}.png"))
+        if failed:
+            say(f"failed: {', '.join(failed)}")
+        return 1 if failed else 0
+
+
+def main() -> None:
+    """Measure what the words of the command line name, and exit."""
+    listed = "\n\n".join(f"{name}: {_first_line(case)}" for name, case in CASES.items())
+    try:
+        chosen = tyro.cli(
+            Benchmarks, prog="python -m benchmarks", description=f"{Benchmarks.__doc__}{listed}"
+        )
+        sys.exit(chosen.run())
+    except UsageError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _first_line(case: Case) -> str:
+    return (case.__doc__ or "").strip().splitlines()[0]
+
+
+if __name__ == "__main__":
+    main()
