@@ -1,6 +1,6 @@
-"""The command line: `python -m benchmarks [NAME...]`."""
+"""Measure what a search costs beside the bare forward pass of its classifier, and beside its peers."""
 
-import json
+import inspect
 import sys
 import time
 import traceback
@@ -14,8 +14,8 @@ from rich.console import Console
 
 from benchmarks import attacks, command_line, quality, scaling, searches, training
 from benchmarks.harness import Curves, Effort, Result, Table, say
-from benchmarks.report import draw, renew_readme, save, show
-from evofool.errors import UsageError, require_positive, unknown_name
+from benchmarks.report import draw, dumps, renew_readme, save, show
+from evofool.errors import EvofoolError, UsageError, require_positive, unknown_name
 
 Case = Callable[[Effort], Iterable[Table | Curves]]
 
@@ -41,7 +41,7 @@ CASES: dict[str, Case] = {
 
 @dataclass(frozen=True)
 class Benchmarks:
-    """Measure what a search costs beside the bare forward pass of its classifier, and beside its peers.
+    """What to measure, and what to do with it.
 
     Attributes:
         cases: which cases; all if none is named.
@@ -52,7 +52,7 @@ class Benchmarks:
         readme: measure nothing, only renew the tables of benchmarks/README.md from benchmarks/results.
     """
 
-    cases: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    cases: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]")]] = ()
     json: Path | None = None
     quick: bool = False
     rounds: int | None = None
@@ -72,13 +72,15 @@ class Benchmarks:
         if self.readme:
             renew_readme()
             return 0
+        if self.json is not None:
+            self._require_writable(self.json)
         console = Console(width=150, highlight=False)
         results, failed = [], []
         chosen = self.cases or tuple(CASES)
         for number, name in enumerate(chosen, 1):
             say(f"{name} ({number} of {len(chosen)})")
             started = time.perf_counter()
-            result = Result(name, _first_line(CASES[name]))
+            result = Result(name, _about(CASES[name]))
             try:
                 for part in CASES[name](Effort(self.quick, self.rounds)):
                     result.parts.append(part)
@@ -96,29 +98,35 @@ class Benchmarks:
                 say(f"  kept as {save(results[-1])}")
                 renew_readme()
             if self.json is not None:
-                self.json.parent.mkdir(parents=True, exist_ok=True)
-                self.json.write_text(json.dumps(results, indent=1) + "\n")
+                self.json.write_text(dumps(results))
                 draw(results[-1], self.json.with_name(f"{self.json.stem}-{name}.png"))
         if failed:
             say(f"failed: {', '.join(failed)}")
         return 1 if failed else 0
 
+    @staticmethod
+    def _require_writable(path: Path) -> None:
+        """Find out before the work that its results cannot be kept."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        except OSError as error:
+            raise EvofoolError(f"cannot write {path}: {error.strerror}") from error
+
 
 def main() -> None:
     """Measure what the words of the command line name, and exit."""
-    listed = "\n\n".join(f"{name}: {_first_line(case)}" for name, case in CASES.items())
+    listed = "\n".join(f"- {name}: {_about(case).splitlines()[0]}" for name, case in CASES.items())
     try:
-        chosen = tyro.cli(
-            Benchmarks, prog="python -m benchmarks", description=f"{Benchmarks.__doc__}{listed}"
-        )
+        chosen = tyro.cli(Benchmarks, prog="python -m benchmarks", description=f"{__doc__}\n{listed}")
         sys.exit(chosen.run())
-    except UsageError as error:
+    except EvofoolError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 
-def _first_line(case: Case) -> str:
-    return (case.__doc__ or "").strip().splitlines()[0]
+def _about(case: Case) -> str:
+    return inspect.getdoc(case) or ""
 
 
 if __name__ == "__main__":

@@ -7,7 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.harness import Effort, NotInstalled, Row, Side, Table, compiled, interleaved, lenet, spread
+from benchmarks.harness import (
+    Effort,
+    NotInstalledError,
+    Row,
+    Side,
+    Table,
+    compiled,
+    interleaved,
+    lenet,
+    spread,
+)
 from benchmarks.peers import needs
 from evofool import Classifier
 from evofool.attacks import (
@@ -110,34 +120,41 @@ def attacks(effort: Effort) -> Iterator[Table]:
         ),
     }
     gradient = compiled(lambda network, x: input_gradient(network, x, goal)[0], network, x)
-    rows = [_row(name, pair, network, x, gradient, effort.repeats(3)) for name, pair in pairs.items()]
+    rows = [
+        row
+        for name, pair in pairs.items()
+        for row in _rows(name, pair, network, x, gradient, effort.repeats(3))
+    ]
     yield Table(f"Attacks on {len(x)} digits against {network.spec.name}", rows, bars="times_as_fast")
 
 
-def _row(name: str, pair: _Pair, network: Classifier, x: Images, gradient: Side, rounds: int) -> Row:
-    runs, note = {_OURS: pair.ours}, None
+def _rows(name: str, pair: _Pair, network: Classifier, x: Images, gradient: Side, rounds: int) -> list[Row]:
+    runs, absent = {_OURS: pair.ours}, []
     try:
         runs[_THEIRS] = pair.theirs()
-    except NotInstalled as error:
-        note = str(error)
+    except NotInstalledError as error:
+        absent = [{"attack": name, "by": _THEIRS, "note": str(error)}]
     images = {who: run() for who, run in runs.items()}
     seconds = interleaved({_BARE: gradient, **{who: Side(run) for who, run in runs.items()}}, rounds)
     reached = {who: np.asarray(pair.goal.reached(network.logits(each))) for who, each in images.items()}
     both = np.all(list(reached.values()), axis=0)
-    row = {"attack": name, "seconds": spread(seconds[_OURS]), "success": float(reached[_OURS].mean())}
-    row["mean_L2_where_both_succeed"] = _mean_l2(x, images[_OURS], both)
-    if pair.passes:
-        ratio = pair.passes * seconds[_BARE] / seconds[_OURS]
-        row["ratio_to_its_forward_and_backward_passes"] = spread(ratio)
-    if note:
-        return row | {"note": note}
-    return row | {
-        "Foolbox_seconds": spread(seconds[_THEIRS]),
-        "Foolbox_success": float(reached[_THEIRS].mean()),
-        "Foolbox_mean_L2": _mean_l2(x, images[_THEIRS], both),
-        "share_of_equal_images": _agreement(images) if pair.passes == 1 else None,
-        "times_as_fast": spread(seconds[_THEIRS] / seconds[_OURS]),
+    rows: dict[str, Row] = {
+        who: {
+            "attack": name,
+            "by": who,
+            "seconds": spread(seconds[who]),
+            "success": float(reached[who].mean()),
+            "mean_L2_where_all_succeed": _mean_l2(x, images[who], both),
+        }
+        for who in runs
     }
+    if pair.passes:
+        rows[_OURS]["ratio_to_its_gradients_alone"] = spread(pair.passes * seconds[_BARE] / seconds[_OURS])
+    if not absent:
+        rows[_OURS]["times_as_fast"] = spread(seconds[_THEIRS] / seconds[_OURS])
+        if pair.passes == 1:
+            rows[_OURS]["share_of_equal_images"] = _agreement(images)
+    return [*rows.values(), *absent]
 
 
 def _digits(effort: Effort) -> tuple[Images, Any]:

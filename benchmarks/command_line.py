@@ -49,14 +49,14 @@ def start_up(effort: Effort) -> Iterator[Table]:
 
 def checkpoints(effort: Effort) -> Iterator[Table]:
     """A whole run with a checkpoint every 50 generations, in turns with the same run with one at its end."""
-    rows = []
-    for settings in (
-        RunSettings(generations=effort.size(1000, 4), batch_size=effort.size(200, 8)),
-        RunSettings(generations=effort.size(200, 4), batch_size=effort.size(1024, 8)),
-        RunSettings(encoding="cppn", generations=effort.size(400, 4), batch_size=effort.size(200, 8)),
-    ):
-        rows.append(_checkpoint_row(settings, effort.size(50, 2), effort.repeats(5)))
-    yield Table("What checkpoints add to a run of the command line's defaults", rows, bars=None)
+    batch, more = effort.size((200, 1024), (8, 16))
+    runs = (
+        RunSettings(generations=effort.size(500, 4), batch_size=batch),
+        RunSettings(generations=effort.size(200, 4), batch_size=more),
+        RunSettings(encoding="cppn", generations=effort.size(300, 4), batch_size=batch),
+    )
+    rows = [_checkpoint_row(settings, effort.size(50, 2), effort.repeats(5)) for settings in runs]
+    yield Table("What checkpoints add to a run", rows)
 
 
 def _checkpoint_row(settings: RunSettings, every: int, rounds: int) -> dict[str, object]:
@@ -75,6 +75,7 @@ def _checkpoint_row(settings: RunSettings, every: int, rounds: int) -> dict[str,
             "all checkpoints": Side(lambda: whole_run(with_all)),
         },
         rounds,
+        settle=False,
     )
     one, every_time = seconds["one checkpoint"], seconds["all checkpoints"]
     return {

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ PACKAGES = ("evofool", "jax", "jaxlib", "flax", "numpy", "evosax", "qdax", "ribs
 Row = dict[str, Any]
 
 
-class NotInstalled(Exception):
+class NotInstalledError(Exception):
     """What a side needs is not here; the side is named in the table and left out."""
 
 
@@ -84,16 +85,18 @@ class Side:
     Attributes:
         run: does it, and returns arrays, which are waited for.
         evaluations: how many images it scores, or whatever else is counted.
+        prepare: what `run` is called with; made before every call, and not timed.
         compile_seconds: how long it took to compile; if not given, how much longer the first call takes.
         memory_mib: what the compiled program holds: arguments, results and all between them.
-        program: the compiled program, if it is one.
+        flops: floating-point operations of an evaluation, where they are known.
     """
 
-    run: Callable[[], Any]
+    run: Callable[..., Any]
     evaluations: int = 1
+    prepare: Callable[[], tuple[Any, ...]] = tuple
     compile_seconds: float | None = None
     memory_mib: float | None = None
-    program: Callable[..., Any] | None = None
+    flops: float | None = None
 
 
 class Contender(NamedTuple):
@@ -117,16 +120,39 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def compiled(function: Callable[..., Any], *arguments: Any, evaluations: int = 1) -> Side:
-    """A side that is one call of a compiled function, which is compiled here and now."""
+def compiled(
+    function: Callable[..., Any], *arguments: Any, evaluations: int = 1, donated: tuple[int, ...] = ()
+) -> Side:
+    """A side that is one call of a compiled function, which is compiled here and now.
+
+    Args:
+        function: a function, or one that `jax.jit` has wrapped.
+        arguments: what it is called with.
+        evaluations: how many images a call scores.
+        donated: the arguments that the function may overwrite, of which each call gets a copy.
+    """
     started = time.perf_counter()
-    program = (function if hasattr(function, "lower") else jax.jit(function)).lower(*arguments).compile()
+    jitted = function if hasattr(function, "lower") else jax.jit(function, donate_argnums=donated)
+    program = jitted.lower(*arguments).compile()
     seconds = time.perf_counter() - started
     say(f"    compiled {getattr(function, '__name__', 'a program')} in {seconds:.1f} s")
+
+    def prepare() -> tuple[Any, ...]:
+        return tuple(_copy(each) if index in donated else each for index, each in enumerate(arguments))
+
+    return Side(program, evaluations, prepare, seconds, _program_mib(program))
+
+
+def _copy(tree: Any) -> Any:
+    return jax.device_put(tree, may_alias=False)
+
+
+def _program_mib(program: Any) -> float | None:
     memory = program.memory_analysis()
-    held = ("argument_size_in_bytes", "output_size_in_bytes", "temp_size_in_bytes")
-    mib = None if memory is None else sum(getattr(memory, name) for name in held) / 2**20
-    return Side(lambda: program(*arguments), evaluations, seconds, mib, program)
+    if memory is None:
+        return None
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return (held - memory.alias_size_in_bytes) / 2**20
 
 
 def bare_forward(classifier: Classifier, batch_size: int, repeats: int = 1) -> Side:
@@ -142,13 +168,16 @@ def bare_forward(classifier: Classifier, batch_size: int, repeats: int = 1) -> S
         start = jnp.zeros((batch_size, len(classifier.spec.class_names)))
         return jax.lax.fori_loop(0, repeats, once, start)
 
-    return compiled(forward, classifier, images, evaluations=batch_size * repeats)
+    side = compiled(forward, classifier, images, evaluations=batch_size * repeats)
+    costs = jax.jit(lambda classifier, images: classifier.logits(images)).lower(classifier, images)
+    side.flops = (costs.cost_analysis() or {}).get("flops", 0) / batch_size or None
+    return side
 
 
 def contender(search: Search, classifier: Classifier, generations: int) -> Contender:
     """A search of evofool: some generations in one compiled loop."""
 
-    @jax.jit
+    @partial(jax.jit, donate_argnums=0)
     def advance(state: Any, classifier: Classifier) -> Any:
         return jax.lax.fori_loop(0, generations, lambda _, s: search.step(s, classifier)[0], state)
 
@@ -165,27 +194,34 @@ def searching(contender: Contender, classifier: Classifier, begun: int = 1) -> S
     state = contender.init(0)
     if not hasattr(contender.advance, "lower"):
         # It keeps its state to itself, and goes on.
-        return Side(lambda: contender.advance(state, classifier), contender.evaluations)
-    side = compiled(contender.advance, state, classifier, evaluations=contender.evaluations)
+        return Side(contender.advance, contender.evaluations, lambda: (state, classifier))
+    # A search of evofool updates its state in place, and so do the others where they can.
+    side = compiled(contender.advance, state, classifier, evaluations=contender.evaluations, donated=(0,))
     for _ in range(begun):
-        state = side.program(state, classifier)
-    side.run = lambda: side.program(state, classifier)
+        state = side.run(state, classifier)
+    side.prepare = lambda: (_copy(state), classifier)
     return side
 
 
-def interleaved(sides: Mapping[str, Side], rounds: int) -> dict[str, np.ndarray]:
+def interleaved(sides: Mapping[str, Side], rounds: int, *, settle: bool = True) -> dict[str, np.ndarray]:
     """Seconds of every round of every side.
 
     Each call that is timed follows one of the same side that is not, which takes the caches and the memory
     back from the side before. The first one may compile: what it takes longer than the others is noted.
+
+    Args:
+        sides: what to time.
+        rounds: how often.
+        settle: whether every call follows one that is not timed, or only that of the first round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     first = {}
     for number in range(rounds):
         for name, side in sides.items():
-            untimed = timed(side.run)
-            first.setdefault(name, untimed)
-            seconds[name].append(timed(side.run))
+            if settle or number == 0:
+                untimed = timed(side)
+                first.setdefault(name, untimed)
+            seconds[name].append(timed(side))
             say(f"    round {number + 1} of {rounds}, {name}: {seconds[name][-1]:.3f} s")
     for name, side in sides.items():
         if side.compile_seconds is None:
@@ -193,10 +229,11 @@ def interleaved(sides: Mapping[str, Side], rounds: int) -> dict[str, np.ndarray]
     return {name: np.array(measured) for name, measured in seconds.items()}
 
 
-def timed(run: Callable[[], Any]) -> float:
-    """Seconds until everything that a function returns is there."""
+def timed(side: Side) -> float:
+    """Seconds until everything that a side returns is there."""
+    arguments = jax.block_until_ready(side.prepare())
     started = time.perf_counter()
-    jax.block_until_ready(run())
+    jax.block_until_ready(side.run(*arguments))
     return time.perf_counter() - started
 
 
@@ -212,7 +249,7 @@ def compare(title: str, builders: Mapping[str, Callable[[], Side]], rounds: int,
 
     Args:
         title: above the table.
-        builders: what makes each side; one that raises `NotInstalled` is a row that says so.
+        builders: what makes each side; one that raises `NotInstalledError` is a row that says so.
         rounds: how often each is timed.
         bare: the side that the ratios are to.
     """
@@ -228,7 +265,7 @@ def built(builders: Mapping[str, Callable[[], Side]]) -> tuple[dict[str, Side], 
     for name, build in builders.items():
         try:
             sides[name] = build()
-        except NotInstalled as error:
+        except NotInstalledError as error:
             absent.append({"side": name, "note": str(error)})
             say(f"    {name}: {error}")
     return sides, absent
@@ -241,19 +278,37 @@ def rates(
     bare: str = BARE,
     absent: Sequence[Row] = (),
 ) -> Table:
-    """Evaluations per second of sides that were timed, and their ratio to the bare one round by round."""
+    """Evaluations per second of sides that were timed, and their ratios round by round.
+
+    Args:
+        title: above the table.
+        sides: what was timed; the first named evofool is the one that peers are compared with.
+        seconds: of every round of every side.
+        bare: which side is the least that any costs.
+        absent: rows of sides that could not be timed.
+    """
     per_second = {name: side.evaluations / seconds[name] for name, side in sides.items()}
+    ours = next(name for name in sides if name.startswith("evofool"))
+    peers = {name for name in sides if name != bare and not name.startswith("evofool")}
     rows = [
         {
             "side": name,
             "evaluations_per_second": spread(per_second[name]),
             "ratio_to_the_bare_pass": spread(per_second[name] / per_second[bare]),
+            "evofool_is_times_as_fast": spread(per_second[ours] / per_second[name])
+            if name in peers
+            else None,
             "compile_seconds": None if side.compile_seconds is None else round(side.compile_seconds, 3),
             "program_mib": None if side.memory_mib is None else round(side.memory_mib, 1),
+            "gflop_per_second": None if side.flops is None else _gigaflops(per_second[name], side.flops),
         }
         for name, side in sides.items()
     ]
     return Table(title, [*rows, *absent], bars="ratio_to_the_bare_pass")
+
+
+def _gigaflops(per_second: np.ndarray, flops: float) -> float:
+    return round(float(np.median(per_second)) * flops / 1e9, 2)
 
 
 def lenet(effort: Effort, activation: Any = None) -> Classifier:

@@ -1,7 +1,7 @@
 """What people would use instead, each in its own recommended loop, on the same classifier and the same work.
 
 Every peer scores images that are rounded to 8 bits, as evofool does, and has one niche per class. A peer that
-is not installed (extra `bench`) raises `NotInstalled` when it is built.
+is not installed (extra `bench`) raises `NotInstalledError` when it is built.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 import evofool
-from benchmarks.harness import Contender, NotInstalled
+from benchmarks.harness import Contender, NotInstalledError
 from evofool import Classifier
 from evofool.encodings import Encoding
 from evofool.pixels import round_to_8_bits
@@ -31,7 +31,7 @@ def needs(package: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             try:
                 return build(*args, **options)
             except ImportError as error:
-                raise NotInstalled(f"{package} is not installed ({error})") from error
+                raise NotInstalledError(f"{package} is not installed ({error})") from error
 
         return checked
 
@@ -97,7 +97,7 @@ def qdax(classifier: Classifier, batch_size: int, generations: int, variation: s
         centroids = jnp.arange(classes, dtype=jnp.float32)[:, None]
         return *algorithm(classifier).init(genotypes, centroids, key)[:2], key
 
-    @jax.jit
+    @partial(jax.jit, donate_argnums=0)
     def advance(state: Any, classifier: Classifier) -> Any:
         return jax.lax.scan(algorithm(classifier).scan_update, state, length=generations)[0]
 
@@ -186,7 +186,7 @@ def evosax(
 
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(of_class, targets))
 
-    @jax.jit
+    @partial(jax.jit, donate_argnums=0)
     def advance(state: Any, classifier: Classifier) -> Any:
         def one_class(own: Any) -> Any:
             target, (begun, key) = own

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,7 @@ def show(table: Mapping[str, Any], console: Console) -> None:
 
 
 def cells(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """The heading and the rows of a table as text; a row may lack a column.
-
-    Example:
-        >>> cells([{"side": "ours", "rate": {"median": 2.0, "lowest": 1.5, "highest": 2.5}}, {"side": "x"}])
-        (['side', 'rate'], [['ours', '2 (1.5 to 2.5)'], ['x', '']])
-    """
+    """The heading and the rows of a table as text; a row may lack a column, an empty one is left out."""
     columns = list(dict.fromkeys(key for row in rows for key in row if _any(rows, key)))
     return (
         [column.replace("_", " ") for column in columns],
@@ -49,9 +45,17 @@ def save(result: Mapping[str, Any]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     device = device_name().lower().replace(" ", "-").replace("/", "-")
     path = RESULTS / f"{result['case']}-{device}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    path.write_text(dumps(result))
     draw(result, path.with_suffix(".png"))
     return path
+
+
+def dumps(results: Any) -> str:
+    """JSON with a line for each list or object that holds no other."""
+    text = json.dumps(results, indent=1, allow_nan=False)
+    for innermost in (r"\[\s+[^\[\]{}]*?\s+\]", r"\{\s+[^\[\]{}]*?\s+\}"):
+        text = re.sub(innermost, lambda found: re.sub(r"\s*\n\s*", " ", found[0]), text)
+    return text + "\n"
 
 
 def renew_readme() -> None:
@@ -93,7 +97,8 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
 def _section(result: Mapping[str, Any]) -> str:
     about = (
         f"## {result['case']}, {result['device']}\n\n{result['about']}\n\n"
-        f"{result['date']}, commit {result['commit']}, JAX {result['versions']['jax']}, `{result['command']}`\n"
+        f"{result['date']}, commit {result['commit']}, JAX {result['versions']['jax']}, "
+        f"{result['seconds']:.0f} s: `{result['command']}`\n"
     )
     tables = "".join(f"\n**{table['title']}**\n\n{_markdown_table(table)}" for table in result["tables"])
     plot = RESULTS / f"{result['file']}.png"

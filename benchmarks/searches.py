@@ -165,9 +165,15 @@ def _parts(
         "rendering": compiled(lambda genomes: round_to_8_bits(encoding.render(genomes)), genomes),
         "scoring": compiled(lambda network, images: network(images), network, images),
         "insertion": compiled(
-            insert, archive, genomes, confidences, drawn.reshape(-1)[:batch], state.generation
+            insert,
+            archive,
+            genomes,
+            confidences,
+            drawn.reshape(-1)[:batch],
+            state.generation,
+            donated=(0,),
         ),
-        "the whole generation": compiled(search.step, state, network),
+        "the whole generation": compiled(search.step, state, network, donated=(0,)),
         BARE: bare_forward(network, batch),
     }
     seconds = interleaved(sides, effort.repeats(9))

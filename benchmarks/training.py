@@ -39,8 +39,8 @@ def training(effort: Effort) -> Iterator[Table]:
         """Between two epochs it is the other side's turn."""
         nonlocal started
         seconds["evofool"].append(time.perf_counter() - started)
-        timed(bare.run)
-        seconds[_BARE].append(timed(bare.run))
+        timed(bare)
+        seconds[_BARE].append(timed(bare))
         say(f"    epoch {epoch}: {seconds['evofool'][-1]:.3f} s, {_BARE} {seconds[_BARE][-1]:.3f} s")
         started = time.perf_counter()
 
