@@ -74,7 +74,7 @@ class Benchmarks:
             return 0
         if self.json is not None:
             self._require_writable(self.json)
-        console = Console(width=150, highlight=False)
+        console = Console(width=180, highlight=False)
         results, failed = [], []
         chosen = self.cases or tuple(CASES)
         for number, name in enumerate(chosen, 1):

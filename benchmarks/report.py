@@ -144,7 +144,9 @@ def _draw_bars(axis: Any, table: Mapping[str, Any]) -> None:
     axis.set_xlabel(table["bars"].replace("_", " "))
     axis.grid(axis="y", visible=False)
     for index, value in enumerate(median):
-        axis.annotate(f" {value:.3g}", (0, index), va="center", color="white", fontsize=8)
+        fits = value > 0.15 * max(median)
+        place, colour = (0, "white") if fits else (values[index]["highest"], _COLOURS[6])
+        axis.annotate(f" {value:.3g}", (place, index), va="center", color=colour, fontsize=8)
 
 
 def _draw_lines(axis: Any, curves: Mapping[str, Any]) -> None:
