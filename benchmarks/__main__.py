@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 
 from benchmarks import attacks, command_line, quality, scaling, searches, training
-from benchmarks.harness import Curves, Effort, Result, Table, say
+from benchmarks.harness import Curves, Effort, Result, Table, environment, say
 from benchmarks.report import draw, dumps, renew_readme, save, show
 from evofool.errors import EvofoolError, UsageError, require_positive, unknown_name
 
@@ -76,6 +76,7 @@ class Benchmarks:
             self._require_writable(self.json)
         console = Console(width=180, highlight=False)
         results, failed = [], []
+        environment()
         chosen = self.cases or tuple(CASES)
         for number, name in enumerate(chosen, 1):
             say(f"{name} ({number} of {len(chosen)})")
@@ -94,6 +95,8 @@ class Benchmarks:
             result.seconds = time.perf_counter() - started
             command = " ".join(["python -m benchmarks", *sys.argv[1:]])
             results.append(result.to_json(command, self.quick))
+            held = results[-1]["peak_mib_of_the_process"]["host"]
+            say(f"  took {result.seconds:.0f} s; the process held at most {held:,.0f} MiB so far")
             if self.save:
                 say(f"  kept as {save(results[-1])}")
                 renew_readme()

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +46,10 @@ class Effort:
     def size(self, full: Any, quick: Any) -> Any:
         """What a case works with."""
         return quick if self.quick else full
+
+    def scaled(self, full: int, quick: int) -> int:
+        """As `size`, and sixteen times as much where an accelerator makes short work of it."""
+        return self.size(full if jax.default_backend() == "cpu" else 16 * full, quick)
 
     def repeats(self, full: int) -> int:
         """How often a case that takes `full` rounds by itself times each side."""
@@ -372,7 +376,9 @@ def _version(package: str) -> str | None:
         return None
 
 
+@cache
 def _commit() -> str:
+    """The commit when it was first asked for: results that are kept would make a clean one dirty."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
 

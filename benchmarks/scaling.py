@@ -56,7 +56,7 @@ def classes(effort: Effort) -> Iterator[Part]:
 
 def image_size(effort: Effort) -> Iterator[Part]:
     """Throughput of MAP-Elites against the size of colour images, on MobileNets of random weights."""
-    names = tuple(f"class {index}" for index in range(effort.size(1000, 4)))
+    names = tuple(f"class {index}" for index in range(effort.size(100, 4)))
 
     def sides(size: int, batch: int) -> dict[str, Callable[[], Side]]:
         network = evofool.create_classifier("mobilenet-v1-0.25", (size, size, 3), names)

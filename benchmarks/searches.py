@@ -33,7 +33,7 @@ IMAGENET = {"squeezenet-1.0": 16, "mobilenet-v1-0.25": 64}
 
 def map_elites(effort: Effort) -> Iterator[Table]:
     """MAP-Elites with the direct encoding against a LeNet, beside QDax and pyribs."""
-    network, batch, generations = lenet(effort), effort.size(1024, 32), effort.size(10, 2)
+    network, batch, generations = lenet(effort), effort.size(1024, 32), effort.scaled(10, 2)
     encoding = evofool.direct(network.spec.input_shape)
     rivals = {
         f"QDax, {variation}": partial(peers.qdax, network, batch, generations, variation)
@@ -46,9 +46,9 @@ def map_elites(effort: Effort) -> Iterator[Table]:
 
 def cppn(effort: Effort) -> Iterator[Table]:
     """MAP-Elites with the CPPN encoding against a LeNet; the population is that of a short run."""
-    network, batch, generations = lenet(effort), effort.size(1024, 32), effort.size(10, 2)
+    network, batch, generations = lenet(effort), effort.size(1024, 32), effort.scaled(10, 2)
     encoding = evofool.cppn(network.spec.input_shape)
-    begun = effort.size(6, 1)
+    begun = max(1, effort.size(60, 1) // generations)
     yield _beside_forward(network, "CPPN", encoding, batch, generations, effort.repeats(7), {}, begun=begun)
     yield _parts(network, "CPPN", encoding, batch, effort, generations=begun * generations)
 
@@ -67,7 +67,7 @@ def student(effort: Effort) -> Iterator[Table]:
     """The student's evolution strategy against a LeNet, beside evosax and the source's loop."""
     network, policies = lenet(effort, "sigmoid"), effort.size(1024, 32)
     encoding, targets = evofool.student(network.spec.input_shape), (3,)
-    generations, fewer = effort.size(10, 2), effort.size(2, 1)
+    generations, fewer = effort.scaled(10, 2), effort.scaled(1, 1)
 
     def ours(estimator: str, generations: int) -> Side:
         search = evofool.evolution_strategy(encoding, policies, estimator=estimator, targets=targets)
@@ -94,7 +94,7 @@ def student(effort: Effort) -> Iterator[Table]:
 
 def direct_es(effort: Effort) -> Iterator[Table]:
     """The evolution strategy on pixels against a LeNet, beside evosax."""
-    network, policies, generations = lenet(effort), effort.size(1024, 32), effort.size(10, 2)
+    network, policies, generations = lenet(effort), effort.size(1024, 32), effort.scaled(10, 2)
     encoding, targets = evofool.direct(network.spec.input_shape), (3,)
     search = evofool.evolution_strategy(encoding, policies, targets=targets)
 
@@ -115,7 +115,7 @@ def _imagenet(
     effort: Effort, name: str, encoding_of: Callable[[tuple[int, int, int]], Encoding]
 ) -> Iterator[Table]:
     for classifier, batch in IMAGENET.items():
-        batch, generations = effort.size(batch, 4), effort.size(2, 1)
+        batch, generations = effort.scaled(batch, 4), effort.size(2, 1)
         try:
             network = evofool.load_classifier(classifier)
         except EvofoolError as error:
