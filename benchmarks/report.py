@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from benchmarks.harness import device_name
 from evofool.files import replacing
@@ -23,12 +24,12 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#
 def show(table: Mapping[str, Any], console: Console) -> None:
     """Print a table."""
     heading, rows = cells(table["rows"])
-    shown = RichTable(title=table["title"], title_justify="left", title_style="bold", box=None)
+    shown = RichTable(box=None)
     for index, column in enumerate(heading):
         shown.add_column(column, justify="right" if index else "left")
     for row in rows:
         shown.add_row(*row)
-    console.print(shown)
+    console.print(Text(table["title"], style="bold"), shown)
 
 
 def cells(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:

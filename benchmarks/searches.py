@@ -1,6 +1,6 @@
 """Every search beside the bare forward pass of its classifier, and beside the peers that do the same."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import jax
@@ -133,7 +133,7 @@ def _beside_forward(
     batch: int,
     generations: int,
     rounds: int,
-    rivals: dict[str, Callable[[], Contender]],
+    rivals: Mapping[str, Callable[[], Contender]],
     begun: int = 1,
 ) -> Table:
     ours = contender(evofool.map_elites(encoding, batch), network, generations)
