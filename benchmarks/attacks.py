@@ -122,7 +122,9 @@ def attacks(effort: Effort) -> Iterator[Table]:
     rows = [
         row for name, pair in pairs.items() for row in _rows(name, pair, network, gradient, effort.repeats(3))
     ]
-    yield Table(f"Attacks on {len(x)} digits against {network.spec.name}", rows, bars="times_as_fast")
+    yield Table(
+        f"Attacks on {len(x)} digits against {network.spec.name}", rows, bars="times_as_fast_as_Foolbox"
+    )
 
 
 def _rows(name: str, pair: _Pair, network: Classifier, gradient: Side, rounds: int) -> list[Row]:
@@ -149,7 +151,7 @@ def _rows(name: str, pair: _Pair, network: Classifier, gradient: Side, rounds: i
     if pair.passes:
         rows[_OURS]["ratio_to_its_gradients_alone"] = spread(pair.passes * seconds[_BARE] / seconds[_OURS])
     if not absent:
-        rows[_OURS]["times_as_fast"] = spread(seconds[_THEIRS] / seconds[_OURS])
+        rows[_OURS]["times_as_fast_as_Foolbox"] = spread(seconds[_THEIRS] / seconds[_OURS])
         if pair.passes == 1:
             rows[_OURS]["share_of_equal_images"] = _agreement(images)
     return [*rows.values(), *absent]
