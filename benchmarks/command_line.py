@@ -6,7 +6,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks.harness import Effort, Side, Table, interleaved, say, spread
 from evofool.runs import Options, RunDirectory, RunSettings, evolve, prepare
@@ -62,31 +65,31 @@ def checkpoints(effort: Effort) -> Iterator[Table]:
 def _checkpoint_row(settings: RunSettings, every: int, rounds: int) -> dict[str, object]:
     job = prepare(settings)
 
-    def whole_run(options: Options) -> None:
+    processor: dict[int, list[float]] = {every: [], settings.generations: []}
+
+    def whole_run(checkpoint_every: int) -> None:
+        # Both stop and look as often, so that only the writing differs.
+        options, started = Options(checkpoint_every, chunk=every), time.process_time()
         with tempfile.TemporaryDirectory() as folder:
             directory = RunDirectory.create(Path(folder) / "run", settings, job.classifier)
             evolve(settings, job, directory, options=options)
+        processor[checkpoint_every].append(time.process_time() - started)
 
-    # Both stop and look as often, so that only the writing differs.
-    with_all, with_one = Options(every, chunk=every), Options(settings.generations, chunk=every)
-    seconds = interleaved(
-        {
-            "one checkpoint": Side(lambda: whole_run(with_one)),
-            "all checkpoints": Side(lambda: whole_run(with_all)),
-        },
-        rounds,
-        settle=False,
-    )
-    one, every_time = seconds["one checkpoint"], seconds["all checkpoints"]
+    named = {f"a checkpoint every {number}": Side(partial(whole_run, number)) for number in processor}
+    often, once = interleaved(named, rounds, settle=False).values()
+    # The first run of each compiled.
+    processor_often, processor_once = (np.array(seconds[1:]) for seconds in processor.values())
+    written = settings.generations // every
     return {
         "encoding": settings.encoding,
         "batch_size": settings.batch_size,
         "generations": settings.generations,
-        "checkpoints": settings.generations // every,
-        "seconds": spread(every_time),
-        "seconds_with_one_checkpoint": spread(one),
-        "share_of_the_run_for_checkpoints": spread((every_time - one) / every_time),
-        "milliseconds_for_each": spread(1000 * (every_time - one) / (settings.generations // every - 1)),
+        "checkpoints": written,
+        "seconds": spread(often),
+        "seconds_with_one_checkpoint": spread(once),
+        "share_of_the_run": spread((often - once) / often),
+        "share_of_processor_time": spread((processor_often - processor_once) / processor_often),
+        "milliseconds_for_each": spread(1000 * (often - once) / (written - 1)),
     }
 
 
