@@ -219,7 +219,7 @@ def interleaved(sides: Mapping[str, Side], rounds: int, *, settle: bool = True) 
         settle: whether every call follows one that is not timed, or only that of the first round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    first = {}
+    first: dict[str, float] = {}
     for number in range(rounds):
         for name, side in sides.items():
             if settle or number == 0:

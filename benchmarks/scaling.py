@@ -94,7 +94,7 @@ def _sweep(
     title: str, axis: str, points: Mapping[int, dict[str, Callable[[], Side]]], rounds: int
 ) -> Iterator[Part]:
     """The sides at each point of an axis: one table, and lines of the throughput and of the ratio."""
-    measured: dict[str, dict[str, list[float]]] = {}
+    measured: dict[tuple[str, str], dict[str, list[float]]] = {}
     rows = []
     for point, builders in points.items():
         table = compare(f"{title}: {point:,}", builders, rounds)
