@@ -1,121 +1,178 @@
-"""The attacks beside Foolbox's, on the same network and the same digits, interleaved in one process.
+"""The gradient methods beside Foolbox's, on the same network and the same digits."""
 
-    python -m benchmarks.attacks
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
-What can be compared between two machines is the ratio within a row. Foolbox has no L-BFGS; the attack of
-Carlini and Wagner, with its default settings but fewer steps, minimises the same norm for a target.
-"""
-
-import statistics
-import time
-from collections.abc import Callable
-from typing import Any
-
-import foolbox
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
-from jaxtyping import Array, Float
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.harness import (
+    Effort,
+    NotInstalledError,
+    Row,
+    Side,
+    Table,
+    compiled,
+    interleaved,
+    lenet,
+    spread,
+)
+from benchmarks.peers import needs
+from evofool import Classifier
 from evofool.attacks import (
+    Goal,
+    Targeted,
     Untargeted,
     deepfool,
     fast_gradient_sign,
+    input_gradient,
     iterated_gradient_sign,
     lbfgs,
     random_targets,
 )
-from evofool.classifiers import load_classifier
 from evofool.datasets import load_dataset
+from evofool.errors import EvofoolError
 from evofool.pixels import from_uint8
 
 EPSILON = 0.25
-STEPS = 40
+STEP = 0.01 / 0.3 * EPSILON
+"""Foolbox's default share of epsilon."""
+
+_BARE = "forward and backward pass"
+_OURS, _THEIRS = "evofool", "Foolbox"
+
+Images = Any
+Attack = Callable[[], Images]
 
 
-def main(
-    classifier: str = "lenet-digits", dataset: str = "digits", images: int = 200, repeats: int = 3
-) -> None:
-    """Print success, mean L2 distance and time of each attack, ours and Foolbox's."""
-    network = load_classifier(classifier)
-    data = load_dataset(dataset)
-    x, y = from_uint8(data.test_images[:images]), jnp.asarray(data.test_labels[:images])
-    targets = random_targets(jax.random.key(0), y, network)
-    model = foolbox.JAXModel(jax.jit(network.logits), bounds=(0, 1), data_format="channels_last")
-    step_size = 0.01 / 0.3 * EPSILON  # Foolbox's default
-    wanted = foolbox.criteria.TargetedMisclassification(targets)
+class _Pair(NamedTuple):
+    """An attack by us and, if it is installed, by Foolbox.
 
-    def ours(attack: Callable[..., Any], *arguments: Any, **options: Any) -> Callable[[], Array]:
-        return lambda: attack(network, x, *arguments, **options).images
+    Attributes:
+        x: the images.
+        goal: what both want.
+        ours: ours.
+        theirs: what builds Foolbox's.
+        passes: how many forward and backward passes ours needs, if that is fixed.
+    """
 
-    def theirs(attack: Any, criterion: Any = y, epsilons: float | None = EPSILON) -> Callable[[], Array]:
-        return lambda: attack(model, x, criterion, epsilons=epsilons)[1]
+    x: Images
+    goal: Goal
+    ours: Attack
+    theirs: Callable[[], Attack]
+    passes: int | None = None
 
-    attacks = foolbox.attacks
-    away = Untargeted(y)
-    cases = {
-        "fast gradient sign": (
-            ours(fast_gradient_sign, away, EPSILON),
-            theirs(attacks.LinfFastGradientAttack()),
+
+def attacks(effort: Effort) -> Iterator[Table]:
+    """The gradient methods on digits against a LeNet, beside Foolbox's.
+
+    Foolbox has no L-BFGS; the attack of Carlini and Wagner minimises the same norm for a target.
+    """
+    network, (x, y) = lenet(effort), _digits(effort)
+    goal = Untargeted(y)
+    steps, binary, tries = effort.size((40, 6, 100), (2, 1, 2))
+    # The slowest pair, on a few of them.
+    some = x[: effort.size(50, 4)]
+    targets = random_targets(jax.random.key(0), y[: len(some)], network)
+
+    def ours(attack: Callable[..., Any], *arguments: Any, of: Images = x, **options: Any) -> Attack:
+        return lambda: attack(network, of, *arguments, **options).images
+
+    @needs("foolbox")
+    def theirs(
+        name: str, target: Any = None, epsilon: float | None = None, of: Images = x, **options: Any
+    ) -> Attack:
+        import foolbox
+
+        model = foolbox.JAXModel(jax.jit(network.logits), bounds=(0, 1), data_format="channels_last")
+        criterion = y if target is None else foolbox.criteria.TargetedMisclassification(target)
+        attack = getattr(foolbox.attacks, name)(**options)
+        return lambda: attack(model, of, criterion, epsilons=epsilon)[1]
+
+    random_start = {"steps": steps, "step_size": STEP, "epsilon": EPSILON, "key": jax.random.key(0)}
+    carlini_wagner = {"binary_search_steps": binary, "steps": tries, "stepsize": 0.05}
+    pairs = {
+        "fast gradient sign": _Pair(
+            x,
+            goal,
+            ours(fast_gradient_sign, goal, EPSILON),
+            lambda: theirs("LinfFastGradientAttack", epsilon=EPSILON),
+            passes=1,
         ),
-        "iterated (PGD)": (
-            ours(
-                iterated_gradient_sign,
-                away,
-                steps=STEPS,
-                step_size=step_size,
-                epsilon=EPSILON,
-                key=jax.random.key(0),
-            ),
-            theirs(attacks.LinfPGD(steps=STEPS)),
+        f"iterated, {steps} steps from a random start": _Pair(
+            x,
+            goal,
+            ours(iterated_gradient_sign, goal, **random_start),
+            lambda: theirs("LinfPGD", epsilon=EPSILON, steps=steps),
+            passes=steps,
         ),
-        "deepfool, L2": (ours(deepfool, y), theirs(attacks.L2DeepFoolAttack(), epsilons=None)),
-        "deepfool, L-infinity": (
-            ours(deepfool, y, norm="linf"),
-            theirs(attacks.LinfDeepFoolAttack(), epsilons=None),
+        "DeepFool, L2": _Pair(x, goal, ours(deepfool, y), lambda: theirs("L2DeepFoolAttack")),
+        "DeepFool, L-infinity": _Pair(
+            x, goal, ours(deepfool, y, norm="linf"), lambda: theirs("LinfDeepFoolAttack")
         ),
-        "L-BFGS (Foolbox: Carlini & Wagner)": (
-            ours(lbfgs, targets),
-            theirs(
-                attacks.L2CarliniWagnerAttack(binary_search_steps=5, steps=200, stepsize=0.05),
-                wanted,
-                epsilons=None,
-            ),
+        f"L-BFGS, {len(some)} digits (Foolbox: Carlini & Wagner)": _Pair(
+            some,
+            Targeted(targets),
+            ours(lbfgs, targets, of=some, **effort.size({}, {"searches": 2, "iterations": 2})),
+            lambda: theirs("L2CarliniWagnerAttack", target=targets, of=some, **carlini_wagner),
         ),
     }
-    table = Table("attack", "success", "Foolbox", "mean L2", "Foolbox", "seconds", "Foolbox", "times as fast")
-    table.title = f"{images} images, {classifier}, {jax.devices()[0].device_kind}, median of {repeats}"
-    for name, (ours_of_case, theirs_of_case) in cases.items():
-        # Once each for the compiler, then in turn, so that both see the same load of the machine.
-        results = [ours_of_case(), theirs_of_case()]
-        seconds: list[list[float]] = [[], []]
-        for _ in range(repeats):
-            for kept, run in zip(seconds, (ours_of_case, theirs_of_case), strict=True):
-                started = time.perf_counter()
-                jax.block_until_ready(run())
-                kept.append(time.perf_counter() - started)
-        reached = [network(result).argmax(axis=1) for result in results]
-        goal = targets if "L-BFGS" in name else None
-        success = [classes == goal if goal is not None else classes != y for classes in reached]
-        medians = [statistics.median(kept) for kept in seconds]
-        table.add_row(
-            name,
-            *(f"{float(share.mean()):.1%}" for share in success),
-            *(f"{distance(x, result, good):.3f}" for result, good in zip(results, success, strict=True)),
-            *(f"{median:.3f}" for median in medians),
-            f"{medians[1] / medians[0]:.1f}",
-        )
-    Console(width=140).print(table)
+    gradient = compiled(lambda network, x: input_gradient(network, x, goal)[0], network, x)
+    rows = [
+        row for name, pair in pairs.items() for row in _rows(name, pair, network, gradient, effort.repeats(3))
+    ]
+    yield Table(
+        f"Attacks on {len(x)} digits against {network.spec.name}", rows, bars="times_as_fast_as_Foolbox"
+    )
 
 
-def distance(x: Float[Array, "n h w c"], attacked: Float[Array, "n h w c"], counted: Array) -> float:
-    """The mean Euclidean length of the changes that succeeded."""
+def _rows(name: str, pair: _Pair, network: Classifier, gradient: Side, rounds: int) -> list[Row]:
+    runs, absent = {_OURS: pair.ours}, []
+    try:
+        runs[_THEIRS] = pair.theirs()
+    except NotInstalledError as error:
+        absent = [{"attack": name, "by": _THEIRS, "note": str(error)}]
+    images = {who: run() for who, run in runs.items()}
+    sides = {_BARE: gradient, **{who: Side(run) for who, run in runs.items()}}
+    seconds = interleaved(sides, rounds, settle=False)
+    reached = {who: np.asarray(pair.goal.reached(network.logits(each))) for who, each in images.items()}
+    both = np.all(list(reached.values()), axis=0)
+    rows: dict[str, Row] = {
+        who: {
+            "attack": name,
+            "by": who,
+            "seconds": spread(seconds[who]),
+            "success": float(reached[who].mean()),
+            "mean_L2_where_all_succeed": _mean_l2(pair.x, images[who], both),
+        }
+        for who in runs
+    }
+    if pair.passes:
+        rows[_OURS]["ratio_to_its_gradients_alone"] = spread(pair.passes * seconds[_BARE] / seconds[_OURS])
+    if not absent:
+        rows[_OURS]["times_as_fast_as_Foolbox"] = spread(seconds[_THEIRS] / seconds[_OURS])
+        if pair.passes == 1:
+            rows[_OURS]["share_of_equal_images"] = _agreement(images)
+    return [*rows.values(), *absent]
+
+
+def _digits(effort: Effort) -> tuple[Images, Any]:
+    try:
+        data = load_dataset(effort.size("mnist", "digits"))
+    except EvofoolError:
+        data = load_dataset("digits")
+    count = effort.size(200, 8)
+    return from_uint8(data.test_images[:count]), jnp.asarray(data.test_labels[:count])
+
+
+def _mean_l2(x: Images, attacked: Images, counted: np.ndarray) -> float | None:
+    """The mean Euclidean length of the changes that count."""
     lengths = np.sqrt(np.square(np.asarray(attacked - x)).sum(axis=(1, 2, 3)))
-    return float(lengths[np.asarray(counted)].mean())
+    return round(float(lengths[counted].mean()), 4) if counted.any() else None
 
 
-if __name__ == "__main__":
-    tyro.cli(main)
+def _agreement(images: dict[str, Images]) -> float:
+    """The share of the images that both changed alike."""
+    apart = np.abs(np.asarray(images[_OURS] - images[_THEIRS])).max(axis=(1, 2, 3))
+    return float((apart < 1e-5).mean())

@@ -1,126 +1,394 @@
 """Timing several sides in turns, in one process, so that what else the machine does falls on all alike."""
 
-import json
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from evofool import Classifier
+from evofool import Classifier, Search, load_classifier
+from evofool.errors import EvofoolError
 
-Side = Callable[[], Any]
+BARE = "forward pass"
+"""The side that all others are compared with: the least that any search costs."""
 
-RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("evofool", "jax", "jaxlib", "flax", "numpy", "evosax", "qdax", "ribs", "foolbox")
+
+Row = dict[str, Any]
 
 
-def interleaved(sides: dict[str, Side], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every round of every side.
+class NotInstalledError(Exception):
+    """What a side needs is not here; the side is named in the table and left out."""
 
-    Each call that is timed follows one of the same side that is not, which compiles in the first round and
-    in the others takes the caches and the memory back from the side before.
+
+@dataclass(frozen=True)
+class Effort:
+    """How much work a case makes of it.
+
+    Attributes:
+        quick: sizes and rounds that only show that it works.
+        rounds: how often each side is timed; chosen by the case if not given.
+    """
+
+    quick: bool = False
+    rounds: int | None = None
+
+    def size(self, full: Any, quick: Any) -> Any:
+        """What a case works with."""
+        return quick if self.quick else full
+
+    def scaled(self, full: int, quick: int) -> int:
+        """As `size`, and sixteen times as much where an accelerator makes short work of it."""
+        return self.size(full if jax.default_backend() == "cpu" else 16 * full, quick)
+
+    def repeats(self, full: int) -> int:
+        """How often a case that takes `full` rounds by itself times each side."""
+        return self.rounds or (2 if self.quick else full)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of figures; what is a dict of median, lowest and highest is shown as one cell.
+
+    Attributes:
+        title: above the table.
+        rows: the first value of each names it.
+        bars: the column that is drawn as bars, if any.
+    """
+
+    title: str
+    rows: list[Row]
+    bars: str | None = None
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Lines to be drawn, each with `x`, `median`, `lowest` and `highest`."""
+
+    title: str
+    x: str
+    y: str
+    lines: Mapping[str, Mapping[str, Sequence[float]]]
+    logarithmic: bool = False
+
+
+@dataclass
+class Side:
+    """A piece of work.
+
+    Attributes:
+        run: does it, and returns arrays, which are waited for.
+        evaluations: how many images it scores, or whatever else is counted.
+        prepare: what `run` is called with; made before every call, and not timed.
+        compile_seconds: how long it took to compile; if not given, how much longer the first call takes.
+        memory_mib: what the compiled program holds: arguments, results and all between them.
+        flops: floating-point operations of an evaluation, where they are known.
+    """
+
+    run: Callable[..., Any]
+    evaluations: int = 1
+    prepare: Callable[[], tuple[Any, ...]] = tuple
+    compile_seconds: float | None = None
+    memory_mib: float | None = None
+    flops: float | None = None
+
+
+class Contender(NamedTuple):
+    """A search to be timed, and whose elites can be followed: ours or a peer's.
+
+    Attributes:
+        init: `init(seed) -> state`.
+        advance: `advance(state, classifier) -> state`, some generations later; compiled if it can be.
+        confidences: `confidences(state) -> [k]`, the best so far for each class; not finite if there is none.
+        evaluations: how many images an `advance` scores.
+    """
+
+    init: Callable[[int], Any]
+    advance: Callable[[Any, Classifier], Any]
+    confidences: Callable[[Any], Any]
+    evaluations: int
+
+
+def say(line: str) -> None:
+    """Tell whoever waits what is going on."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def compiled(
+    function: Callable[..., Any], *arguments: Any, evaluations: int = 1, donated: tuple[int, ...] = ()
+) -> Side:
+    """A side that is one call of a compiled function, which is compiled here and now.
 
     Args:
-        sides: functions that return arrays, which are waited for.
-        rounds: how often each is timed.
+        function: a function, or one that `jax.jit` has wrapped.
+        arguments: what it is called with.
+        evaluations: how many images a call scores.
+        donated: the arguments that the function may overwrite, of which each call gets a copy.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, side in sides.items():
-            jax.block_until_ready(side())
-            started = time.perf_counter()
-            jax.block_until_ready(side())
-            seconds[name].append(time.perf_counter() - started)
-    return seconds
+    started = time.perf_counter()
+    jitted = function if hasattr(function, "lower") else jax.jit(function, donate_argnums=donated)
+    program = jitted.lower(*arguments).compile()
+    seconds = time.perf_counter() - started
+    say(f"    compiled {getattr(function, '__name__', 'a program')} in {seconds:.1f} s")
+
+    def prepare() -> tuple[Any, ...]:
+        return tuple(_copy(each) if index in donated else each for index, each in enumerate(arguments))
+
+    return Side(program, evaluations, prepare, seconds, _program_mib(program))
 
 
-def bare_forward(classifier: Classifier, batch_size: int, repeats: int) -> Side:
+def _copy(tree: Any) -> Any:
+    return jax.device_put(tree, may_alias=False)
+
+
+def _program_mib(program: Any) -> float | None:
+    memory = program.memory_analysis()
+    if memory is None:
+        return None
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return (held - memory.alias_size_in_bytes) / 2**20
+
+
+def bare_forward(classifier: Classifier, batch_size: int, repeats: int = 1) -> Side:
     """The least that any search costs: `repeats` forward passes of a batch, in one compiled loop."""
     images = jax.random.uniform(jax.random.key(0), (batch_size, *classifier.spec.input_shape))
 
-    @jax.jit
     def forward(classifier: Classifier, images: jax.Array) -> jax.Array:
         def once(_: Any, total: jax.Array) -> jax.Array:
-            # The images depend on the last pass, so that none of them can be left out.
-            return total + classifier.logits(images + 1e-30 * total[0, 0])
+            # For the compiler the images depend on the last pass, so that none of them can be left out.
+            again, total = jax.lax.optimization_barrier((images, total))
+            return total + classifier.logits(again)
 
         start = jnp.zeros((batch_size, len(classifier.spec.class_names)))
         return jax.lax.fori_loop(0, repeats, once, start)
 
-    return lambda: forward(classifier, images)
+    side = compiled(forward, classifier, images, evaluations=batch_size * repeats)
+    costs = jax.jit(lambda classifier, images: classifier.logits(images)).lower(classifier, images)
+    side.flops = (costs.cost_analysis() or {}).get("flops", 0) / batch_size or None
+    return side
 
 
-def report(
-    name: str, title: str, seconds: dict[str, list[float]], evaluations: dict[str, int], bare: str, save: bool
-) -> None:
-    """Print evaluations per second of every side and their ratio to the bare forward pass, and keep them.
+def contender(search: Search, classifier: Classifier, generations: int) -> Contender:
+    """A search of evofool: some generations in one compiled loop."""
+
+    @partial(jax.jit, donate_argnums=0)
+    def advance(state: Any, classifier: Classifier) -> Any:
+        return jax.lax.fori_loop(0, generations, lambda _, s: search.step(s, classifier)[0], state)
+
+    return Contender(
+        init=lambda seed: search.init(jax.random.key(seed), classifier),
+        advance=advance,
+        confidences=lambda state: state.archive.confidences,
+        evaluations=generations * search.evaluations(classifier),
+    )
+
+
+def searching(contender: Contender, classifier: Classifier, begun: int = 1) -> Side:
+    """A side that advances a search from the same state each time: that after `begun` advances."""
+    state = contender.init(0)
+    if not hasattr(contender.advance, "lower"):
+        # It keeps its state to itself, and goes on.
+        return Side(contender.advance, contender.evaluations, lambda: (state, classifier))
+    # A search of evofool updates its state in place, and so do the others where they can.
+    side = compiled(contender.advance, state, classifier, evaluations=contender.evaluations, donated=(0,))
+    for _ in range(begun):
+        state = side.run(state, classifier)
+    side.prepare = lambda: (_copy(state), classifier)
+    return side
+
+
+def interleaved(sides: Mapping[str, Side], rounds: int, *, settle: bool = True) -> dict[str, np.ndarray]:
+    """Seconds of every round of every side.
+
+    Each call that is timed follows one of the same side that is not, which takes the caches and the memory
+    back from the side before. The first one may compile: what it takes longer than the others is noted.
 
     Args:
-        name: of the benchmark, and so of the file.
-        title: above the table.
-        seconds: of every round of every side.
-        evaluations: how many each side makes in a round.
-        bare: which side is the bare forward pass.
-        save: write benchmarks/results/<name>-<device>.json.
+        sides: what to time.
+        rounds: how often.
+        settle: whether every call follows one that is not timed, or only that of the first round.
     """
-    table = Table(title=title, title_justify="left", title_style="bold", box=None)
-    table.add_column("side")
-    for column in ("evaluations/s", "slowest to fastest round", "of the forward pass", "ratio by round"):
-        table.add_column(column, justify="right")
-    rows = {}
-    for side, measured in seconds.items():
-        rates = evaluations[side] / np.array(measured)
-        ratios = rates * np.array(seconds[bare]) / evaluations[bare]
-        rows[side] = {
-            "evaluations_per_second": round(float(np.median(rates)), 1),
-            "slowest": round(float(rates.min()), 1),
-            "fastest": round(float(rates.max()), 1),
-            "ratio_to_forward": round(float(np.median(ratios)), 4),
-            "ratio_lowest": round(float(ratios.min()), 4),
-            "ratio_highest": round(float(ratios.max()), 4),
-        }
-        table.add_row(
-            side,
-            f"{np.median(rates):,.0f}",
-            f"{rates.min():,.0f} to {rates.max():,.0f}",
-            f"{np.median(ratios):.2f}",
-            f"{ratios.min():.2f} to {ratios.max():.2f}",
-        )
-    Console(width=130).print(table)
-    if save:
-        device = jax.devices()[0]
-        RESULTS.mkdir(exist_ok=True)
-        about = {
-            "benchmark": name,
-            "title": title,
-            "device": f"{_processor() if device.platform == 'cpu' else device.device_kind}",
-            "cores": os.cpu_count(),
-            "versions": {each: version(each) for each in ("evofool", "jax", "jaxlib", "flax", "numpy")},
-            "commit": _commit(),
-            "command": " ".join(["python -m", f"benchmarks.{name}", *sys.argv[1:]]),
-            "sides": rows,
-        }
-        slug = about["device"].lower().replace(" ", "-")
-        (RESULTS / f"{name}-{slug}.json").write_text(json.dumps(about, indent=2) + "\n")
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    first: dict[str, float] = {}
+    for number in range(rounds):
+        for name, side in sides.items():
+            if settle or number == 0:
+                untimed = timed(side)
+                first.setdefault(name, untimed)
+            seconds[name].append(timed(side))
+            say(f"    round {number + 1} of {rounds}, {name}: {seconds[name][-1]:.3f} s")
+    for name, side in sides.items():
+        if side.compile_seconds is None:
+            side.compile_seconds = max(0.0, first[name] - float(np.median(seconds[name])))
+    return {name: np.array(measured) for name, measured in seconds.items()}
 
 
-def _processor() -> str:
+def timed(side: Side) -> float:
+    """Seconds until everything that a side returns is there."""
+    arguments = jax.block_until_ready(side.prepare())
+    started = time.perf_counter()
+    jax.block_until_ready(side.run(*arguments))
+    return time.perf_counter() - started
+
+
+def spread(values: Any, digits: int = 4) -> dict[str, float]:
+    """Median, lowest and highest, rounded to so many significant digits."""
+    values = np.asarray(values, float)
+    named = {"median": np.median(values), "lowest": values.min(), "highest": values.max()}
+    return {name: float(f"{value:.{digits}g}") for name, value in named.items()}
+
+
+def compare(title: str, builders: Mapping[str, Callable[[], Side]], rounds: int, bare: str = BARE) -> Table:
+    """Time sides in turns: evaluations per second, and their ratio to the bare side round by round.
+
+    Args:
+        title: above the table.
+        builders: what makes each side; one that raises `NotInstalledError` is a row that says so.
+        rounds: how often each is timed.
+        bare: the side that the ratios are to.
+    """
+    sides, absent = built(builders)
+    seconds = interleaved(sides, rounds)
+    return rates(title, sides, seconds, bare, absent)
+
+
+def built(builders: Mapping[str, Callable[[], Side]]) -> tuple[dict[str, Side], list[Row]]:
+    """The sides that can be built, and a row for each that needs what is not installed."""
+    sides: dict[str, Side] = {}
+    absent: list[Row] = []
+    for name, build in builders.items():
+        try:
+            sides[name] = build()
+        except NotInstalledError as error:
+            absent.append({"side": name, "note": str(error)})
+            say(f"    {name}: {error}")
+    return sides, absent
+
+
+def rates(
+    title: str,
+    sides: Mapping[str, Side],
+    seconds: Mapping[str, np.ndarray],
+    bare: str = BARE,
+    absent: Sequence[Row] = (),
+) -> Table:
+    """Evaluations per second of sides that were timed, and their ratios round by round.
+
+    Args:
+        title: above the table.
+        sides: what was timed; the first named evofool is the one that peers are compared with.
+        seconds: of every round of every side.
+        bare: which side is the least that any costs.
+        absent: rows of sides that could not be timed.
+    """
+    per_second = {name: side.evaluations / seconds[name] for name, side in sides.items()}
+    ours = next(name for name in sides if name.startswith("evofool"))
+    peers = {name for name in sides if name != bare and not name.startswith("evofool")}
+    rows = [
+        {
+            "side": name,
+            "evaluations_per_second": spread(per_second[name]),
+            "ratio_to_the_bare_pass": spread(per_second[name] / per_second[bare]),
+            "evofool_is_times_as_fast": spread(per_second[ours] / per_second[name])
+            if name in peers
+            else None,
+            "compile_seconds": None if side.compile_seconds is None else round(side.compile_seconds, 3),
+            "program_mib": None if side.memory_mib is None else round(side.memory_mib, 1),
+            "gflop_per_second": None if side.flops is None else _gigaflops(per_second[name], side.flops),
+        }
+        for name, side in sides.items()
+    ]
+    return Table(title, [*rows, *absent], bars="ratio_to_the_bare_pass")
+
+
+def _gigaflops(per_second: np.ndarray, flops: float) -> float:
+    return round(float(np.median(per_second)) * flops / 1e9, 2)
+
+
+def lenet(effort: Effort, activation: Any = None) -> Classifier:
+    """The LeNet of Nguyen et al., or where it is not at hand the one inside the package."""
+    try:
+        return load_classifier(effort.size("lenet-nguyen2015", "lenet-digits"), activation)
+    except EvofoolError:
+        return load_classifier("lenet-digits", activation)
+
+
+@dataclass
+class Result:
+    """What a case measured, and where."""
+
+    case: str
+    about: str
+    parts: list[Table | Curves] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def to_json(self, command: str, quick: bool) -> dict[str, Any]:
+        """Everything, with the device, the versions and the commit, as plain values."""
+        return {
+            "case": self.case,
+            "about": self.about,
+            **environment(),
+            "command": command,
+            "quick": quick,
+            "seconds": round(self.seconds, 1),
+            "peak_mib_of_the_process": _peak_mib(),
+            "tables": [vars(part) for part in self.parts if isinstance(part, Table)],
+            "curves": [vars(part) for part in self.parts if isinstance(part, Curves)],
+        }
+
+
+def environment() -> dict[str, Any]:
+    """Where it was measured."""
+    return {
+        "device": device_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "commit": _commit(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def device_name() -> str:
+    """The device that computes, as its maker calls it; a processor with its number of cores."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return device.device_kind
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]} {os.cpu_count()} cores" if names else platform.processor()
+    return f"{names[0] if names else platform.processor() or platform.machine()} {os.cpu_count()} cores"
 
 
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
 def _commit() -> str:
+    """The commit when it was first asked for: results that are kept would make a clean one dirty."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _peak_mib() -> dict[str, float]:
+    """The most that the process, and the device if it says so, have held so far."""
+    import resource  # not on Windows
+
+    scale = 2**20 if sys.platform == "darwin" else 2**10
+    peaks = {"host": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale, 1)}
+    if peak := (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"):
+        peaks["device"] = round(peak / 2**20, 1)
+    return peaks

@@ -1,0 +1,136 @@
+"""Measure what a search costs beside the bare forward pass of its classifier, and beside its peers."""
+
+import inspect
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from benchmarks import attacks, command_line, quality, scaling, searches, training
+from benchmarks.harness import Curves, Effort, Result, Table, environment, say
+from benchmarks.report import draw, dumps, renew_readme, save, show
+from evofool.errors import EvofoolError, UsageError, require_positive, unknown_name
+
+Case = Callable[[Effort], Iterable[Table | Curves]]
+
+CASES: dict[str, Case] = {
+    "map-elites": searches.map_elites,
+    "cppn": searches.cppn,
+    "student": searches.student,
+    "direct-es": searches.direct_es,
+    "imagenet-direct": searches.imagenet_direct,
+    "imagenet-cppn": searches.imagenet_cppn,
+    "batch-size": scaling.batch_size,
+    "classes": scaling.classes,
+    "image-size": scaling.image_size,
+    "attacks": attacks.attacks,
+    "training": training.training,
+    "start-up": command_line.start_up,
+    "checkpoints": command_line.checkpoints,
+    "quality-map-elites": quality.map_elites,
+    "quality-student": quality.student,
+}
+"""The cases by name; the first line of what each says of itself is shown by --help."""
+
+
+@dataclass(frozen=True)
+class Benchmarks:
+    """What to measure, and what to do with it.
+
+    Attributes:
+        cases: which cases; all if none is named.
+        json: also write all results to this file, and the plots beside it.
+        quick: small sizes and few rounds, to see that it works.
+        rounds: how often each side is timed; by default as the case needs.
+        save: keep each case in benchmarks/results when it ends, and renew the tables of benchmarks/README.md.
+        readme: measure nothing, only renew the tables of benchmarks/README.md from benchmarks/results.
+    """
+
+    cases: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]")]] = ()
+    json: Path | None = None
+    quick: bool = False
+    rounds: int | None = None
+    save: bool = False
+    readme: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.cases:
+            if name not in CASES:
+                raise unknown_name("case", name, CASES)
+        require_positive(rounds=self.rounds)
+        if self.quick and self.save:
+            raise UsageError("--quick measures nothing that is worth keeping: leave out --quick or --save")
+
+    def run(self) -> int:
+        """Measure; returns 1 if a case failed, and 0 otherwise."""
+        if self.readme:
+            renew_readme()
+            return 0
+        if self.json is not None:
+            self._require_writable(self.json)
+        console = Console(width=180, highlight=False)
+        results, failed = [], []
+        environment()
+        chosen = self.cases or tuple(CASES)
+        for number, name in enumerate(chosen, 1):
+            say(f"{name} ({number} of {len(chosen)})")
+            started = time.perf_counter()
+            result = Result(name, _about(CASES[name]))
+            try:
+                for part in CASES[name](Effort(self.quick, self.rounds)):
+                    result.parts.append(part)
+                    if isinstance(part, Table):
+                        show(vars(part), console)
+            except Exception:
+                # The cases after it are still worth their time.
+                traceback.print_exc()
+                failed.append(name)
+                continue
+            result.seconds = time.perf_counter() - started
+            command = " ".join(["python -m benchmarks", *sys.argv[1:]])
+            results.append(result.to_json(command, self.quick))
+            held = results[-1]["peak_mib_of_the_process"]["host"]
+            say(f"  took {result.seconds:.0f} s; the process held at most {held:,.0f} MiB so far")
+            if self.save:
+                say(f"  kept as {save(results[-1])}")
+                renew_readme()
+            if self.json is not None:
+                self.json.write_text(dumps(results))
+                draw(results[-1], self.json.with_name(f"{self.json.stem}-{name}.png"))
+        if failed:
+            say(f"failed: {', '.join(failed)}")
+        return 1 if failed else 0
+
+    @staticmethod
+    def _require_writable(path: Path) -> None:
+        """Find out before the work that its results cannot be kept."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        except OSError as error:
+            raise EvofoolError(f"cannot write {path}: {error.strerror}") from error
+
+
+def main() -> None:
+    """Measure what the words of the command line name, and exit."""
+    listed = "\n".join(f"- {name}: {_about(case).splitlines()[0]}" for name, case in CASES.items())
+    try:
+        chosen = tyro.cli(Benchmarks, prog="python -m benchmarks", description=f"{__doc__}\n{listed}")
+        sys.exit(chosen.run())
+    except EvofoolError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _about(case: Case) -> str:
+    return inspect.getdoc(case) or ""
+
+
+if __name__ == "__main__":
+    main()

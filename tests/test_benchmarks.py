@@ -1,0 +1,139 @@
+"""The benchmarks as a program: what they leave, what they refuse, and that a failure loses nothing else."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+from benchmarks.__main__ import CASES, main
+from benchmarks.harness import Curves, Effort, Table
+
+Bench = Callable[..., int]
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
+    """Call the command line in this process, with a results folder of its own: the exit code."""
+    (tmp_path / "README.md").write_text(
+        "before\n<!-- made from results/ by `python -m benchmarks --readme` -->"
+    )
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(report, "README", tmp_path / "README.md")
+
+    def call(*args: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["benchmarks", *map(str, args)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0)
+
+    return call
+
+
+def spread(median: float) -> dict[str, float]:
+    return {"median": median, "lowest": median / 2, "highest": 2 * median}
+
+
+def succeeding(effort: Effort) -> Iterator[Table | Curves]:
+    """A case that works.
+
+    And more about it.
+    """
+    rows = [{"side": "forward pass", "ratio": spread(1.0)}, {"side": "absent", "note": "not installed"}]
+    yield Table("A table", rows, bars="ratio")
+    line = {"x": [0, 1], "median": [2, 3], "lowest": [1, 2], "highest": [3, 4]}
+    yield Curves("A plot", "seconds", "niches", {"ours": line})
+
+
+def failing(effort: Effort) -> Iterator[Table]:
+    """A case that breaks."""
+    yield Table("Half of it", [{"side": "forward pass"}])
+    raise RuntimeError("broken")
+
+
+def test_a_case_compares_with_the_bare_pass_and_names_a_peer_that_is_not_installed(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "evosax", None)
+    assert bench("direct-es", "--quick", "--rounds", 3, "--json", tmp_path / "new" / "out.json") == 0
+    (result,) = json.loads((tmp_path / "new" / "out.json").read_text())
+    assert result["case"] == "direct-es"
+    assert result["quick"] is True
+    assert {"device", "cores", "versions", "commit", "command", "date"} <= result.keys()
+    (table,) = result["tables"]
+    rows = {row["side"]: row for row in table["rows"]}
+    assert rows["forward pass"]["ratio_to_the_bare_pass"] == {"median": 1, "lowest": 1, "highest": 1}
+    ours = rows["evofool"]
+    for figure in ("evaluations_per_second", "ratio_to_the_bare_pass"):
+        assert 0 < ours[figure]["lowest"] <= ours[figure]["median"] <= ours[figure]["highest"]
+    assert ours["compile_seconds"] > 0
+    assert "evosax is not installed" in rows["evosax Open_ES"]["note"]
+    assert (tmp_path / "new" / "out-direct-es.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["map-elites", "student", "quality-map-elites", "quality-student"])
+def test_the_peers_run(bench: Bench, tmp_path: Path, case: str) -> None:
+    for package in ("evosax", "qdax", "ribs"):
+        pytest.importorskip(package)
+    assert bench(case, "--quick", "--json", tmp_path / "out.json") == 0
+    (result,) = json.loads((tmp_path / "out.json").read_text())
+    rows = result["tables"][0]["rows"]
+    assert len(rows) >= 5
+    assert all(row["evaluations_per_second"]["lowest"] > 0 for row in rows)
+
+
+def test_a_case_that_fails_loses_neither_the_others_nor_the_exit_code(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(CASES, "first", succeeding)
+    monkeypatch.setitem(CASES, "second", failing)
+    monkeypatch.setitem(CASES, "third", succeeding)
+    assert bench("first", "second", "third", "--json", tmp_path / "out.json") == 1
+    assert [result["case"] for result in json.loads((tmp_path / "out.json").read_text())] == [
+        "first",
+        "third",
+    ]
+    assert "failed: second" in capsys.readouterr().err
+
+
+def test_saved_results_carry_the_device_and_are_the_tables_of_the_readme(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CASES, "first", succeeding)
+    assert bench("first", "--save") == 0
+    (saved,) = (tmp_path / "results").glob("*.json")
+    assert saved.stem == f"first-{report.device_name().lower().replace(' ', '-')}"
+    assert saved.with_suffix(".png").exists()
+    assert json.loads(saved.read_text())["about"].startswith("A case that works.")
+    readme = (tmp_path / "README.md").read_text()
+    assert readme.startswith("before\n")
+    assert "| forward pass | 1 (0.5 to 2) |  |\n| absent |  | not installed |\n" in readme
+    assert bench("--readme") == 0
+    assert (tmp_path / "README.md").read_text() == readme
+
+
+def test_the_tables_in_the_repository_are_those_of_its_results() -> None:
+    before = report.README.read_text()
+    assert f"\n{report.markdown()}<!-- to here -->" in before
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (("studnet",), 2, "unknown case 'studnet': did you mean 'student'"),
+        (("student", "--rounds", "0"), 2, "rounds must be above zero, not 0"),
+        (("--quick", "--save"), 2, "leave out --quick or --save"),
+        (("student", "--json", "/proc/none/out.json"), 1, "cannot write /proc/none/out.json"),
+    ],
+)
+def test_what_cannot_be_ends_in_one_line(
+    bench: Bench, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], code: int, words: str
+) -> None:
+    assert bench(*args) == code
+    error = capsys.readouterr().err
+    assert error.startswith("benchmarks: ")
+    assert words in error
+    assert error.count("\n") == 1
