@@ -39,8 +39,8 @@ class Evolve:
         log_every: generations between two lines of metrics.jsonl.
         chunk: generations between two looks at the clock; by default as many as take half a second.
         devices: split every generation over this many devices.
-        microbatch: score at most this many images at once on each device, for less memory; by default a whole
-            generation, or as many policies of an evolution strategy as fit well.
+        microbatch: score at most this many images at once on each device, for less memory; by default as many
+            as are fastest. The result does not depend on it.
         quiet: print nothing but errors.
     """
 

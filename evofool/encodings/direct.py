@@ -103,4 +103,6 @@ def direct(image_shape: tuple[int, int, int], options: DirectOptions | None = No
 
 def _two_words(key: Key[Array, ""], count: int) -> UInt32[Array, "2 count"]:
     """Two random words for each gene, both from one call of the cipher; `jax.random.bits` makes one of it."""
-    return threefry_2x32(jax.random.bits(key, (2,)), jnp.arange(2 * count, dtype=jnp.uint32)).reshape(2, count)
+    return threefry_2x32(jax.random.bits(key, (2,)), jnp.arange(2 * count, dtype=jnp.uint32)).reshape(
+        2, count
+    )

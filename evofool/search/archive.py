@@ -4,9 +4,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from evofool.encodings.encoding import Genomes
+
+_SMALL_ARCHIVE = 2**24
+"""Bytes that are rewritten as a whole in every generation sooner than taken one by one."""
 
 
 class Archive(NamedTuple):
@@ -98,6 +101,8 @@ def insert(
     taken = jnp.sum(confidences > running[:-1], axis=0, dtype=archive.replacements.dtype)
 
     def keep_or_take(elites: Array, candidates: Array) -> Array:
+        if elites.nbytes > _SMALL_ARCHIVE:
+            return _taken_one_by_one(elites, candidates, won, winners)
         mask = won.reshape(-1, *(1,) * (elites.ndim - 1))
         return jnp.where(mask, candidates[winners], elites)
 
@@ -112,6 +117,22 @@ def insert(
             won, jnp.where(parents < 0, 0, archive.ids[parents])[winners], archive.parent_ids
         ),
     )
+
+
+def _taken_one_by_one(
+    elites: Shaped[Array, "k *genome"],
+    candidates: Shaped[Array, "n *genome"],
+    won: Bool[Array, " k"],
+    winners: Int[Array, " k"],
+) -> Shaped[Array, "k *genome"]:
+    """The elites with the winner in every niche that was won, in place: the others are not touched."""
+    niches = jnp.argsort(~won)
+
+    def take(index: Int[Array, ""], elites: Array) -> Array:
+        niche = niches[index]
+        return elites.at[niche].set(jnp.take(candidates, winners[niche][None], axis=0)[0])
+
+    return jax.lax.fori_loop(0, won.sum(), take, elites)
 
 
 def summarise(archive: Archive) -> dict[str, Array]:

@@ -13,6 +13,7 @@ from evofool.encodings.encoding import Encoding, Genomes
 from evofool.errors import require_positive
 from evofool.pixels import round_to_8_bits
 from evofool.search.archive import Archive, empty_archive, insert, lineage, summarise
+from evofool.search.memory import images_at_once
 from evofool.search.search import Search, target_classes
 from evofool.search.sharding import over_population, replicated
 
@@ -52,8 +53,9 @@ def map_elites(
         mesh: devices to split each generation over (see `population_mesh`). The result is the same, to the
             last bit where the classifier's confidences do not depend on the batch they are computed in: on
             CPU with the networks of evofool they do not; a GPU may choose other kernels for other sizes.
-        microbatch: how many images are made and scored at once on each device, rounded up to pairs; the
-            whole generation if not given. It bounds the memory, and the result is the same as with `mesh`.
+        microbatch: at most how many images are made and scored at once on each device, at least a pair. It
+            bounds the memory, and the result is the same as with `mesh`. If not given, as many as is fastest:
+            on a CPU what fits its cache, elsewhere the whole generation.
 
     Raises:
         UsageError: a batch size that is not positive; when `init` is called, no targets, a target twice, or
@@ -100,10 +102,13 @@ def map_elites(
     def breed_in_parts(
         pairs: Int[Array, " p"], state: MapElitesState, classifier: Classifier
     ) -> tuple[Genomes, Int[Array, " n"], Float[Array, "n k"]]:
-        part = len(pairs) if microbatch is None else min(len(pairs), -(-microbatch // 2))
-        if part == len(pairs):
+        at_once = microbatch or images_at_once(classifier) or 2 * len(pairs)
+        fewest = -(-len(pairs) // max(1, at_once // 2))
+        if fewest == 1:
             return breed(pairs, state, classifier)
-        parts = -(-len(pairs) // part)
+        # In so many parts that the last one lacks as few pairs as can be.
+        parts = min(range(fewest, 2 * fewest), key=lambda count: -(-len(pairs) // count) * count)
+        part = -(-len(pairs) // parts)
         # The last part is filled up with pairs that are made and then left out.
         padded = jnp.pad(pairs, (0, parts * part - len(pairs)), mode="edge").reshape(parts, part)
         bred = jax.lax.map(lambda pairs: breed(pairs, state, classifier), padded)
