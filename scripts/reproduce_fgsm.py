@@ -16,8 +16,7 @@ from rich.table import Table
 
 from evofool.attacks import Untargeted, fast_gradient_sign
 from evofool.classifiers import Classifier
-from evofool.studies import rubbish
-from evofool.studies.rubbish import certainty
+from evofool.studies import certainty, rubbish
 
 EPSILON = 0.25
 _AT_ONCE = 1000

@@ -16,6 +16,7 @@ from evofool.attacks import AttackResult, Goal, Targeted, Untargeted, assess
 from evofool.classifiers import Classifier, load_classifier
 from evofool.cli.attack import output
 from evofool.cli.attack.batch import Batch, unique
+from evofool.cli.directories import make_directory
 from evofool.errors import EvofoolError, UsageError
 from evofool.photographs import load_photograph
 from evofool.pixels import from_uint8
@@ -46,7 +47,7 @@ class Method(ABC):
         console = Console(quiet=self.quiet, highlight=False)
         classifier = load_classifier(self.classifier)
         batch = self._batch(classifier)
-        self._make_directory()
+        make_directory(self.out, overwrite=self.overwrite)
         images = "1 image" if len(batch.images) == 1 else f"{len(batch.images)} images"
         title = f"{self.name} against {classifier.spec.name}"
         console.print(f"{title}: {images}", soft_wrap=True)
@@ -87,18 +88,6 @@ class Method(ABC):
         unchanged = anything.by_parts(lambda part: assess(classifier, part.images, part.images, part.goal))
         predicted = np.asarray(jnp.argmax(unchanged.confidences, axis=1))
         return Batch(names, images, self._goal(classifier, predicted))
-
-    def _make_directory(self) -> None:
-        if self.out.exists() and not self.out.is_dir():
-            raise UsageError(f"{self.out} is a file: choose another --out")
-        if self.out.is_dir() and any(self.out.iterdir()) and not self.overwrite:
-            raise UsageError(
-                f"{self.out} is not empty: write into it by --overwrite, or choose another --out"
-            )
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EvofoolError(f"cannot write to {self.out}: {error.strerror}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
