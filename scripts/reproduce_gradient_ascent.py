@@ -57,7 +57,8 @@ def main(
         out: folder for the images.
         classifier: what to fool.
         classes: how many, spread evenly over all; at most those there are.
-        beside: to how many of these the source's rule and regularisation are applied; all if not given.
+        beside: to how many of these the source's rule and regularisation are applied, 0 for neither; all if
+            not given.
         steps: of gradient ascent, in rounds of 100.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -71,7 +72,9 @@ def main(
             count = min(classes, everything)
             targets = np.arange(count) * (everything // count)
             if kind != BOUNDED and beside is not None:
-                targets = targets[:: max(1, count // beside)][:beside]
+                targets = targets[:: max(1, count // max(1, beside))][:beside]
+            if not len(targets):
+                continue
             started = time.perf_counter()
             images, ways = ascend(network, targets, mean, steps, options)
             minutes = (time.perf_counter() - started) / 60
