@@ -48,6 +48,7 @@ def main(
     out: Path = Path("runs/ascent"),
     classifier: tuple[str, ...] = ("lenet-nguyen2015", "mobilenet-v1-0.25"),
     classes: int = 100,
+    first_class: int = 0,
     beside: int | None = None,
     steps: int = 500,
 ) -> None:
@@ -57,6 +58,7 @@ def main(
         out: folder for the images.
         classifier: what to fool.
         classes: how many, spread evenly over all; at most those there are.
+        first_class: the first of them, as an index.
         beside: to how many of these the source's rule and regularisation are applied, 0 for neither; all if
             not given.
         steps: of gradient ascent, in rounds of 100.
@@ -70,7 +72,7 @@ def main(
         table.title = f"{name}: classes that got there in {steps} steps, and the median step of these"
         for kind, options in KINDS.items():
             count = min(classes, everything)
-            targets = np.arange(count) * (everything // count)
+            targets = first_class + np.arange(count) * (everything // count)
             if kind != BOUNDED and beside is not None:
                 targets = targets[:: max(1, count // max(1, beside))][:beside]
             if not len(targets):

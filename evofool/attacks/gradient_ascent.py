@@ -100,9 +100,10 @@ def gradient_ascent(
         watch: the classes of each image whose confidences the trajectory records; all if not given.
 
     Returns:
-        The image of the highest confidence in its target on each way, as the released code keeps, with the
-        trajectory and the first step at which the target had the majority. `first_step_above` tells that of
-        99 %, 99.9 % or 99.99 % from the trajectory.
+        The image of the highest confidence in its target on each way, with the trajectory and the first step
+        at which the target was the likeliest class. `first_step_above` tells that of 99 %, 99.9 % or 99.99 %
+        from the trajectory. (The released code sets out to keep the best image too, and by a slip in the name
+        of a variable keeps the last.)
 
     Raises:
         UsageError: there are no images, they are not in [0, 1] or not of the classifier's size, there is not
