@@ -7,8 +7,9 @@ Differences from the paper: MobileNet v1 0.25 or SqueezeNet 1.0 where it has Caf
 their LeNet, which they fooled by evolution only. Settings are those of their released code: 500 steps from
 the mean (here one grey) plus N(0, 1) noise, e 0.04 and l 0.2 (the largest that they used), no decay. The
 rule is shown with our bound on what a step aims for, and without, as theirs is. The regularised images take
-L2 decay, blur and the zeroing of pixels of small norm, as Yosinski et al. (2015) combine them. The paper
-reports 99.99 % without resemblance, and some recognisable parts with regularisation.
+L2 decay of 0.01 and a blur by one pixel every four steps, and steps that aim for 5 in log-odds: smaller ones
+gain less than decay and blur take. The paper reports 99.99 % without resemblance, and some recognisable parts
+with regularisation. Changes are drawn amplified too, because they are of about one grey level.
 """
 
 import time
@@ -28,13 +29,17 @@ from evofool.attacks import Regularisation, first_step_above, gradient_ascent, n
 from evofool.classifiers import Classifier, load_classifier
 from evofool.pixels import from_uint8, to_uint8
 from evofool.report import contact_sheet
+from evofool.report.attacks import amplified
 
 BOUNDED, OF_THE_SOURCE, REGULARISED = "bounded", "as the source", "regularised"
-REGULARISATION = Regularisation(decay=0.0001, blur_radius=0.5, blur_every=4, small_norms=50.0)
 KINDS: dict[str, dict[str, Any]] = {
     BOUNDED: {},
     OF_THE_SOURCE: {"largest_odds_gain": None},
-    REGULARISED: {"regularisation": REGULARISATION},
+    REGULARISED: {
+        "regularisation": Regularisation(decay=0.01, blur_radius=1.0, blur_every=4),
+        "early_progress": 5.0,
+        "late_progress": 5.0,
+    },
 }
 CERTAIN = 0.9999
 # Every so many steps, classes whose image is certain as saved with 8 bits are left alone.
@@ -49,6 +54,7 @@ def main(
     classifier: tuple[str, ...] = ("lenet-nguyen2015", "mobilenet-v1-0.25"),
     classes: int = 100,
     first_class: int = 0,
+    names: tuple[str, ...] = (),
     beside: int | None = None,
     steps: int = 500,
 ) -> None:
@@ -59,6 +65,7 @@ def main(
         classifier: what to fool.
         classes: how many, spread evenly over all; at most those there are.
         first_class: the first of them, as an index.
+        names: of the classes, in place of these.
         beside: to how many of these the source's rule and regularisation are applied, 0 for neither; all if
             not given.
         steps: of gradient ascent, in rounds of 100.
@@ -72,7 +79,9 @@ def main(
         table.title = f"{name}: classes that got there in {steps} steps, and the median step of these"
         for kind, options in KINDS.items():
             count = min(classes, everything)
+            chosen = [network.spec.class_index(target) for target in names]
             targets = first_class + np.arange(count) * (everything // count)
+            targets = np.array(chosen) if chosen else targets
             if kind != BOUNDED and beside is not None:
                 targets = targets[:: max(1, count // max(1, beside))][:beside]
             if not len(targets):
@@ -85,13 +94,16 @@ def main(
             cells.append(str(int((confidences >= CERTAIN).sum())))
             table.add_row(kind, str(len(targets)), *cells, f"{minutes:.1f}")
             console.print(f"{name}, {kind}: {'; '.join(cells)}")
-            contact_sheet(
-                to_uint8(images),
-                [network.spec.class_names[target] for target in targets],
-                confidences,
-                out / f"{name}_{kind.split()[-1]}.png",
-                title=f"Gradient ascent on {name}, {kind}",
-            )
+            changes = np.stack([amplified(image - mean) for image in images])
+            for drawn, suffix in ((to_uint8(images), ""), (changes, "_amplified")):
+                contact_sheet(
+                    drawn,
+                    [network.spec.class_names[target] for target in targets],
+                    confidences,
+                    out / f"{name}_{kind.split()[-1]}{suffix}.png",
+                    title=f"Gradient ascent on {name}, {kind}",
+                    subtitle="difference from the mean, amplified" if suffix else None,
+                )
         console.print(table)
 
 
@@ -110,11 +122,9 @@ def ascend(
                 jnp.asarray(images[part]),
                 jnp.asarray(targets[part]),
                 steps=min(_ROUND, steps - done),
-                early_progress=0.04,
-                late_progress=0.2,
                 mean_image=mean,
                 watch=jnp.asarray(targets[part, None]),
-                **options,
+                **{"early_progress": 0.04, "late_progress": 0.2} | options,
             )
             images[part] = result.images
             way = np.asarray(result.trajectory)[..., 0]

@@ -3,7 +3,7 @@
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import tyro
@@ -104,7 +104,7 @@ class Study:
             results["photographs"] = certainty(classifier, from_uint8(levels))
         return results
 
-    def _row(self, classifier: Classifier, images: str, result: RubbishResult) -> dict[str, object]:
+    def _row(self, classifier: Classifier, images: str, result: RubbishResult) -> dict[str, Any]:
         shares = result.class_shares(len(classifier.spec.class_names))
         return {
             "classifier": classifier.spec.name,
@@ -135,7 +135,7 @@ class Study:
             subtitle=f"uniform above, Gaussian below; of {self.count} images each",
         )
 
-    def _print(self, console: Console, rows: list[dict[str, object]]) -> None:
+    def _print(self, console: Console, rows: list[dict[str, Any]]) -> None:
         above = f"above {self.threshold:.0%}"
         table = Table(
             "classifier", "images", above, "mean of these", "above 99%", "commonest class", box=None
@@ -145,7 +145,10 @@ class Study:
             table.add_row(
                 str(row["classifier"]),
                 f"{row['images']} ({row['count']})",
-                *(f"{row[name]:.2%}" for name in ("share_above", "mean_confidence_above", "share_above_99")),
+                *(
+                    "none" if np.isnan(row[name]) else f"{row[name]:.2%}"
+                    for name in ("share_above", "mean_confidence_above", "share_above_99")
+                ),
                 f"{row['commonest_class']} ({row['commonest_share']:.0%})",
             )
         for reported in _REPORTED:
