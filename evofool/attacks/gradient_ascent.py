@@ -77,10 +77,10 @@ def gradient_ascent(
     decay it is that of Simonyan, Vedaldi & Zisserman (ICLR workshop 2014, equation 1). Settings and defaults
     are those of the released code; it was used with 0.02 to 0.04 for e and 0.02 to 0.2 for l.
 
-    One bound is not in the source. A class that starts at p = 1e-6 has so small a gradient that the rule asks
-    for a step that leaves nothing but black and white pixels, where many classes are never found again. So no
-    step aims to raise the log-odds of p by more than `largest_odds_gain`. With 1 and the defaults of e and
-    l that changes only steps from below p = 0.03; None gives the source's rule.
+    One bound is not in the source. A class that starts at p = 1e-5 has so small a gradient that the rule asks
+    for a step through a third of the space of images, and lands where p is smaller still; some classes are
+    never found again. So no step aims to raise the log-odds of p by more than `largest_odds_gain`. With the
+    defaults that changes only steps from below p = 0.003; None gives the source's rule.
 
     Args:
         classifier: what to fool.
