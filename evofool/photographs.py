@@ -30,8 +30,19 @@ def load_photograph(path: Path, input_shape: tuple[int, int, int]) -> UInt8[np.n
         ...     load_photograph(Path(folder, "wide.png"), (28, 28, 1)).shape
         (28, 28, 1)
     """
+    return fit_photograph(read_image(path), input_shape)
+
+
+def fit_photograph(
+    pixels: UInt8[np.ndarray, "h w c"], input_shape: tuple[int, int, int]
+) -> UInt8[np.ndarray, "h2 w2 c2"]:
+    """The same for pixels that have been read already.
+
+    Example:
+        >>> fit_photograph(np.zeros((640, 480, 3), np.uint8), (28, 28, 1)).shape
+        (28, 28, 1)
+    """
     height, width, channels = input_shape
-    pixels = read_image(path)
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     picture = picture.convert("L" if channels == 1 else "RGB")
     if (picture.height, picture.width) != (height, width):

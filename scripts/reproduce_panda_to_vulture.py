@@ -44,14 +44,26 @@ BLACK_STEP = 0.1
 console = Console(highlight=False, width=140)
 
 
-def main(out: Path = Path("runs/panda-to-vulture")) -> None:
-    """Print the tables and save the figures."""
+def main(
+    out: Path = Path("runs/panda-to-vulture"),
+    networks: tuple[str, ...] = NETWORKS,
+    targets: int = len(TARGETS),
+    steps: int = STEPS,
+) -> None:
+    """Print the tables and save the figures.
+
+    Args:
+        out: folder for the figures.
+        networks: the classifiers.
+        targets: how many of the dozen targets are tried in the last table.
+        steps: of each way in the last table.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    classifiers = [load_classifier(name) for name in NETWORKS]
+    classifiers = [load_classifier(name) for name in networks]
     panda_to_vulture(classifiers, out)
     black_and_cat(classifiers, out)
     one_step_away(classifiers)
-    who_resists(classifiers)
+    who_resists(classifiers, TARGETS[:targets], steps)
 
 
 def panda_to_vulture(classifiers: list[Classifier], out: Path) -> None:
@@ -131,7 +143,7 @@ def one_step_away(classifiers: list[Classifier]) -> None:
     console.print(table)
 
 
-def who_resists(classifiers: list[Classifier]) -> None:
+def who_resists(classifiers: list[Classifier], targets: tuple[str, ...], steps: int) -> None:
     """Four photographs and a dozen targets: the change in grey levels at which each target is first."""
     for classifier in classifiers:
         images = photographs(classifier, PHOTOGRAPHS)
@@ -139,21 +151,21 @@ def who_resists(classifiers: list[Classifier]) -> None:
         table = Table("target", *names)
         table.title = (
             f"{classifier.spec.name}: total change, in levels, at which the target is the likeliest class "
-            f"(steps of {CHANGE / STEPS:g}; the source stops at {SOURCE_CHANGE})"
+            f"(steps of {CHANGE / steps:g}; the source stops at {SOURCE_CHANGE})"
         )
         gave_way = 0
-        for target in TARGETS:
-            result, saved = towards(classifier, images, target, STEPS, CHANGE)
+        for target in targets:
+            result, saved = towards(classifier, images, target, steps, CHANGE)
             cells = []
             for i, first in enumerate(np.asarray(result.first_step)):
-                levels = first * CHANGE / STEPS
+                levels = first * CHANGE / steps
                 undone = "" if bool(saved.success[i]) else ", not as saved"
                 cells.append(f"resists {CHANGE:g}" if first < 0 else f"{levels:.2f}{undone}")
                 gave_way += 0 <= levels <= SOURCE_CHANGE
             table.add_row(target, *cells)
         console.print(table)
         console.print(
-            f"{gave_way} of {len(TARGETS) * len(images)} give way within {SOURCE_CHANGE} of a level\n"
+            f"{gave_way} of {len(targets) * len(images)} give way within {SOURCE_CHANGE} of a level\n"
         )
 
 

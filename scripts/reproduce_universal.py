@@ -3,10 +3,12 @@
     python scripts/reproduce_universal.py --classifiers runs/mnist-classifiers --out runs/universal
 
 Differences from the paper: MNIST and an L-infinity norm of 0.2 where it has ImageNet and 10/255; 1,000 images
-to learn from where it has 10,000. It reports that computed on VGG-19, the perturbation fools every other
-network on more than 53 %.
+to learn from where it has 10,000; and beside its DeepFool the gradient of batches of images (Shafahi et al.,
+2020), which is what makes a difference on ten classes. It reports that computed on VGG-19, the perturbation
+fools every other network on more than 53 %.
 """
 
+import time
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -17,6 +19,7 @@ from mnist_classifiers import console, digits_for_testing, trained
 from rich.table import Table
 
 from evofool.attacks import Untargeted, add_perturbation, universal_perturbation
+from evofool.attacks.universal import Improvement
 from evofool.classifiers import Classifier
 from evofool.datasets import load_dataset
 from evofool.pixels import from_uint8
@@ -29,45 +32,66 @@ NETWORKS = ("lenet", "cnn", "mlp", "maxout", "linear")
 
 
 def main(
-    classifiers: Path = Path("runs/mnist-classifiers"), out: Path = Path("runs/universal"), passes: int = 10
+    classifiers: Path = Path("runs/mnist-classifiers"),
+    out: Path = Path("runs/universal"),
+    passes: int = 20,
+    deepfool_passes: int = 3,
 ) -> None:
-    """Print the fooling rate of each network's perturbation on each network; save the perturbations."""
+    """Print the fooling rate of each network's perturbation on each network; save the perturbations.
+
+    Args:
+        classifiers: folder of the trained networks; they are trained if it lacks them.
+        out: folder for the pictures.
+        passes: over the images, by gradient.
+        deepfool_passes: the same by DeepFool, which takes many times as long.
+    """
     networks = {name: trained(name, classifiers) for name in NETWORKS}
     training = from_uint8(load_dataset("mnist").train_images[:LEARNT_FROM])
     held_out, _ = digits_for_testing()
-    table = Table("computed on", "passes", "its own images", *(f"held-out, {name}" for name in NETWORKS))
-    table.title = f"Fooling rate of one perturbation of L-infinity norm {EPSILON}, on 10,000 held-out digits"
-    table.add_row(
-        "random signs", "", "", *(rate(networks[name], held_out, random_signs()) for name in NETWORKS)
-    )
+    table = Table("computed on", "by", "passes", "seconds", "its own", *NETWORKS)
+    table.title = f"Classes changed by one perturbation of L-infinity norm {EPSILON}: 10,000 held-out digits"
+    control = [[rate(networks[name], held_out, random_signs(seed)) for name in NETWORKS] for seed in range(5)]
+    table.add_row("random signs, mean of 5", "", "", "", "", *(f"{p:.1%}" for p in np.mean(control, axis=0)))
     out.mkdir(parents=True, exist_ok=True)
-    for source in NETWORKS[:3]:
-        result = universal_perturbation(networks[source], training, epsilon=EPSILON, passes=passes)
-        write_png(out / f"{source}.png", amplified(np.asarray(result.perturbation)))
-        rates = np.asarray(result.fooling_rates)
-        made = rates[np.isfinite(rates)]
-        table.add_row(
-            source,
-            str(len(made)),
-            f"{made[-1]:.1%}",
-            *(rate(networks[name], held_out, result.perturbation) for name in NETWORKS),
+    runs: tuple[tuple[str, Improvement], ...] = (
+        *((source, "gradient") for source in NETWORKS),
+        *((source, "deepfool") for source in ("lenet", "mlp", "linear")),
+    )
+    for source, improvement in runs:
+        started = time.perf_counter()
+        result = universal_perturbation(
+            networks[source],
+            training,
+            epsilon=EPSILON,
+            improvement=improvement,
+            fooling_rate=1.0,
+            passes=passes if improvement == "gradient" else deepfool_passes,
         )
+        seconds = time.perf_counter() - started
+        write_png(out / f"{source}_{improvement}.png", amplified(np.asarray(result.perturbation)))
+        cells = [f"{rate(networks[name], held_out, result.perturbation):.1%}" for name in NETWORKS]
+        passed = len(result.fooling_rates)
+        own = f"{np.nanmax(result.fooling_rates):.1%}"
+        table.add_row(source, improvement, str(passed), f"{seconds:.0f}", own, *cells)
+        console.print(source, improvement, np.round(result.fooling_rates, 3), *cells)
     console.print(table)
 
 
-def random_signs() -> Float[Array, "h w c"]:
+def random_signs(seed: int) -> Float[Array, "h w c"]:
     """A perturbation of the same size that knows nothing."""
-    return jnp.asarray(EPSILON * np.random.default_rng(0).choice([-1.0, 1.0], (28, 28, 1)), jnp.float32)
+    return jnp.asarray(EPSILON * np.random.default_rng(seed).choice([-1.0, 1.0], (28, 28, 1)), jnp.float32)
 
 
-def rate(classifier: Classifier, images: Float[Array, "n h w c"], perturbation: Float[Array, "h w c"]) -> str:
+def rate(
+    classifier: Classifier, images: Float[Array, "n h w c"], perturbation: Float[Array, "h w c"]
+) -> float:
     """The share of images whose class the perturbation changes."""
     fooled = 0
     for start in range(0, len(images), 1000):
         part = images[start : start + 1000]
         labels = jnp.argmax(classifier(part), axis=1)
         fooled += int(add_perturbation(classifier, part, Untargeted(labels), perturbation).success.sum())
-    return f"{fooled / len(images):.1%}"
+    return fooled / len(images)
 
 
 if __name__ == "__main__":

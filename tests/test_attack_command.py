@@ -8,6 +8,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from evofool import create_classifier, load_classifier, save_classifier
@@ -129,6 +130,44 @@ def test_a_random_start_and_a_watched_class_are_taken(
     )
     assert (code, errors) == (0, "")
     assert all(float(row["largest_change"]) <= 0.2 + 1e-6 for row in rows_of(out))
+
+
+def test_a_universal_change_is_tried_on_held_out_images_and_on_other_classifiers(
+    evofool_main: Command, digit_files: list[Path], tmp_path: Path
+) -> None:
+    dataset, out = load_dataset("digits"), tmp_path / "out"
+    made_from, held_out = tmp_path / "made_from", tmp_path / "held_out"
+    for folder, images in ((made_from, dataset.train_images[:40]), (held_out, dataset.test_images[:50])):
+        folder.mkdir()
+        for number, image in enumerate(images):
+            write_png(folder / f"{number}.png", image)
+    # Another network, which takes images of another size.
+    other = tmp_path / "small.safetensors"
+    save_classifier(
+        other,
+        create_classifier("linear", (14, 14, 1), tuple("0123456789"), name="small"),
+        training_data="none",
+        test_accuracy=0.1,
+    )
+    code, printed, errors = evofool_main(
+        *("attack", "universal", "--epsilon", "0.3", "--passes", "8", "--out", out, "--other", other),
+        *("--images", *sorted(made_from.iterdir()), "--held-out", *sorted(held_out.iterdir())),
+    )
+    assert (code, errors) == (0, "")
+    with (out / "fooling_rates.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["classifier"], row["images"]) for row in rows] == [
+        ("lenet-digits", "40 it is made from"),
+        ("lenet-digits", "50 held out"),
+        ("small", "40 it is made from"),
+        ("small", "50 held out"),
+    ]
+    assert float(rows[1]["fooling_rate"]) > float(rows[1]["random_signs"])
+    assert all(0 <= float(row["fooling_rate"]) <= 1 for row in rows)
+    assert "50 held out" in printed
+    # What is told of the images that it was made from is what lies in their files.
+    saved = [row["class_saved"] != row["class_before"] for row in rows_of(out)]
+    assert float(rows[0]["fooling_rate"]) == pytest.approx(np.mean(saved))
 
 
 def test_two_files_of_one_name_stay_apart(
@@ -284,6 +323,22 @@ def test_trajectories_of_one_and_of_many_images_are_drawn(tmp_path: Path) -> Non
         names = [f"image {i}" for i in range(count)]
         trajectory_plot(names, ways[:, :count], tuple("abcdefghijkl"), tmp_path / f"{count}.png", watched=[3])
     assert read_png(tmp_path / "1.png").shape != read_png(tmp_path / "7.png").shape
+
+
+def test_every_watched_class_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    plot = Axes.plot
+
+    def noting(axes: Axes, *args: object, **options: object) -> object:
+        drawn.append(str(options["label"]).split()[0])
+        return plot(axes, *args, **options)
+
+    monkeypatch.setattr(Axes, "plot", noting)
+    names = tuple("abcdefghijkl")
+    # The first is "a", the last is "b", and the others are never likely.
+    way = np.linspace([[1.0] + [0.0] * 11], [[0.0, 1.0] + [0.0] * 10], 5)
+    trajectory_plot(["it"], way, names, tmp_path / "way.png", watched=range(2, 12))
+    assert sorted(drawn) == sorted(names)
 
 
 # The photographs of the paper's kind

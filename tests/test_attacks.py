@@ -176,15 +176,45 @@ def test_a_constant_rate_follows_the_gradient_of_the_confidence(binary, inner_im
     np.testing.assert_allclose(result.images, expected, atol=1e-6)
 
 
-def test_a_universal_perturbation_pushes_one_side_of_a_plane_to_the_other(binary) -> None:
+@pytest.mark.parametrize("gain", [0.5, 3.0])
+def test_ascent_gains_no_more_log_odds_than_it_may(binary, inner_images, gain) -> None:
+    unlikely = Classifier((binary.params[0], jnp.float32(-15)), binary.logits_function, binary.spec)
+    result = gradient_ascent(unlikely, inner_images, jnp.ones(8, int), steps=1, largest_odds_gain=gain)
+    gained = margin(unlikely, result.images) - margin(unlikely, inner_images)
+    np.testing.assert_allclose(gained, gain, rtol=1e-3)
+    free = gradient_ascent(unlikely, inner_images, jnp.ones(8, int), steps=1, largest_odds_gain=None)
+    assert jnp.mean((free.images == 0) | (free.images == 1)) > 0.4
+
+
+@pytest.mark.parametrize("improvement", ["gradient", "deepfool"])
+def test_a_universal_perturbation_pushes_one_side_of_a_plane_to_the_other(binary, improvement) -> None:
     images = jax.random.uniform(jax.random.key(5), (40, *BINARY_SHAPE), minval=0.3, maxval=0.7)
     labels = jnp.argmax(binary(images), axis=1)
     side = jnp.argmax(jnp.bincount(labels))
-    result = universal_perturbation(binary, images[labels == side], epsilon=0.2, fooling_rate=1.0)
+    result = universal_perturbation(
+        binary, images[labels == side], epsilon=0.2, fooling_rate=1.0, improvement=improvement
+    )
     assert result.attack.success.all()
     assert jnp.abs(result.perturbation).max() <= 0.2
     shift = jnp.sum(result.perturbation.ravel() * binary.params[0])
     assert (shift < 0) == (side == 1)
+
+
+def test_a_universal_perturbation_fools_on_images_that_it_was_not_made_from(lenet) -> None:
+    dataset = load_dataset("digits")
+    made_from, held_out = from_uint8(dataset.train_images[:300]), from_uint8(dataset.test_images)
+
+    def rate(images: jax.Array, perturbation: jax.Array) -> float:
+        labels = jnp.argmax(lenet(images), axis=1)
+        return float(add_perturbation(lenet, images, Untargeted(labels), perturbation).success.mean())
+
+    result = universal_perturbation(lenet, made_from, epsilon=0.2, fooling_rate=1.0, passes=6)
+    signs = 0.2 * jax.random.rademacher(jax.random.key(0), (28, 28, 1), jnp.float32)
+    assert rate(held_out, result.perturbation) > 3 * rate(held_out, signs)
+    # What is returned is the best of the passes, and its rate is told for the images that it was made from.
+    best = float(jnp.nanmax(result.fooling_rates))
+    assert float(result.attack.success.mean()) == pytest.approx(best)
+    assert rate(made_from, result.perturbation) == pytest.approx(best)
 
 
 def test_templates_are_the_weights(binary, inner_images) -> None:
@@ -202,26 +232,45 @@ def test_templates_are_the_weights(binary, inner_images) -> None:
 # Gradients
 
 
+UNTARGETED, TARGETED = Untargeted(jnp.array([0, 1])), Targeted(jnp.array([2, 2]))
+
+
 @pytest.mark.parametrize(
-    ("network", "shape"),
-    [("linear", (8, 8, 3)), ("mlp", (8, 8, 3)), ("cnn", (8, 8, 3)), ("lenet", (16, 16, 3))],
+    ("network", "size", "activation", "goal"),
+    [
+        *((network, 8, "softmax", UNTARGETED) for network in ("linear", "mlp", "maxout", "cnn")),
+        *((network, 8, "sigmoid", TARGETED) for network in ("linear", "mlp", "maxout", "cnn")),
+        ("lenet", 16, "softmax", UNTARGETED),
+        ("lenet", 16, "sigmoid", TARGETED),
+        ("squeezenet-1.0", 21, "softmax", TARGETED),
+        ("mobilenet-v1-0.25", 32, "softmax", TARGETED),
+    ],
 )
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-def test_gradients_agree_with_finite_differences(network, shape, activation, double_precision) -> None:
+def test_gradients_agree_with_finite_differences(network, size, activation, goal, double_precision) -> None:
+    shape = (size, size, 3)
     classifier = create_classifier(network, shape, ("a", "b", "c"), activation=activation)
-    classifier = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), classifier)
+
+    def scaled(leaf: jax.Array) -> jax.Array:
+        # Depthwise kernels start so small that nothing of the image would be left after thirteen of them.
+        return leaf.astype(jnp.float64) * (np.sqrt(2 * leaf.shape[-1]) if leaf.ndim == 3 else 1)
+
+    classifier = jax.tree.map(scaled, classifier)
     images = jax.random.uniform(jax.random.key(0), (2, *shape), jnp.float64)
     direction = jax.random.normal(jax.random.key(1), images.shape, jnp.float64)
-    for goal in (Untargeted(jnp.array([0, 1])), Targeted(jnp.array([2, 0]))):
-        gradient, _ = input_gradient(classifier, images, goal)
-        assert gradient.dtype == jnp.float64
-        step = 1e-6
-        ahead, behind = (
-            goal.objective(classifier, classifier.logits(images + sign * step * direction))
-            for sign in (1, -1)
-        )
-        expected = jnp.sum(gradient * direction, axis=(1, 2, 3))
-        np.testing.assert_allclose((ahead - behind) / (2 * step), expected, rtol=1e-6)
+
+    step = 1e-6
+
+    @jax.jit
+    def slopes(images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        gradient, logits = input_gradient(classifier, images, goal)
+        assert gradient.dtype == logits.dtype == jnp.float64
+        nearby = classifier.logits(jnp.concatenate([images + step * direction, images - step * direction]))
+        ahead, behind = (goal.objective(classifier, logits) for logits in jnp.split(nearby, 2))
+        return jnp.sum(gradient * direction, axis=(1, 2, 3)), (ahead - behind) / (2 * step)
+
+    expected, found = slopes(images)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+    assert (jnp.abs(expected) > 1e-6).all()
 
 
 def test_the_gradient_survives_where_the_confidence_rounds_to_one(binary, inner_images) -> None:
@@ -397,10 +446,23 @@ def test_iterated_steps_stay_in_their_ball_and_in_the_valid_range(
 
 
 @settings(max_examples=10, deadline=None)
-@given(epsilon=st.floats(0, 1), norm=st.sampled_from(["linf", "l2"]), seed=st.integers(0, 99))
-def test_a_universal_perturbation_stays_in_its_ball(binary, epsilon, norm, seed) -> None:
+@given(
+    epsilon=st.floats(0, 1),
+    norm=st.sampled_from(["linf", "l2"]),
+    improvement=st.sampled_from(["gradient", "deepfool"]),
+    seed=st.integers(0, 99),
+)
+def test_a_universal_perturbation_stays_in_its_ball(binary, epsilon, norm, improvement, seed) -> None:
     result = universal_perturbation(
-        binary, IMAGES, epsilon=epsilon, norm=norm, passes=2, fooling_rate=1.0, seed=seed
+        binary,
+        IMAGES,
+        epsilon=epsilon,
+        norm=norm,
+        improvement=improvement,
+        passes=2,
+        batch_size=4,
+        fooling_rate=1.0,
+        seed=seed,
     )
     size = jnp.abs(result.perturbation).max() if norm == "linf" else jnp.linalg.norm(result.perturbation)
     assert size <= epsilon + 1e-6

@@ -13,6 +13,7 @@ from evofool.cli.attack import Attack
 from evofool.cli.evolve import Evolve
 from evofool.cli.fetch import Fetch
 from evofool.cli.list import List
+from evofool.cli.study import Study
 from evofool.cli.train import Train
 from evofool.datasets import cache_folder
 from evofool.errors import EvofoolError
@@ -22,6 +23,7 @@ _DESCRIPTION = "Evolve images that a classifier is certain about and a person is
 Command = (
     Annotated[Evolve, tyro.conf.subcommand("evolve")]
     | Annotated[Attack, tyro.conf.subcommand("attack")]
+    | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Fetch, tyro.conf.subcommand("fetch")]
     | Annotated[List, tyro.conf.subcommand("list")]

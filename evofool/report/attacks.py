@@ -30,6 +30,7 @@ _BEFORE = "#0072b2"
 _AFTER = "#d55e00"
 # Okabe and Ito's colours, which colour-blind readers can tell apart; the two ends of a way come first.
 _LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#3a3a3c", "#f0e442")
+_STYLES = ("-", "--", ":")
 
 
 class AttackedImage(NamedTuple):
@@ -106,7 +107,7 @@ def before_after_figure(
     require_drawable(rows[0].before.shape)
     shown = rows[:_MOST_ROWS]
     if len(shown) < len(rows):
-        title = f"{title or ''} (the first {len(shown)} of {len(rows)})".strip()
+        title = _of_many(title, len(shown), len(rows))
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -135,8 +136,9 @@ def trajectory_plot(
 ) -> None:
     """Plot the probabilities of the classes that an image passes through against the step.
 
-    A class is drawn if it is watched, the likeliest at some step, or above 5 % at one; at most eight for each
-    image, and at most six images, one panel each.
+    A class is drawn if it is watched, the likeliest at some step, or above 5 % at one; for each image at most
+    eight, or as many as must be: the first, the last and the watched ones. At most six images are
+    drawn, one panel each; the title of a figure that leaves some out says so.
 
     Args:
         names: what each image is called.
@@ -160,6 +162,8 @@ def trajectory_plot(
     count = min(trajectories.shape[1], _MOST_ROWS)
     if not count:
         raise UsageError("there are no trajectories to plot")
+    if count < len(names):
+        title = _of_many(title, count, len(names))
     columns = 1 if count == 1 else 2
     lines = math.ceil(count / columns)
     import matplotlib
@@ -238,9 +242,10 @@ def _draw_way(
     steps_label: str,
 ) -> None:
     steps = np.arange(len(way))
-    for colour, index in zip(_LINES, _classes_on_the_way(way, watched), strict=False):
+    for place, index in enumerate(_classes_on_the_way(way, watched)):
         label = f"{class_names[index]}  {format_confidence(np.float32(way[-1, index]))}"
-        axes.plot(steps, 100 * way[:, index], color=colour, linewidth=2, label=label)
+        colour, style = _LINES[place % len(_LINES)], _STYLES[place // len(_LINES) % len(_STYLES)]
+        axes.plot(steps, 100 * way[:, index], color=colour, linestyle=style, linewidth=2, label=label)
     axes.set_xlim(0, max(1, len(way) - 1))
     axes.set_ylim(-1, 102)
     axes.yaxis.set_major_formatter("{x:.0f} %")
@@ -261,7 +266,12 @@ def _classes_on_the_way(way: Float[np.ndarray, "t k"], watched: Sequence[int]) -
     most = way.max(axis=0)
     leading = set(np.argmax(way, axis=1).tolist())
     others = [int(i) for i in np.argsort(-most, kind="stable") if most[i] >= _SHOWN_FROM or int(i) in leading]
-    return list(dict.fromkeys([first, *watched, last, *others]))[:_MOST_LINES]
+    drawn = list(dict.fromkeys([first, last, *watched]))
+    return list(dict.fromkeys([*drawn, *others]))[: max(_MOST_LINES, len(drawn))]
+
+
+def _of_many(title: str | None, shown: int, count: int) -> str:
+    return f"{title or ''} (the first {shown} of {count})".strip()
 
 
 def _save(figure: "Figure", path: str | os.PathLike[str]) -> None:

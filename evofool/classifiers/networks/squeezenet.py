@@ -61,4 +61,5 @@ class SqueezeNet(nnx.Module):
         x = overlapping_max_pool(self.fire4(self.fire3(self.fire2(x))), round_up=True)
         x = overlapping_max_pool(self.fire8(self.fire7(self.fire6(self.fire5(x)))), round_up=True)
         x = jnp.pad(self.fire9(x), ((0, 0), (1, 1), (1, 1), (0, 0)))
-        return jax.nn.relu(self.conv_final(x)).mean(axis=(1, 2), dtype=jnp.float32)
+        x = jax.nn.relu(self.conv_final(x))
+        return x.mean(axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))

@@ -1,0 +1,62 @@
+"""Some images of an attack, what is wanted of them, and how they are taken a few at a time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from evofool.attacks import AttackResult, Goal
+
+# Activations of a network for 227x227 images and their gradients take about 150 MB for each image.
+AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images, what they are called and what is wanted of them; the first is number `first` of all."""
+
+    names: list[str]
+    images: Float[Array, "n h w c"]
+    goal: Goal
+    first: int = 0
+
+    @property
+    def classes(self) -> Int[Array, " n"]:
+        """The labels or the targets, whichever the goal has."""
+        return self.goal[0]
+
+    def by_parts(self, attack: Callable[["Batch"], AttackResult]) -> AttackResult:
+        """Attack a few images after the other, so that memory does not depend on how many there are."""
+        results = []
+        for start in range(0, len(self.images), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            goal = type(self.goal)(self.classes[part])
+            results.append(attack(Batch(self.names[part], self.images[part], goal, start)))
+        return _join(results)
+
+
+def _join(results: list[AttackResult]) -> AttackResult:
+    """The results of the parts of a batch as one."""
+
+    def join(name: str) -> Any:
+        values = [getattr(result, name) for result in results]
+        return None if values[0] is None else jnp.concatenate(values, axis=1 if name == "trajectory" else 0)
+
+    return AttackResult(**{name: join(name) for name in AttackResult._fields})
+
+
+def file_name(name: str) -> str:
+    """The name with an underscore for all that is neither letter nor digit."""
+    return "".join(letter if letter.isalnum() else "_" for letter in name)
+
+
+def unique(names: list[str]) -> list[str]:
+    """The names, with a number where one occurs again: two files of two folders may share a name."""
+    seen: dict[str, int] = {}
+    unique = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        unique.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return unique
