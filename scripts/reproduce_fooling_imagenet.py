@@ -68,8 +68,8 @@ class Reproduction:
     generations: int = 5000
     batch_size: int | None = None
     ten_crop: bool = False
-    hidden_nodes: int = 64
-    connections: int = 256
+    hidden_nodes: int = CPPNOptions.hidden_nodes
+    connections: int = CPPNOptions.connections
     precision: Precision = "float32"
     microbatch: int | None = None
     seeds: int = 1
