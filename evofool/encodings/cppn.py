@@ -222,11 +222,12 @@ def _add_connection(
         jnp.where(after, target - 1 + before.sum() + jnp.cumsum(after), node),
     )
     number = jnp.where(happens, number, node)
-    graph = _renumbered(graph, number)
     free = jnp.argmin(used)
+    functions = jnp.zeros_like(graph.functions).at[number[len(INPUTS) :] - len(INPUTS)].set(graph.functions)
     return graph._replace(
-        sources=_set_where(happens, graph.sources, free, number[source]),
-        targets=_set_where(happens, graph.targets, free, number[target]),
+        functions=functions,
+        sources=_set_where(happens, number[graph.sources], free, number[source]),
+        targets=_set_where(happens, number[graph.targets], free, number[target]),
         weights=_set_where(happens, graph.weights, free, uniform[3]),
     )
 
@@ -239,21 +240,27 @@ def _delete_connection(graph: Graphs, wanted: Bool[Array, ""], uniform: Float[Ar
 def _add_node(graph: Graphs, wanted: Bool[Array, ""], uniform: Float[Array, " 4"], room: int) -> Graphs:
     """Put a node in the middle of a connection, numbered just before the connection's target."""
     used = graph.targets > 0
-    node = jnp.arange(len(INPUTS) + len(graph.functions))
     connection = _choose(used, uniform[1])
     wanted &= used.any()
     happens = wanted & (graph.hidden_nodes < room) & ~used.all()
 
     unused = len(INPUTS) + graph.hidden_nodes
     added = jnp.minimum(graph.targets[connection], unused)
-    number = jnp.where(node == unused, added, jnp.where((node >= added) & (node < unused), node + 1, node))
-    graph = _renumbered(graph, jnp.where(happens, number, node))
+    function = jnp.arange(len(graph.functions)) + len(INPUTS)
+    graph = graph._replace(
+        functions=jnp.where(
+            happens & (function > added) & (function <= unused), jnp.roll(graph.functions, 1), graph.functions
+        ),
+        sources=graph.sources + (happens & (graph.sources >= added) & (graph.sources < unused)),
+        targets=graph.targets + (happens & (graph.targets >= added) & (graph.targets < unused)),
+    )
     free = jnp.argmin(used)
     targets = _set_where(happens, graph.targets, free, graph.targets[connection])
-    function = _drawn(len(FUNCTIONS), uniform[2])
     return graph._replace(
         hidden_nodes=graph.hidden_nodes + happens,
-        functions=_set_where(happens, graph.functions, added - len(INPUTS), function),
+        functions=_set_where(
+            happens, graph.functions, added - len(INPUTS), _drawn(len(FUNCTIONS), uniform[2])
+        ),
         sources=_set_where(happens, graph.sources, free, added),
         targets=_set_where(happens, targets, connection, added),
         weights=_set_where(happens, graph.weights, free, graph.weights[connection]),
@@ -263,22 +270,19 @@ def _add_node(graph: Graphs, wanted: Bool[Array, ""], uniform: Float[Array, " 4"
 
 def _delete_node(graph: Graphs, wanted: Bool[Array, ""], uniform: Float[Array, " 4"]) -> Graphs:
     happens = wanted & (graph.hidden_nodes > 0)
-    node = jnp.arange(len(INPUTS) + len(graph.functions))
     deleted = len(INPUTS) + _drawn(graph.hidden_nodes, uniform[1])
     graph = _without(graph, happens & ((graph.sources == deleted) | (graph.targets == deleted)))
     last = len(INPUTS) + graph.hidden_nodes - 1
-    number = jnp.where(node == deleted, last, jnp.where((node > deleted) & (node <= last), node - 1, node))
-    graph = _renumbered(graph, jnp.where(happens, number, node))
+    function = jnp.arange(len(graph.functions)) + len(INPUTS)
+    functions = jnp.where(
+        happens & (function >= deleted) & (function < last), jnp.roll(graph.functions, -1), graph.functions
+    )
     return graph._replace(
         hidden_nodes=graph.hidden_nodes - happens,
-        functions=_set_where(happens, graph.functions, last - len(INPUTS), 0),
+        functions=_set_where(happens, functions, last - len(INPUTS), 0),
+        sources=graph.sources - (happens & (graph.sources > deleted) & (graph.sources <= last)),
+        targets=graph.targets - (happens & (graph.targets > deleted) & (graph.targets <= last)),
     )
-
-
-def _renumbered(graph: Graphs, number: Int[Array, " m"]) -> Graphs:
-    """The graph whose node i is called `number[i]`, a permutation that keeps inputs and outputs."""
-    functions = jnp.zeros_like(graph.functions).at[number[len(INPUTS) :] - len(INPUTS)].set(graph.functions)
-    return graph._replace(functions=functions, sources=number[graph.sources], targets=number[graph.targets])
 
 
 def _without(graph: Graphs, deleted: Bool[Array, " c"]) -> Graphs:
