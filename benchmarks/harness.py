@@ -159,15 +159,27 @@ def _program_mib(program: Any) -> float | None:
     return (held - memory.alias_size_in_bytes) / 2**20
 
 
-def bare_forward(classifier: Classifier, batch_size: int, repeats: int = 1) -> Side:
-    """The least that any search costs: `repeats` forward passes of a batch, in one compiled loop."""
+def bare_forward(
+    classifier: Classifier, batch_size: int, repeats: int = 1, at_once: int | None = None
+) -> Side:
+    """The least that any search costs: `repeats` forward passes of a batch, in one compiled loop.
+
+    Args:
+        classifier: whose logits.
+        batch_size: images of a pass.
+        repeats: how many passes.
+        at_once: how many images of the batch are scored together, a divisor of its size; all if not given.
+    """
     images = jax.random.uniform(jax.random.key(0), (batch_size, *classifier.spec.input_shape))
 
     def forward(classifier: Classifier, images: jax.Array) -> jax.Array:
         def once(_: Any, total: jax.Array) -> jax.Array:
             # For the compiler the images depend on the last pass, so that none of them can be left out.
             again, total = jax.lax.optimization_barrier((images, total))
-            return total + classifier.logits(again)
+            if at_once is None:
+                return total + classifier.logits(again)
+            parts = again.reshape(-1, at_once, *classifier.spec.input_shape)
+            return total + jax.lax.map(classifier.logits, parts).reshape(total.shape)
 
         start = jnp.zeros((batch_size, len(classifier.spec.class_names)))
         return jax.lax.fori_loop(0, repeats, once, start)

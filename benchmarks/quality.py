@@ -34,9 +34,18 @@ Builders = Mapping[str, Callable[[], Contender]]
 def map_elites(effort: Effort) -> Iterator[Part]:
     """MAP-Elites beside QDax and pyribs: how sure a LeNet is of the elites, by evaluations and by seconds."""
     network, batch, generations = lenet(effort), effort.size(200, 8), effort.size(5, 2)
-    search = evofool.map_elites(evofool.direct(network.spec.input_shape), batch)
+    variations = {
+        "evofool": evofool.DirectOptions(),
+        "evofool, iso-line variation": evofool.DirectOptions(variation="iso-line"),
+        "evofool, Gaussian variation": evofool.DirectOptions(variation="iso-line", line_sigma=0),
+    }
+
+    def ours(options: evofool.DirectOptions) -> Contender:
+        encoding = evofool.direct(network.spec.input_shape, options)
+        return contender(evofool.map_elites(encoding, batch), network, generations)
+
     builders = {
-        "evofool": lambda: contender(search, network, generations),
+        **{name: partial(ours, options) for name, options in variations.items()},
         **{
             f"QDax, {variation}": partial(peers.qdax, network, batch, generations, variation)
             for variation in peers.QDAX_VARIATIONS

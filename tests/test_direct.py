@@ -77,6 +77,15 @@ def test_offspring_do_not_depend_on_what_else_is_varied(count: int) -> None:
     np.testing.assert_array_equal(part, whole[:count])
 
 
+def test_iso_line_steps_have_the_spreads_of_their_options() -> None:
+    options = DirectOptions(variation="iso-line", iso_sigma=0.02, line_sigma=0.1)
+    pairs = jnp.stack([jnp.full((2000, 28, 28, 1), 0.4), jnp.full((2000, 28, 28, 1), 0.6)], axis=1)
+    offspring = jax.jit(direct(SHAPE, options).vary)(keys(2000), pairs, jnp.int32(0))
+    steps = np.asarray(offspring - pairs).reshape(4000, -1)
+    assert abs(steps.mean(axis=1).std() - 0.1 * 0.2) < 0.002
+    assert abs((steps - steps.mean(axis=1, keepdims=True)).std() - 0.02) < 0.0002
+
+
 def test_colour_genomes_are_hue_lightness_saturation() -> None:
     genome = jnp.array([[[[0.0, 0.5, 1.0], [0.5, 0.0, 1.0]], [[0.9, 1.0, 1.0], [0.2, 0.5, 0.0]]]])
     image = direct((2, 2, 3)).render(genome)
@@ -105,6 +114,8 @@ def test_colours_are_those_of_opencv() -> None:
         (lambda: direct((28, 28, 2)), "1 channel .* or 3 .*, not 2"),
         (lambda: DirectOptions(mutation_rate=1.5), "mutation_rate must be between 0 and 1, not 1.5"),
         (lambda: DirectOptions(crossover_eta=-1.0), "crossover_eta must be 0 or more, not -1.0"),
+        (lambda: DirectOptions(variation="isoline"), "variation 'isoline'.*Allowed: source, iso-line"),
+        (lambda: DirectOptions(iso_sigma=-0.1), "iso_sigma must .*-0.1"),
         (lambda: DirectOptions(mutation_halving=0), "mutation_halving must be above zero"),
     ],
 )

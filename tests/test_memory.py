@@ -38,7 +38,7 @@ def test_the_estimate_is_near_to_what_the_compiler_says(
     state = jax.eval_shape(search.init, jax.random.key(0), digits)
     compiled = jax.jit(search.step).lower(state, digits).compile().memory_analysis()
     needed = compiled.argument_size_in_bytes + compiled.temp_size_in_bytes + compiled.output_size_in_bytes
-    assert 0.5 * needed < memory.required_bytes(search, digits) < 6 * needed
+    assert 0.5 * needed < memory.required_bytes(search, digits) < 8 * needed
 
 
 def test_large_genomes_are_counted_until_they_are_in_the_archive() -> None:

@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from evofool.encodings.operators import polynomial_mutation, simulated_binary_crossover
+from evofool.encodings.operators import (
+    iso_line_variation,
+    polynomial_mutation,
+    simulated_binary_crossover,
+)
 
 unit = st.floats(0, 1, width=32)
 # What a generator of random words gives: below, float32 has numbers that a CPU takes for zero.
@@ -102,3 +106,22 @@ def test_crossover_spread_has_debs_density() -> None:
         return np.where(b <= 1, 0.5 * b ** (eta + 1), 1 - 0.5 * b ** -(eta + 1))
 
     assert stats.kstest(beta, lambda b: distribution(b) / distribution(np.array(2.9))).pvalue > 1e-3
+
+
+@given(
+    hnp.arrays(np.float32, (3, 2, 5), elements=unit),
+    hnp.arrays(np.float32, (3, 2, 5), elements=st.floats(-5, 5, width=32)),
+    hnp.arrays(np.float32, (3, 2), elements=st.floats(-5, 5, width=32)),
+    unit,
+    unit,
+)
+def test_iso_line_variation_is_its_formula(
+    pairs: np.ndarray, steps: np.ndarray, reaches: np.ndarray, iso_sigma: float, line_sigma: float
+) -> None:
+    """Vassiliades & Mouret 2018, equation 2, in float64, clipped to the range of the genes."""
+    ours = iso_line_variation(*map(jnp.asarray, (pairs, steps, reaches)), iso_sigma, line_sigma)
+    for pair, step, reach, children in zip(pairs, steps, reaches, np.asarray(ours), strict=True):
+        for child in (0, 1):
+            own, other = pair[child].astype(float), pair[1 - child].astype(float)
+            plain = own + iso_sigma * step[child] + line_sigma * (other - own) * reach[child]
+            np.testing.assert_allclose(children[child], np.clip(plain, 0, 1), atol=2e-6)

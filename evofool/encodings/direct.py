@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,11 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 
 from evofool.encodings.colour import hls_to_rgb
 from evofool.encodings.encoding import Encoding
-from evofool.encodings.operators import polynomial_mutation, simulated_binary_crossover
-from evofool.errors import UsageError, require_positive
+from evofool.encodings.operators import iso_line_variation, polynomial_mutation, simulated_binary_crossover
+from evofool.errors import UsageError, require_not_negative, require_positive, unknown_name
+
+Variation = Literal["source", "iso-line"]
+"""How offspring are made: crossover and mutation as in the source, or steps along the line of the parents."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,11 @@ class DirectOptions:
         mutation_halving: generations after which the mutation rate is halved, again and again.
         crossover_rate: probability that a pair of parents is crossed and not copied, in [0, 1].
         crossover_eta: distribution index of the crossover, 0 or more; larger means nearer to the parents.
+        variation: "source" for the crossover and the mutation above, or "iso-line" for Gaussian steps, the
+            same in all directions and longer along the line to the other parent (Vassiliades & Mouret, GECCO
+            2018, equation 2), which none of the above concerns.
+        iso_sigma: standard deviation of the iso-line variation's step of each gene, 0 or more.
+        line_sigma: that of its step along the line, in distances between the parents, 0 or more.
 
     Raises:
         UsageError: a value outside of its range.
@@ -34,6 +43,9 @@ class DirectOptions:
     mutation_halving: int = 1000
     crossover_rate: float = 0.5
     crossover_eta: float = 10.0
+    variation: Variation = "source"
+    iso_sigma: float = 0.1
+    line_sigma: float = 0.2
 
     def __post_init__(self) -> None:
         require_positive(mutation_halving=self.mutation_halving)
@@ -43,6 +55,9 @@ class DirectOptions:
         for name in ("mutation_eta", "crossover_eta"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        require_not_negative(iso_sigma=self.iso_sigma, line_sigma=self.line_sigma)
+        if self.variation not in get_args(Variation):
+            raise unknown_name("variation", self.variation, get_args(Variation))
 
 
 def direct(image_shape: tuple[int, int, int], options: DirectOptions | None = None) -> Encoding:
@@ -77,6 +92,16 @@ def direct(image_shape: tuple[int, int, int], options: DirectOptions | None = No
     def init(keys: Key[Array, " n"]) -> Float[Array, "n h w c"]:
         return jax.vmap(lambda key: jax.random.uniform(key, image_shape))(keys)
 
+    def iso_line(
+        keys: Key[Array, " p"], pairs: Float[Array, "p 2 h w c"], generation: Int[Array, ""]
+    ) -> Float[Array, "p 2 h w c"]:
+        normal = jax.vmap(lambda key: jax.random.normal(key, (2, genes + 1)))(keys)
+        parents = pairs.reshape(-1, 2, genes)
+        children = iso_line_variation(
+            parents, normal[..., 1:], normal[..., 0], options.iso_sigma, options.line_sigma
+        )
+        return children.reshape(pairs.shape)
+
     def vary(
         keys: Key[Array, " p"], pairs: Float[Array, "p 2 h w c"], generation: Int[Array, ""]
     ) -> Float[Array, "p 2 h w c"]:
@@ -98,7 +123,7 @@ def direct(image_shape: tuple[int, int, int], options: DirectOptions | None = No
         levels = jnp.floor(255 * jnp.clip(genomes, 0, 1))
         return (levels if channels == 1 else hls_to_rgb(levels)) / 255
 
-    return Encoding(init, vary, render)
+    return Encoding(init, iso_line if options.variation == "iso-line" else vary, render)
 
 
 def _two_words(key: Key[Array, ""], count: int) -> UInt32[Array, "2 count"]:

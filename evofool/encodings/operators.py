@@ -83,6 +83,41 @@ def simulated_binary_crossover(
     return jnp.clip(middle + sign * reach, 0, 1)
 
 
+def iso_line_variation(
+    pairs: Float[Array, "p 2 *genes"],
+    steps: Float[Array, "p 2 *genes"],
+    reaches: Float[Array, "p 2"],
+    iso_sigma: Scalar,
+    line_sigma: Scalar,
+) -> Float[Array, "p 2 *genes"]:
+    r"""Gaussian steps that are longer along the line to the other parent (Vassiliades & Mouret, 2018).
+
+    $$x' = x_1 + \sigma_1 \mathcal{N}(0, I) + \sigma_2 (x_2 - x_1) \mathcal{N}(0, 1)$$
+
+    (V. Vassiliades & J.-B. Mouret, "Discovering the Elite Hypervolume by Leveraging Interspecies
+    Correlation", GECCO 2018, equation 2.) Each of the two parents has a child.
+
+    Args:
+        pairs: genes of two parents each, in [0, 1].
+        steps: a standard normal number for each gene of each child.
+        reaches: one for each child.
+        iso_sigma: the $\sigma_1$, 0 or more.
+        line_sigma: the $\sigma_2$, 0 or more.
+
+    Returns:
+        Both children of each pair, clipped to [0, 1].
+
+    Example:
+        >>> pair = jnp.array([[[0.25, 0.25], [0.75, 0.75]]])
+        >>> steps, reaches = jnp.array([[[1.0, -1.0], [0.0, 0.0]]]), jnp.array([[0.0, 1.0]])
+        >>> iso_line_variation(pair, steps, reaches, iso_sigma=0.125, line_sigma=0.5).tolist()
+        [[[0.375, 0.125], [0.5, 0.5]]]
+    """
+    reaches = reaches.reshape(*reaches.shape, *(1,) * (pairs.ndim - 2))
+    line = line_sigma * reaches * (pairs[:, ::-1] - pairs)
+    return jnp.clip(pairs + iso_sigma * steps + line, 0, 1)
+
+
 def _power(base: Float[Array, "..."], exponent: Scalar | Float[Array, "..."]) -> Float[Array, "..."]:
     # For a base that is not negative this is the power, at half the price of the general one.
     return jnp.exp2(exponent * jnp.log2(base))
