@@ -116,15 +116,16 @@ def _imagenet(
     effort: Effort, name: str, encoding_of: Callable[[tuple[int, int, int]], Encoding]
 ) -> Iterator[Table]:
     for classifier, batch in IMAGENET.items():
-        batch, generations = effort.scaled(batch, 4), effort.size(2, 1)
+        # After the first generations few niches are won anew, and less is copied into the archive.
+        batch, generations, begun = effort.scaled(batch, 4), effort.size(2, 1), effort.size(10, 1)
         try:
             network = evofool.load_classifier(classifier)
         except EvofoolError as error:
             yield Table(f"MAP-Elites, {name}, against {classifier}", [{"side": BARE, "note": str(error)}])
             continue
         encoding = encoding_of(network.spec.input_shape)
-        yield _beside_forward(network, name, encoding, batch, generations, effort.repeats(5), {})
-        yield _parts(network, name, encoding, batch, effort)
+        yield _beside_forward(network, name, encoding, batch, generations, effort.repeats(5), {}, begun=begun)
+        yield _parts(network, name, encoding, batch, effort, generations=begun * generations)
 
 
 def _beside_forward(

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from evofool.encodings.cppn_rendering import render_graphs
 from evofool.encodings.encoding import Encoding
-from evofool.encodings.graphs import FUNCTIONS, INPUTS, Graphs, leading_to
+from evofool.encodings.graphs import FUNCTIONS, INPUTS, Graphs, adjacency, leading_to
 from evofool.encodings.operators import polynomial_mutation
 from evofool.errors import UsageError, require_positive, unknown_name
 
@@ -203,11 +203,11 @@ def _add_connection(
     used = graph.targets > 0
     node = jnp.arange(len(INPUTS) + len(graph.functions))
     source = _drawn(len(INPUTS) + graph.hidden_nodes, uniform[1])
-    leading = leading_to(graph.sources, graph.targets, node == source, most_hidden)
-    connected = jnp.zeros(len(node), bool).at[graph.targets].max(used & (graph.sources == source))
+    leads = adjacency(graph.sources, graph.targets, len(node))
+    leading = leading_to(leads, node == source, most_hidden)
     hidden = (node >= len(INPUTS)) & (node < len(INPUTS) + graph.hidden_nodes)
     output = node >= len(INPUTS) + room
-    candidates = (hidden | output) & ~leading & ~connected
+    candidates = (hidden | output) & ~leading & ~leads[source]
     target = _choose(candidates, uniform[2])
     happens = wanted & candidates.any() & ~used.all()
     graph = graph._replace(skipped_connections=wanted & used.all())

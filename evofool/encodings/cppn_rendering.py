@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from evofool.encodings.colour import hls_to_rgb
-from evofool.encodings.graphs import FUNCTIONS, INPUTS, Graphs, leading_to
+from evofool.encodings.graphs import FUNCTIONS, INPUTS, Graphs, adjacency, leading_to
 
 _VALUES_PER_STEP = {"cpu": 2**15}
 """How many values one step computes: on a CPU so many that the nodes of a graph stay in the cache."""
@@ -98,7 +98,7 @@ def _compile(graphs: Graphs, max_weight: float, room: int) -> _Programs:
 
     @jax.vmap
     def compile_one(graph: Graphs) -> _Programs:
-        needed = leading_to(graph.sources, graph.targets, is_output, most_hidden)
+        needed = leading_to(adjacency(graph.sources, graph.targets, nodes), is_output, most_hidden)
         hidden = needed & is_hidden
         number = jnp.where(hidden, len(INPUTS) - 1 + jnp.cumsum(hidden), node)
         # What is not needed gets a number beyond the last one, where it is dropped.

@@ -37,32 +37,42 @@ class Graphs(NamedTuple):
     skipped_connections: Bool[Array, "*n"]
 
 
+def adjacency(sources: Int[Array, " c"], targets: Int[Array, " c"], nodes: int) -> Bool[Array, "m m"]:
+    """Whether a connection leads from one node (row) to another (column).
+
+    Args:
+        sources: the node that each connection comes from.
+        targets: the node that it leads to, 0 for no connection: what is in row and column 0 means nothing.
+        nodes: how many nodes there are.
+
+    Example:
+        >>> adjacency(jnp.array([0, 4, 1]), jnp.array([4, 6, 5]), 7)[4].tolist()
+        [False, False, False, False, False, False, True]
+    """
+    return jnp.zeros((nodes, nodes), bool).at[sources, targets].set(True)
+
+
 def leading_to(
-    sources: Int[Array, " c"],
-    targets: Int[Array, " c"],
-    goals: Bool[Array, " m"],
-    most_hidden: Int[Array, ""],
+    leads: Bool[Array, "m m"], goals: Bool[Array, " m"], most_hidden: Int[Array, ""]
 ) -> Bool[Array, " m"]:
     """Which nodes of a graph are one of the goals or lead to one; of the inputs only goals are told.
 
     Args:
-        sources: the node that each connection comes from.
-        targets: the node that it leads to, 0 for no connection.
+        leads: the graph's `adjacency`.
         goals: which nodes are asked for.
         most_hidden: hidden nodes of higher numbers than this many are not in use. Under `vmap` one number for
             all graphs makes the loop as short as the largest of them needs.
 
     Example:
-        >>> sources, targets = jnp.array([0, 4, 1]), jnp.array([4, 6, 5])
-        >>> leading_to(sources, targets, jnp.arange(7) == 6, jnp.int32(2)).tolist()
+        >>> leads = adjacency(jnp.array([0, 4, 1]), jnp.array([4, 6, 5]), 7)
+        >>> leading_to(leads, jnp.arange(7) == 6, jnp.int32(2)).tolist()
         [False, False, False, False, True, False, True]
     """
-    # Row and column 0 also take what is no connection. Nothing leads to input 0, so they are never asked.
-    leads = jnp.zeros((len(goals), len(goals)), bool).at[sources, targets].set(True)
 
     def visit(index: Int[Array, ""], leading: Bool[Array, " m"]) -> Bool[Array, " m"]:
         node = len(INPUTS) + most_hidden - 1 - index
         return leading.at[node].set(leading[node] | (leads[node] & leading).any())
 
-    # From the highest number down, so that all that a node leads to has been visited before it.
+    # From the highest number down, so that all that a node leads to has been visited before it. Nothing leads
+    # to input 0, so what column 0 says is never asked.
     return jax.lax.fori_loop(0, most_hidden, visit, goals)
