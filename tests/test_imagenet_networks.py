@@ -213,3 +213,11 @@ def test_the_smallest_images(network: str, side: int) -> None:
     assert jax.eval_shape(logits, classifier, jnp.zeros((2, side, side, 3))).shape == (2, 2)
     with pytest.raises(UsageError, match="takes images"):
         classifier.logits(jnp.zeros((2, side, side + 1, 3)))
+
+
+def test_confidences_do_not_depend_on_how_few_images_there_are(data: Path) -> None:
+    squeezenet = load_classifier("squeezenet-1.0")
+    images = jax.random.uniform(jax.random.key(0), (5, 227, 227, 3))
+    confidences = jax.jit(lambda classifier, images: classifier(images))
+    few = confidences(squeezenet, images[:2])
+    np.testing.assert_array_equal(few, confidences(squeezenet, images)[:2])
