@@ -51,46 +51,60 @@ def start_up(effort: Effort) -> Iterator[Table]:
 
 
 def checkpoints(effort: Effort) -> Iterator[Table]:
-    """A whole run with a checkpoint every 50 generations, in turns with the same run with one at its end."""
+    """A whole run with checkpoints, by default and every 50 generations, beside one at its end."""
     batch, more = effort.size((200, 1024), (8, 16))
     runs = (
         RunSettings(generations=effort.size(500, 4), batch_size=batch),
         RunSettings(generations=effort.size(200, 4), batch_size=more),
         RunSettings(encoding="cppn", generations=effort.size(300, 4), batch_size=batch),
     )
-    rows = [_checkpoint_row(settings, effort.size(50, 2), effort.repeats(5)) for settings in runs]
+    rows = [
+        row for settings in runs for row in _checkpoint_rows(settings, effort.size(50, 2), effort.repeats(5))
+    ]
     yield Table("What checkpoints add to a run", rows)
 
 
-def _checkpoint_row(settings: RunSettings, every: int, rounds: int) -> dict[str, object]:
+def _checkpoint_rows(settings: RunSettings, chunk: int, rounds: int) -> Iterator[dict[str, object]]:
     job = prepare(settings)
+    last = settings.generations
+    processor: dict[int | None, list[float]] = {None: [], chunk: [], last: []}
+    written: dict[int | None, int] = {}
 
-    processor: dict[int, list[float]] = {every: [], settings.generations: []}
-
-    def whole_run(checkpoint_every: int) -> None:
-        # Both stop and look as often, so that only the writing differs.
-        options, started = Options(checkpoint_every, chunk=every), time.process_time()
+    def whole_run(every: int | None) -> None:
+        # All stop and look as often, so that only the writing differs.
+        # The first run is not timed: it keeps all of them, to be counted.
+        keep = Options.keep_checkpoints if every in written else last
+        options, started = Options(every, keep, chunk=chunk), time.process_time()
         with tempfile.TemporaryDirectory() as folder:
             directory = RunDirectory.create(Path(folder) / "run", settings, job.classifier)
             evolve(settings, job, directory, options=options)
-        processor[checkpoint_every].append(time.process_time() - started)
+            written.setdefault(every, sum(1 for _ in directory.checkpoints.iterdir()))
+        processor[every].append(time.process_time() - started)
 
-    named = {f"a checkpoint every {number}": Side(partial(whole_run, number)) for number in processor}
-    often, once = interleaved(named, rounds, settle=False).values()
+    labels = {None: "as often as the default is", chunk: f"every {chunk} generations", last: "at the end"}
+    sides = {label: Side(partial(whole_run, every)) for every, label in labels.items()}
+    seconds = interleaved(sides, rounds, settle=False)
+    once = seconds[labels[last]]
     # The first run of each compiled.
-    processor_often, processor_once = (np.array(seconds[1:]) for seconds in processor.values())
-    written = settings.generations // every
-    return {
-        "encoding": settings.encoding,
-        "batch_size": settings.batch_size,
-        "generations": settings.generations,
-        "checkpoints": written,
-        "seconds": spread(often),
-        "seconds_with_one_checkpoint": spread(once),
-        "share_of_the_run": spread((often - once) / often),
-        "share_of_processor_time": spread((processor_often - processor_once) / processor_often),
-        "milliseconds_for_each": spread(1000 * (often - once) / (written - 1)),
-    }
+    processor_once = np.array(processor[last][1:])
+    for every, label in labels.items():
+        row = {
+            "encoding": settings.encoding,
+            "batch_size": settings.batch_size,
+            "generations": last,
+            "written": label,
+            "checkpoints": written[every],
+            "seconds": spread(seconds[label]),
+        }
+        if every != last:
+            added = seconds[label] - once
+            processor_share = 1 - processor_once / np.array(processor[every][1:])
+            row |= {
+                "share_of_the_run": spread(added / seconds[label]),
+                "share_of_processor_time": spread(processor_share),
+                "milliseconds_for_each": spread(1000 * added / max(1, written[every] - 1)),
+            }
+        yield row
 
 
 def _process_seconds(command: list[str], cache: str) -> float:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -22,7 +23,7 @@ import evofool
 from evofool import Classifier, create_classifier, load_classifier
 from evofool.pixels import from_uint8
 from evofool.report import read_png
-from evofool.runs import RunSettings, prepare
+from evofool.runs import Options, RunDirectory, RunSettings, evolve, prepare
 from evofool.runs.checkpoints import Checkpoints
 from evofool.runs.evolve import reported_median
 from evofool.runs.settings import Job
@@ -497,3 +498,34 @@ def test_a_run_is_compared_with_what_is_reported_of_such_a_run() -> None:
     assert reported(digits, 3, 7) is None
     assert reported(digits, encoding="student", algorithm="es") is None
     assert reported(digits, encoding="direct", algorithm="es") is None
+
+
+def test_checkpoints_are_rarer_where_they_would_take_much_of_a_run(tmp_path, monkeypatch):
+    settings = RunSettings(generations=150, batch_size=2)
+    job = prepare(settings)
+
+    def generations_kept(name: str, every: int | None, affordable: bool) -> set[str]:
+        monkeypatch.setattr(Checkpoints, "affordable", lambda self, share: affordable)
+        directory = RunDirectory.create(tmp_path / name, settings, job.classifier)
+        evolve(settings, job, directory, options=Options(every, keep_checkpoints=9))
+        return {path.name for path in directory.checkpoints.iterdir()}
+
+    assert generations_kept("cheap", None, True) == {"50", "100", "150"}
+    assert generations_kept("dear", None, False) == {"150"}
+    assert generations_kept("asked for", 50, False) == {"50", "100", "150"}
+
+
+def test_a_checkpoint_can_be_afforded_once_the_last_one_is_a_small_share_of_the_time(tmp_path, monkeypatch):
+    settings = RunSettings(batch_size=2)
+    job = prepare(settings)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", settings)
+    assert checkpoints.affordable(0.03)
+    clock = itertools.chain([1000.0], itertools.repeat(1003.0))  # begun, and whole three seconds later
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    checkpoints.save(job.search.init(jax.random.key(0), job.scorer))
+    checkpoints.finish()
+    monkeypatch.setattr(time, "perf_counter", lambda: 1099.0)
+    assert not checkpoints.affordable(0.03)
+    monkeypatch.setattr(time, "perf_counter", lambda: 1101.0)
+    assert checkpoints.affordable(0.03)
+    checkpoints.close()

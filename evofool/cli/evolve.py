@@ -34,7 +34,8 @@ class Evolve:
         out: directory to leave the run in; by default a new one under ./runs.
         resume: go on with the run in this directory, up to --generations if more are wanted.
         overwrite: replace the run that --out holds.
-        checkpoint_every: generations between two checkpoints.
+        checkpoint_every: generations between two checkpoints; by default 50, or a multiple where a run is so
+            fast that writing them would take more than 3 % of it.
         keep_checkpoints: how many of the last checkpoints stay.
         log_every: generations between two lines of metrics.jsonl.
         chunk: generations between two looks at the clock; by default as many as take half a second.
@@ -48,7 +49,7 @@ class Evolve:
     out: Path | None = None
     resume: Path | None = None
     overwrite: bool = False
-    checkpoint_every: int = 50
+    checkpoint_every: int | None = None
     keep_checkpoints: int = 3
     log_every: int = 1
     chunk: int | None = None

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,21 @@ class Checkpoints:
         self._ocp = ocp
         self._folder = folder.resolve()
         self._settings = settings
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        self._begun = time.perf_counter()
+        self._seconds = 0.0
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            create=True,
+            async_options=ocp.options.AsyncOptions(post_finalization_callback=self._stop_the_clock),
+        )
         self._manager = ocp.CheckpointManager(self._folder, options=options)
+
+    def affordable(self, share: float) -> bool:
+        """Whether the last checkpoint took at most this share of the time since it was begun.
+
+        If so, another one now costs no more than that. The first one can always be afforded.
+        """
+        return self._seconds <= share * (time.perf_counter() - self._begun)
 
     def save(self, state: Any) -> None:
         """Begin to write a state; it may be used and overwritten as soon as this returns.
@@ -41,6 +55,7 @@ class Checkpoints:
         Raises:
             EvofoolError: this or an earlier checkpoint could not be written.
         """
+        self._begun = time.perf_counter()
         generation = int(state.generation)
         arrays = _to_host(state)
         about = {"settings": self._settings.fixed(), "checksum": _checksum(arrays)}
@@ -105,6 +120,9 @@ class Checkpoints:
         """Stop the threads in the background, without a word about what failed in them."""
         with contextlib.suppress(Exception):  # the error that matters is already on its way
             self._manager.close()
+
+    def _stop_the_clock(self) -> None:
+        self._seconds = time.perf_counter() - self._begun
 
     def _read(self, generation: int, template: Any) -> Any:
         args = self._ocp.args

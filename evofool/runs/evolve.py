@@ -25,13 +25,17 @@ _IMAGENET_CLASSES = 1000
 _IMAGES_AT_ONCE = 64
 """What is drawn and scored again after a run should not need more memory than the run."""
 
+_CHECKPOINT_EVERY, _SHARE_OF_CHECKPOINTS = 50, 0.03
+"""Generations between two checkpoints where none are asked for, and what share of the time they may take."""
+
 
 @dataclass(frozen=True)
 class Options:
     """How a run is carried out; none of it changes the result.
 
     Attributes:
-        checkpoint_every: generations between two checkpoints.
+        checkpoint_every: generations between two checkpoints; if not given 50, or a multiple where a run is
+            so fast that writing them would take more than 3 % of it.
         keep_checkpoints: how many of them stay.
         log_every: generations between two lines of metrics.
         chunk: generations between two looks by the host; chosen by the time that they take if not given.
@@ -40,7 +44,7 @@ class Options:
         UsageError: a number that is not positive.
     """
 
-    checkpoint_every: int = 50
+    checkpoint_every: int | None = None
     keep_checkpoints: int = 3
     log_every: int = 1
     chunk: int | None = None
@@ -121,6 +125,7 @@ def evolve(
             records = directory.rewind_metrics(done)
             lineage = LineageFile(directory.lineage, job.targets, np.array(state.archive.ids))
             lineage.rewind(done)
+        every = options.checkpoint_every or _CHECKPOINT_EVERY
         log = _Log(job, directory, options.log_every, settings.generations, records)
 
         def on_chunk(state: Any, metrics: dict[str, np.ndarray]) -> bool:
@@ -128,7 +133,10 @@ def evolve(
                 lineage.add(int(state.generation), births)
             on_record(log.add(int(state.generation), metrics))
             stopping = stop() or int(state.generation) == settings.generations
-            if stopping or int(state.generation) % options.checkpoint_every == 0:
+            due = int(state.generation) % every == 0
+            if due and options.checkpoint_every is None:
+                due = checkpoints.affordable(_SHARE_OF_CHECKPOINTS)
+            if stopping or due:
                 checkpoints.save(state)
             return stopping
 
@@ -139,7 +147,7 @@ def evolve(
                 settings.generations,
                 state=state,
                 chunk=options.chunk,
-                pause_every=options.checkpoint_every,
+                pause_every=every,
                 on_chunk=on_chunk,
             )
         else:
