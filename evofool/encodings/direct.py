@@ -1,18 +1,17 @@
 """The direct encoding: one gene in [0, 1] per pixel, or three (hue, lightness, saturation) in colour."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jax.extend.random import threefry_2x32
-from jaxtyping import Array, Float, Int, Key, UInt32
+from jaxtyping import Array, Float, Int, Key
 
 from evofool.encodings.colour import hls_to_rgb
 from evofool.encodings.encoding import Encoding
 from evofool.encodings.operators import iso_line_variation, polynomial_mutation, simulated_binary_crossover
 from evofool.errors import UsageError, require_not_negative, require_positive, unknown_name
+from evofool.random_numbers import normals, random_words
 
 Variation = Literal["source", "iso-line"]
 """How offspring are made: crossover and mutation as in the source, or steps along the line of the parents."""
@@ -95,17 +94,16 @@ def direct(image_shape: tuple[int, int, int], options: DirectOptions | None = No
     def iso_line(
         keys: Key[Array, " p"], pairs: Float[Array, "p 2 h w c"], generation: Int[Array, ""]
     ) -> Float[Array, "p 2 h w c"]:
-        normal = jax.vmap(lambda key: jax.random.normal(key, (2, genes + 1)))(keys)
+        normal = normals(keys, 2 * genes + 2)
+        steps, reaches = normal[:, : 2 * genes].reshape(-1, 2, genes), normal[:, 2 * genes :]
         parents = pairs.reshape(-1, 2, genes)
-        children = iso_line_variation(
-            parents, normal[..., 1:], normal[..., 0], options.iso_sigma, options.line_sigma
-        )
+        children = iso_line_variation(parents, steps, reaches, options.iso_sigma, options.line_sigma)
         return children.reshape(pairs.shape)
 
     def vary(
         keys: Key[Array, " p"], pairs: Float[Array, "p 2 h w c"], generation: Int[Array, ""]
     ) -> Float[Array, "p 2 h w c"]:
-        words = jax.vmap(partial(_two_words, count=genes))(keys)
+        words = jax.vmap(lambda key: random_words(key, 2 * genes).reshape(2, genes))(keys)
         parents = pairs.reshape(-1, 2, genes)
         coins = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys)
         # A word's upper 24 bits are the mutation's number. The lower 8 of both words are the crossover's: one
@@ -124,10 +122,3 @@ def direct(image_shape: tuple[int, int, int], options: DirectOptions | None = No
         return (levels if channels == 1 else hls_to_rgb(levels)) / 255
 
     return Encoding(init, iso_line if options.variation == "iso-line" else vary, render)
-
-
-def _two_words(key: Key[Array, ""], count: int) -> UInt32[Array, "2 count"]:
-    """Two random words for each gene, both from one call of the cipher; `jax.random.bits` makes one of it."""
-    return threefry_2x32(jax.random.bits(key, (2,)), jnp.arange(2 * count, dtype=jnp.uint32)).reshape(
-        2, count
-    )

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from evofool.encodings.encoding import Encoding, Estimator
 from evofool.errors import require_positive
+from evofool.random_numbers import centred_uniform, normals, random_words
 from evofool.reductions import fold
 
 _SMALLEST = 1e-30
@@ -131,8 +132,10 @@ def marginalised(image_shape: tuple[int, int, int]) -> Estimator:
     def sample(
         keys: Key[Array, " n"], signs: Float[Array, " n"], genome: Student, sigma: Any
     ) -> tuple[Float[Array, "n h w c"], _Drawn]:
-        bias, direction, length, drive = _hidden_layer(keys, signs, genome, sigma)
-        noise = signs[:, None] * _per_pixel(jax.random.normal, keys, drive.shape[1])
+        pixels, units = genome.weights.shape
+        noise = signs[:, None] * normals(keys, units + pixels)
+        bias, direction, length, drive = _hidden_layer(noise[:, :units], genome, sigma)
+        noise = noise[:, units:]
         on = drive + (sigma * length)[:, None] * noise > 0
         return _drawing(on, image_shape), _Drawn(bias, noise, direction)
 
@@ -150,12 +153,15 @@ def marginalised_pixels(image_shape: tuple[int, int, int]) -> Estimator:
     def sample(
         keys: Key[Array, " n"], signs: Float[Array, " n"], genome: Student, sigma: Any
     ) -> tuple[Float[Array, "n h w c"], _Drawn]:
-        bias, direction, length, drive = _hidden_layer(keys, signs, genome, sigma)
+        pixels, units = genome.weights.shape
+        noise = signs[:, None] * normals(keys, units)
+        bias, direction, length, drive = _hidden_layer(noise, genome, sigma)
         t = drive / jnp.maximum(sigma * length, _SMALLEST)[:, None]
         # Of the two values a pixel can take, the rarer one has this probability, exact far into the tail.
         rarer = 0.5 * jax.scipy.special.erfc(jnp.abs(t) * math.sqrt(0.5))
         # One uniform number serves both signs: u and 1 - u are the two of an antithetic pair.
-        uniform = _per_pixel(_centred_uniform, keys, drive.shape[1])
+        words = jax.vmap(lambda key: random_words(jax.random.fold_in(key, 1), pixels))(keys)
+        uniform = centred_uniform(words)
         surprised = jnp.where((t > 0) == (signs > 0)[:, None], uniform, 1 - uniform) < rarer
         on = (t > 0) != surprised
         density = jnp.exp(-0.5 * t * t) * (1 / math.sqrt(2 * math.pi))
@@ -167,12 +173,9 @@ def marginalised_pixels(image_shape: tuple[int, int, int]) -> Estimator:
 
 
 def _hidden_layer(
-    keys: Key[Array, " n"], signs: Float[Array, " n"], genome: Student, sigma: Any
+    noise: Float[Array, "n h"], genome: Student, sigma: Any
 ) -> tuple[Float[Array, "n h"], Float[Array, "n h"], Float[Array, " n"], Float[Array, "n p"]]:
-    """Perturbed hidden layers: their bias noise (its mean), direction, length, and unperturbed drives."""
-    units = genome.bias.shape[0]
-    noise = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 0), (units,)))(keys)
-    noise = signs[:, None] * noise
+    """Hidden layers with noise on their bias: its conditional mean, direction, length and clean drives."""
     hidden = jax.nn.relu(genome.bias + sigma * noise)
     # log Phi keeps the mean of a unit that is hardly ever off finite.
     scaled = genome.bias / sigma
@@ -184,21 +187,11 @@ def _hidden_layer(
 
 
 def _combine(drawn: _Drawn, weights: Float[Array, " n"]) -> Student:
-    weighted = weights[:, None] * drawn.pixels
+    weighted = weights[:, None] * drawn.direction
     return Student(
         bias=jnp.matmul(weights, drawn.bias, precision=jax.lax.Precision.HIGHEST),
-        weights=jnp.matmul(weighted.T, drawn.direction, precision=jax.lax.Precision.HIGHEST),
+        weights=jnp.matmul(drawn.pixels.T, weighted, precision=jax.lax.Precision.HIGHEST),
     )
-
-
-def _per_pixel(draw: Any, keys: Key[Array, " n"], pixels: int) -> Float[Array, "n p"]:
-    return jax.vmap(lambda key: draw(jax.random.fold_in(key, 1), (pixels,)))(keys)
-
-
-def _centred_uniform(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """Uniform numbers (k + 1/2) / 2^23, so that 1 - u is as likely as u, and exact."""
-    words = jax.random.bits(key, shape, jnp.uint32)
-    return ((words >> 9).astype(jnp.float32) + 0.5) * jnp.float32(2**-23)
 
 
 def _drawing(on: Bool[Array, "n p"], image_shape: tuple[int, int, int]) -> Float[Array, "n h w c"]:

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Key
 
 from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Estimator, Genomes
 from evofool.errors import UsageError, require_positive, unknown_name
 from evofool.pixels import from_uint8, round_to_8_bits
+from evofool.random_numbers import normals
 from evofool.reductions import mean
 from evofool.search.archive import Archive, empty_archive, insert, summarise
 from evofool.search.loops import fold_in_order, map_in_order
@@ -224,9 +226,9 @@ def evolution_strategy(
                 return jnp.pad(weights, (0, plan.padded - policies)).reshape(blocks.shape)
 
             if len(blocks) == 1:
-                images, noise = map_in_order(lambda block: draw(target, genome, block), blocks)
-                niche, rewards = score_chunk(niche, blocks, images)
-                gradient = fold_in_order(add, nothing, (noise, weigh(rewards)))
+                images, noise = draw(target, genome, blocks[0])
+                niche, rewards = score(target, niche, blocks[0], images)
+                gradient = add(nothing, (noise, weigh(rewards)[0]))
             else:
                 # The noise of all policies need not fit into memory: it is drawn again for the update.
                 def draw_and_score(niche: Archive, blocks: Int[Array, "m b"]) -> tuple[Archive, Array]:
@@ -281,14 +283,8 @@ def literal(encoding: Encoding) -> Estimator:
     def sample(
         keys: Key[Array, " n"], signs: Float[Array, " n"], genome: Genomes, sigma: Any
     ) -> tuple[Float[Array, "n h w c"], Genomes]:
-        leaves, structure = jax.tree.flatten(genome)
-
-        def draw(key: Key[Array, ""], sign: Float[Array, ""]) -> Genomes:
-            keys = jax.random.split(key, len(leaves))
-            normals = [jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
-            return jax.tree.unflatten(structure, [sign * normal for normal in normals])
-
-        noise = jax.vmap(draw)(keys, signs)
+        flat, unravel = ravel_pytree(genome)
+        noise = jax.vmap(unravel)(signs[:, None] * normals(keys, flat.size))
         perturbed = jax.tree.map(lambda leaf, normal: leaf + sigma * normal, genome, noise)
         return encoding.render(perturbed), noise
 

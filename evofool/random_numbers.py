@@ -1,0 +1,63 @@
+"""Random numbers for those who need many of them: at half the price of the library's."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.extend.random import threefry_2x32
+from jaxtyping import Array, Float, Key, UInt32
+
+
+def random_words(key: Key[Array, ""], count: int) -> UInt32[Array, " count"]:
+    """Random words, two from each call of the cipher; `jax.random.bits` makes one of it.
+
+    (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011: Threefry-2x32 in counter mode.)
+
+    Args:
+        key: what they depend on.
+        count: how many words.
+
+    Example:
+        >>> random_words(jax.random.key(0), 3).shape
+        (3,)
+    """
+    return threefry_2x32(jax.random.bits(key, (2,)), jnp.arange(count, dtype=jnp.uint32))
+
+
+def centred_uniform(words: UInt32[Array, "*n"]) -> Float[Array, "*n"]:
+    """Uniform numbers (k + 1/2) / 2^23 in (0, 1), so that 1 - u is as likely as u, and exact.
+
+    Example:
+        >>> centred_uniform(jnp.array([0, 2**32 - 1], jnp.uint32)).tolist()
+        [5.960464477539063e-08, 0.9999999403953552]
+    """
+    return ((words >> 9).astype(jnp.float32) + 0.5) * jnp.float32(2**-23)
+
+
+def normals(keys: Key[Array, " n"], count: int) -> Float[Array, "n {count}"]:
+    r"""Standard normal numbers for each key, two from two words.
+
+    G. E. P. Box & M. E. Muller, "A Note on the Generation of Random Normal Deviates", 1958: $r \cos a$ and
+    $r \sin a$ with $r = \sqrt{-2 \ln u}$. None is above 5.8.
+
+    Args:
+        keys: what they depend on.
+        count: how many for each.
+
+    Example:
+        >>> normals(jax.random.split(jax.random.key(0), 2), 3).shape
+        (2, 3)
+    """
+    words = jax.vmap(lambda key: random_words(key, count + count % 2))(keys)
+    first, second = jnp.split(words, 2, axis=-1)
+    radius = jnp.sqrt(-2 * jnp.log(centred_uniform(first)))
+    # The series of sine and cosine up to an eighth of a turn to either side, where these terms are enough for
+    # the precision; two bits turn that by quarters. The library's functions are ten times slower on a CPU.
+    angle = second.astype(jnp.int32).astype(jnp.float32) * jnp.float32(2**-33 * math.pi)
+    square = angle * angle
+    sine = angle * (1 + square * (-1 / 6 + square * (1 / 120 + square * (-1 / 5040 + square / 362880))))
+    cosine = 1 + square * (-1 / 2 + square * (1 / 24 + square * (-1 / 720 + square / 40320)))
+    radius = jnp.where(second & 2, -radius, radius)
+    swap = (second & 1).astype(bool)
+    pair = [radius * jnp.where(swap, sine, cosine), radius * jnp.where(swap, cosine, sine)]
+    return jnp.concatenate(pair, axis=-1)[:, :count]
