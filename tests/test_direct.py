@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from evofool import DirectOptions, UsageError, direct
-from evofool.encodings.colour import hls_to_rgb
 
 SHAPE = (28, 28, 1)
+GENES = 28 * 28
 
 
 def keys(count: int, seed: int = 0) -> jax.Array:
@@ -18,20 +18,21 @@ def keys(count: int, seed: int = 0) -> jax.Array:
 
 def test_genomes_start_uniform() -> None:
     genomes = direct(SHAPE).init(keys(50))
-    assert genomes.shape == (50, *SHAPE)
+    assert genomes.shape == (50, GENES)
     assert stats.kstest(np.asarray(genomes).ravel(), "uniform").pvalue > 1e-3
 
 
 def test_a_pixel_is_the_gene_times_255_cut_to_a_whole_number() -> None:
     genomes = direct(SHAPE).init(keys(3))
     levels = np.asarray(direct(SHAPE).render(genomes)) * 255
-    np.testing.assert_allclose(levels, np.floor(np.float32(255) * np.asarray(genomes)), atol=1e-4)
+    expected = np.floor(np.float32(255) * np.asarray(genomes)).reshape(3, *SHAPE)
+    np.testing.assert_allclose(levels, expected, atol=1e-4)
 
 
 def test_half_of_the_pairs_are_crossed_and_a_tenth_of_the_genes_mutated() -> None:
-    pairs = jnp.stack([jnp.full((2000, 28, 28, 1), 0.3), jnp.full((2000, 28, 28, 1), 0.7)], axis=1)
+    pairs = jnp.stack([jnp.full((2000, GENES), 0.3), jnp.full((2000, GENES), 0.7)], axis=1)
     offspring = np.asarray(jax.jit(direct(SHAPE).vary)(keys(2000), pairs, jnp.int32(0)))
-    changed = (offspring != np.asarray(pairs)).mean(axis=(1, 2, 3, 4))
+    changed = (offspring != np.asarray(pairs)).mean(axis=(1, 2))
     crossed = changed > 0.5
     assert abs(crossed.mean() - 0.5) < 4 * np.sqrt(0.25 / 2000)
     assert abs(changed[~crossed].mean() - 0.1) < 0.001
@@ -42,7 +43,7 @@ def test_half_of_the_pairs_are_crossed_and_a_tenth_of_the_genes_mutated() -> Non
 def test_a_mutation_tells_nothing_of_its_neighbours() -> None:
     """Siblings, neighbouring genes and neighbouring pairs mutate together as often as chance has it."""
     encoding = direct(SHAPE, DirectOptions(crossover_rate=0.0))
-    offspring = jax.jit(encoding.vary)(keys(2000), jnp.full((2000, 2, *SHAPE), 0.5), jnp.int32(0))
+    offspring = jax.jit(encoding.vary)(keys(2000), jnp.full((2000, 2, GENES), 0.5), jnp.int32(0))
     mutated = np.asarray(offspring != 0.5).reshape(2000, 2, -1)
     for one, other in [
         (mutated[:, 0], mutated[:, 1]),
@@ -55,7 +56,7 @@ def test_a_mutation_tells_nothing_of_its_neighbours() -> None:
 @pytest.mark.parametrize(("generation", "share"), [(0, 0.1), (999, 0.1), (1000, 0.05), (5200, 0.1 / 32)])
 def test_the_mutation_rate_is_halved_every_thousand_generations(generation: int, share: float) -> None:
     encoding = direct(SHAPE, DirectOptions(crossover_rate=0.0))
-    pairs = jnp.full((200, 2, *SHAPE), 0.5)
+    pairs = jnp.full((200, 2, GENES), 0.5)
     offspring = jax.jit(encoding.vary)(keys(200), pairs, jnp.int32(generation))
     count = offspring.size
     assert abs(float((offspring != 0.5).mean()) - share) < 5 * np.sqrt(share / count)
@@ -63,14 +64,14 @@ def test_the_mutation_rate_is_halved_every_thousand_generations(generation: int,
 
 def test_without_crossover_and_mutation_offspring_are_copies() -> None:
     encoding = direct(SHAPE, DirectOptions(crossover_rate=0.0, mutation_rate=0.0))
-    pairs = jax.random.uniform(jax.random.key(3), (10, 2, *SHAPE))
+    pairs = jax.random.uniform(jax.random.key(3), (10, 2, GENES))
     np.testing.assert_array_equal(jax.jit(encoding.vary)(keys(10), pairs, jnp.int32(7)), pairs)
 
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_offspring_do_not_depend_on_what_else_is_varied(count: int) -> None:
     encoding = direct((4, 5, 3))
-    pairs = jax.random.uniform(jax.random.key(4), (9, 2, 4, 5, 3))
+    pairs = jax.random.uniform(jax.random.key(4), (9, 2, 60))
     vary = jax.jit(encoding.vary)
     whole = vary(keys(9), pairs, jnp.int32(0))
     part = vary(keys(9)[:count], pairs[:count], jnp.int32(0))
@@ -79,7 +80,7 @@ def test_offspring_do_not_depend_on_what_else_is_varied(count: int) -> None:
 
 def test_iso_line_steps_have_the_spreads_of_their_options() -> None:
     options = DirectOptions(variation="iso-line", iso_sigma=0.02, line_sigma=0.1)
-    pairs = jnp.stack([jnp.full((2000, 28, 28, 1), 0.4), jnp.full((2000, 28, 28, 1), 0.6)], axis=1)
+    pairs = jnp.stack([jnp.full((2000, GENES), 0.4), jnp.full((2000, GENES), 0.6)], axis=1)
     offspring = jax.jit(direct(SHAPE, options).vary)(keys(2000), pairs, jnp.int32(0))
     steps = np.asarray(offspring - pairs).reshape(4000, -1)
     assert abs(steps.mean(axis=1).std() - 0.1 * 0.2) < 0.002
@@ -88,23 +89,13 @@ def test_iso_line_steps_have_the_spreads_of_their_options() -> None:
 
 def test_colour_genomes_are_hue_lightness_saturation() -> None:
     genome = jnp.array([[[[0.0, 0.5, 1.0], [0.5, 0.0, 1.0]], [[0.9, 1.0, 1.0], [0.2, 0.5, 0.0]]]])
-    image = direct((2, 2, 3)).render(genome)
+    image = direct((2, 2, 3)).render(genome.reshape(1, -1))
     red, black, white, grey = np.asarray(image).reshape(4, 3)
     assert red[0] > 0.99
     assert red[1] == red[2] < 0.01
     np.testing.assert_array_equal(black, 0)
     np.testing.assert_allclose(white, 1)
     assert grey[0] == grey[1] == grey[2]
-
-
-def test_colours_are_those_of_opencv() -> None:
-    cv2 = pytest.importorskip("cv2", reason="OpenCV is the oracle of the colours")
-    levels = np.unique([*range(0, 256, 15), 1, 127, 128, 254])
-    hls = np.stack(np.meshgrid(np.arange(256), levels, levels, indexing="ij"), axis=-1).astype(np.uint8)
-    theirs = cv2.cvtColor(hls.reshape(256, -1, 3), cv2.COLOR_HLS2RGB).reshape(hls.shape)
-    ours = np.asarray(hls_to_rgb(jnp.asarray(hls, jnp.float32)))
-    assert np.abs(ours - theirs).max() <= 1
-    assert (ours == theirs).mean() > 0.999
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,8 @@ def direct(image_shape: tuple[int, int, int], options: DirectOptions | None = No
     Genes start uniform in [0, 1]. A pair of parents is crossed by simulated binary crossover or copied; then
     genes of both children are changed by polynomial mutation. A pixel is `int(255 * gene)`; in colour the
     three genes of a pixel are hue, lightness and saturation, converted as OpenCV does with 8 bits. Genes
-    outside of [0, 1], as an evolution strategy makes them, are rendered as the nearer end.
+    outside of [0, 1], as an evolution strategy makes them, are rendered as the nearer end. A genome is the
+    flat vector of its genes, row by row.
 
     Args:
         image_shape: height, width and channels (1 grey, 3 RGB) of the images.
@@ -88,37 +89,35 @@ def direct(image_shape: tuple[int, int, int], options: DirectOptions | None = No
 
     genes = height * width * channels
 
-    def init(keys: Key[Array, " n"]) -> Float[Array, "n h w c"]:
-        return jax.vmap(lambda key: jax.random.uniform(key, image_shape))(keys)
+    # Genomes are flat: a compiled loop over the rows of an image would be too short for vectors.
+    def init(keys: Key[Array, " n"]) -> Float[Array, "n g"]:
+        return jax.vmap(lambda key: jax.random.uniform(key, (genes,)))(keys)
 
     def iso_line(
-        keys: Key[Array, " p"], pairs: Float[Array, "p 2 h w c"], generation: Int[Array, ""]
-    ) -> Float[Array, "p 2 h w c"]:
+        keys: Key[Array, " p"], pairs: Float[Array, "p 2 g"], generation: Int[Array, ""]
+    ) -> Float[Array, "p 2 g"]:
         normal = normals(keys, 2 * genes + 2)
-        steps, reaches = normal[:, : 2 * genes].reshape(-1, 2, genes), normal[:, 2 * genes :]
-        parents = pairs.reshape(-1, 2, genes)
-        children = iso_line_variation(parents, steps, reaches, options.iso_sigma, options.line_sigma)
-        return children.reshape(pairs.shape)
+        steps, reaches = normal[:, : 2 * genes].reshape(pairs.shape), normal[:, 2 * genes :]
+        return iso_line_variation(pairs, steps, reaches, options.iso_sigma, options.line_sigma)
 
     def vary(
-        keys: Key[Array, " p"], pairs: Float[Array, "p 2 h w c"], generation: Int[Array, ""]
-    ) -> Float[Array, "p 2 h w c"]:
-        words = jax.vmap(lambda key: random_words(key, 2 * genes).reshape(2, genes))(keys)
-        parents = pairs.reshape(-1, 2, genes)
+        keys: Key[Array, " p"], pairs: Float[Array, "p 2 g"], generation: Int[Array, ""]
+    ) -> Float[Array, "p 2 g"]:
+        words = jax.vmap(lambda key: random_words(key, 2 * genes))(keys).reshape(pairs.shape)
         coins = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys)
         # A word's upper 24 bits are the mutation's number. The lower 8 of both words are the crossover's: one
         # of the 16 is the coin of the swap.
         left = (words[:, 0] & 255) << 8 | (words[:, 1] & 255)
         uniform, swap = ((left >> 1).astype(jnp.float32) + 0.5) * 2**-15, (left & 1).astype(bool)
-        crossed = simulated_binary_crossover(parents, uniform, swap, options.crossover_eta)
-        children = jnp.where(coins[:, None, None] < options.crossover_rate, crossed, parents)
+        crossed = simulated_binary_crossover(pairs, uniform, swap, options.crossover_eta)
+        children = jnp.where(coins[:, None, None] < options.crossover_rate, crossed, pairs)
         halvings = generation // options.mutation_halving
         rate = options.mutation_rate * jnp.exp2(-halvings.astype(jnp.float32))
         uniform = (words >> 8).astype(jnp.float32) * 2**-24
-        return polynomial_mutation(children, uniform, rate, options.mutation_eta).reshape(pairs.shape)
+        return polynomial_mutation(children, uniform, rate, options.mutation_eta)
 
-    def render(genomes: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-        levels = jnp.floor(255 * jnp.clip(genomes, 0, 1))
+    def render(genomes: Float[Array, "n g"]) -> Float[Array, "n h w c"]:
+        levels = jnp.floor(255 * jnp.clip(genomes, 0, 1)).reshape(-1, *image_shape)
         return (levels if channels == 1 else hls_to_rgb(levels)) / 255
 
     return Encoding(init, iso_line if options.variation == "iso-line" else vary, render)

@@ -10,6 +10,9 @@ from jaxtyping import Array, Bool, Float
 
 Scalar = float | int | Float[Array, ""]
 
+_SQUARE_ROOTS = {2.0**-count: count for count in range(5)}
+"""How many square roots make a power of this exponent: four with the source's index of the mutation, 15."""
+
 
 def polynomial_mutation(
     genes: Float[Array, "..."], uniform: Float[Array, "..."], rate: Scalar, eta: Scalar
@@ -119,5 +122,9 @@ def iso_line_variation(
 
 
 def _power(base: Float[Array, "..."], exponent: Scalar | Float[Array, "..."]) -> Float[Array, "..."]:
-    # For a base that is not negative this is the power, at half the price of the general one.
+    """The power of a base that is not negative, at half the price of the general one or less."""
+    if isinstance(exponent, float) and exponent in _SQUARE_ROOTS:
+        for _ in range(_SQUARE_ROOTS[exponent]):
+            base = jnp.sqrt(base)
+        return base
     return jnp.exp2(exponent * jnp.log2(base))

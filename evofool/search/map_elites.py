@@ -12,6 +12,7 @@ from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Genomes
 from evofool.errors import require_positive
 from evofool.pixels import round_to_8_bits
+from evofool.random_numbers import centred_uniform
 from evofool.search.archive import Archive, empty_archive, insert, lineage, summarise
 from evofool.search.memory import images_at_once
 from evofool.search.search import Search, target_classes
@@ -138,7 +139,8 @@ def map_elites(
 def _draw_parents(key: Key[Array, ""], filled: Bool[Array, " k"]) -> Int[Array, " 2"]:
     """Two niches drawn uniformly, with replacement, from the filled ones."""
     filled_so_far = jnp.cumsum(filled)
-    ranks = jax.random.randint(jax.random.fold_in(key, 2), (2,), 0, filled_so_far[-1])
+    uniform = centred_uniform(jax.random.bits(jax.random.fold_in(key, 2), (2,)))
+    ranks = jnp.floor(uniform * filled_so_far[-1])
     return jnp.searchsorted(filled_so_far, ranks, side="right")
 
 
