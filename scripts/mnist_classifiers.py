@@ -11,7 +11,7 @@ from evofool.datasets import load_dataset
 from evofool.pixels import from_uint8
 from evofool.training import train
 
-EPOCHS = {"linear": 5, "mlp": 5, "maxout": 5, "lenet": 5, "cnn": 3}  # the cnn takes ten times as long
+EPOCHS = {"linear": 5, "mlp": 5, "maxout": 5, "lenet": 5, "cnn": 3}  # as the figures in docs/ were made
 ADVERSARIAL_EPSILON = 0.25
 PLAIN = tuple(EPOCHS)
 ADVERSARIAL = ("maxout", "lenet")

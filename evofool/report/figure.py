@@ -60,7 +60,7 @@ _STYLE: dict[Any, Any] = {
 
 _TITLE_FROM_LEFT = 0.12  # inches
 _LETTERS_PER_INCH = 8  # of a title
-_LEGEND_LETTERS_PER_INCH = 13
+_LEGEND_LETTERS_PER_INCH = 13.6
 _KEY_LETTERS = 8  # the stroke before a name in the legend, and the gap after it
 _CLOSEST_TO_CERTAIN = 1e-8  # a confidence of exactly 1 has no place on a logarithmic axis
 

@@ -76,7 +76,7 @@ def convergence_plot(
         _draw(percent, generation, {name: 100 * p for name, p in confidence.items()})
         _draw(certainty, generation, doubts)
         if reported is not None:
-            label = f"{format_confidence(reported.confidence)} ({reported.source})"
+            label = f"median {format_confidence(reported.confidence)} ({reported.source})"
             for axes, level in ((percent, 100 * reported.confidence), (certainty, 1 - reported.confidence)):
                 axes.axhline(level, color=INK, linewidth=1, linestyle=":", zorder=4, label=label)
         percent.set_title("Confidence, linear")
