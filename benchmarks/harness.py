@@ -73,7 +73,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Curves:
-    """Lines to be drawn, each with `x`, `median`, `lowest` and `highest`."""
+    """Lines to be drawn, each with `x`, `median`, and either `lowest` and `highest` or the two quartiles."""
 
     title: str
     x: str

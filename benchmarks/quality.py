@@ -25,7 +25,7 @@ from benchmarks.harness import (
 from evofool import Classifier
 
 CERTAIN = 0.9999
-_POINTS = 60
+_POINTS = 81  # every 500 evaluations of 40,000
 
 Part = Table | Curves
 Builders = Mapping[str, Callable[[], Contender]]
@@ -62,7 +62,7 @@ def student(effort: Effort) -> Iterator[Part]:
     """The student's strategy for all digits beside evosax: how sure a LeNet with sigmoid scores is."""
     network = lenet(effort, "sigmoid")
     encoding = evofool.student(network.spec.input_shape)
-    policies, generations = effort.size((50, 2), (4, 1))
+    policies, generations = effort.size(50, 4), 1  # every side is looked at after each generation
     targets = tuple(range(len(network.spec.class_names)))
     search = evofool.evolution_strategy(encoding, policies, targets=targets)
     ranked = evofool.evolution_strategy(encoding, policies, targets=targets, advantage="ranks")
@@ -73,7 +73,7 @@ def student(effort: Effort) -> Iterator[Part]:
             f"evosax {name}": partial(peers.evosax, network, encoding, policies, generations, name, targets)
             for name in peers.EVOSAX_ALGORITHMS
         },
-        "the source's loop": partial(peers.source_loop, network, policies, 1, targets),
+        "the source's loop": partial(peers.source_loop, network, policies, generations, targets),
     }
     budget = effort.size((5_000, 8.0), (40, 0.05))
     title = f"Student against {network.spec.name}, {policies} policies a generation and class"
@@ -114,7 +114,7 @@ def _race(
                 name: _line(grid, [_at(record, column, grid)[:, figure] for record in runs])
                 for name, runs in records.items()
             }
-            yield Curves(f"{title}, seeds {seeds}", axis, label, lines)
+            yield Curves(f"{title}, median and quartiles of {seeds} seeds", axis, label, lines)
 
 
 def _advance(contender: Contender, network: Classifier, seed: int = 0) -> Any:
@@ -148,9 +148,10 @@ def _at(record: np.ndarray, column: int, budgets: Any) -> np.ndarray:
 
 
 def _line(x: np.ndarray, runs: list[np.ndarray]) -> dict[str, list[float]]:
-    """Median, lowest and highest of several runs at each point."""
-    quantiles = zip(*[spread(column, digits=7).values() for column in np.transpose(runs)], strict=True)
-    return {"x": x.tolist(), **dict(zip(("median", "lowest", "highest"), map(list, quantiles), strict=True))}
+    """Median and quartiles of several runs at each point."""
+    quartiles = np.quantile(runs, [0.25, 0.5, 0.75], axis=0)
+    named = dict(zip(("lower_quartile", "median", "upper_quartile"), quartiles, strict=True))
+    return {"x": x.tolist(), **{name: [float(f"{p:.9g}") for p in line] for name, line in named.items()}}
 
 
 def _row(name: str, runs: list[np.ndarray], evaluations: int, seconds: float) -> Row:
@@ -160,8 +161,8 @@ def _row(name: str, runs: list[np.ndarray], evaluations: int, seconds: float) ->
     return {
         "side": name,
         "evaluations_per_second": spread(rate),
-        f"median_confidence_after_{evaluations:,}": spread(by_evaluations[:, 2], digits=7),
+        f"median_confidence_after_{evaluations:,}": spread(by_evaluations[:, 2], digits=9),
         f"niches_after_{evaluations:,}": spread(by_evaluations[:, 3]),
-        f"median_confidence_after_{seconds:g}_s": spread(by_seconds[:, 2], digits=7),
+        f"median_confidence_after_{seconds:g}_s": spread(by_seconds[:, 2], digits=9),
         f"niches_after_{seconds:g}_s": spread(by_seconds[:, 3]),
     }

@@ -1,24 +1,29 @@
 """What a case measured, for people: tables on the terminal and in README.md, plots beside the JSON."""
 
+import itertools
 import json
 import math
 import re
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchmarks.harness import device_name
-from evofool.files import replacing
-from evofool.report.plots import STYLE
+from evofool.report import format_confidence
+from evofool.report.figure import BLUE, DASHES, INK, PALETTE, doubt, figure, legend_below, set_certainty_axis
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"
 _BEGIN, _END = "<!-- made from results/ by `python -m benchmarks --readme` -->", "<!-- to here -->"
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#3a3a3c", "#8e8e93")
+_PANEL_LETTERS = 46  # of a title that a panel has for itself
+_NUMBER = "{x:,.10g}"
+_BANDS = (("lower_quartile", "upper_quartile"), ("lowest", "highest"))
 
 
 def show(table: Mapping[str, Any], console: Console) -> None:
@@ -78,21 +83,26 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
     panels = [*[(_draw_bars, table) for table in bars], *[(_draw_lines, each) for each in result["curves"]]]
     if not panels:
         return
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({**STYLE, "axes.titlesize": 8.5, "legend.fontsize": 7.5}):
-        columns = min(2, len(panels))
-        rows = -(-len(panels) // columns)
-        figure = Figure(figsize=(5.2 * columns + 0.8, 3.4 * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    titles = {part["title"] for _, part in panels}
+    shared = titles.pop() if len(titles) == 1 else None
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    height = 3.4 * rows + (0.9 if result["curves"] else 0.2)
+    with figure(path, shared, size=(5.2 * columns + 0.8, height)) as drawn:
+        axes = drawn.subplots(rows, columns, squeeze=False).ravel()
         for spare in axes[len(panels) :]:
             spare.set_axis_off()
+        keys: dict[str, Any] = {}
         for axis, (draw_panel, part) in zip(axes, panels, strict=False):
             draw_panel(axis, part)
-            axis.set_title(part["title"], wrap=True)
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format="png")
+            if shared is None:
+                axis.set_title(textwrap.fill(part["title"], _PANEL_LETTERS))
+                axis.set_ylabel(part.get("y", ""))
+            elif "y" in part:
+                axis.set_title(f"{part['y'][0].upper()}{part['y'][1:]}")
+            keys |= {label: line for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        if keys:
+            legend_below(drawn, list(keys.values()), list(keys))
 
 
 def _section(result: Mapping[str, Any]) -> str:
@@ -125,8 +135,8 @@ def _text(value: Any, column: str) -> str:
     if isinstance(value, bool | str):
         return str(value)
     if "confidence" in column:
-        return f"{100 * value:.4g} %" if value < 0.999 else f"{100 * value:.4f} %"
-    if "share" in column or "success" in column or "agreement" in column:
+        return format_confidence(value)
+    if "share" in column or "success" in column:
         return f"{100 * value:.1f} %"
     if not math.isfinite(value):
         return str(value)
@@ -140,24 +150,48 @@ def _draw_bars(axis: Any, table: Mapping[str, Any]) -> None:
     median = [value["median"] for value in values]
     below = [value["median"] - value["lowest"] for value in values]
     above = [value["highest"] - value["median"] for value in values]
-    axis.barh(names, median, xerr=[below, above], color=_COLOURS[0], height=0.6, error_kw={"linewidth": 1})
-    axis.axvline(1, color=_COLOURS[6], linestyle=":", linewidth=1)
+    axis.barh(names, median, xerr=[below, above], color=BLUE, height=0.6, error_kw={"linewidth": 1})
+    axis.axvline(1, color=INK, linestyle=":", linewidth=1)
     axis.set_xlabel(table["bars"].replace("_", " "))
     axis.grid(axis="y", visible=False)
     for index, value in enumerate(median):
         fits = value > 0.15 * max(median)
-        place, colour = (0, "white") if fits else (values[index]["highest"], _COLOURS[6])
+        place, colour = (0, "white") if fits else (values[index]["highest"], INK)
         axis.annotate(f" {value:.3g}", (place, index), va="center", color=colour, fontsize=8)
 
 
 def _draw_lines(axis: Any, curves: Mapping[str, Any]) -> None:
-    for (name, line), colour in zip(curves["lines"].items(), _COLOURS, strict=False):
-        axis.plot(line["x"], line["median"], color=colour, label=name, linewidth=1.5)
-        axis.fill_between(line["x"], line["lowest"], line["highest"], color=colour, alpha=0.15, linewidth=0)
+    lines = curves["lines"]
+    # The best so far holds until there is a better one; between two sizes there are others.
+    step = None if curves["logarithmic"] else "post"
+    confidence = "confidence" in curves["y"]
+    ours = [name for name in lines if name.startswith("evofool")]
+    smallest = 1.0
+    for (name, line), colour in zip(lines.items(), itertools.cycle(PALETTE)):
+        low, high = _BANDS[0] if _BANDS[0][0] in line else _BANDS[1]
+        median, lowest, highest = (np.array(line[key], float) for key in ("median", low, high))
+        if confidence:
+            median, lowest, highest = doubt(median), doubt(lowest), doubt(highest)
+            smallest = min(smallest, median.min(), highest.min())
+        axis.fill_between(line["x"], lowest, highest, step=step, color=colour, alpha=0.15, linewidth=0)
+        axis.plot(
+            line["x"],
+            median,
+            drawstyle="default" if step is None else "steps-post",
+            color=colour,
+            label=name,
+            # Ours lie over the others, and dashes let each of them be seen where they are equal.
+            linestyle=DASHES[ours.index(name) % len(DASHES)] if name in ours else "-",
+            linewidth=2.4 if name in ours else 1.3,
+            zorder=3 if name in ours else 2,
+        )
     if curves["logarithmic"]:
         axis.set_xscale("log", base=2)
-        axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.xaxis.set_major_formatter(_NUMBER)
+    if confidence:
+        set_certainty_axis(axis, smallest)
+    else:
+        top = axis.get_ylim()[1]
+        axis.set_ylim(-0.03 * top, top)  # so that a line at 0 is not taken for the axis
+        axis.yaxis.set_major_formatter(_NUMBER)
     axis.set_xlabel(curves["x"])
-    axis.set_ylabel(curves["y"])
-    axis.set_ylim(bottom=0)
-    axis.legend()

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tyro
+from run import run
 
 from evofool.classifiers import Precision
 from evofool.cli.evolve import Evolve
 from evofool.encodings import CPPNOptions
-from evofool.errors import EvofoolError, unknown_name
+from evofool.errors import unknown_name
 from evofool.report import contact_sheet, format_confidence, read_png
 from evofool.runs import RunDirectory, RunSettings
 
@@ -75,9 +75,8 @@ class Reproduction:
     seeds: int = 1
 
 
-def main() -> None:
+def main(reproduction: Reproduction) -> None:
     """Run what is missing and print the table."""
-    reproduction = tyro.cli(Reproduction, description=__doc__)
     rows = [
         "| network | encoding | seed | generations | images | median | over 99 % | goal switches | minutes "
         "| reported median | of images |",
@@ -102,9 +101,7 @@ def main() -> None:
                     f"{paper.generations * paper.batch_size:,}",
                 )
                 rows.append(f"| {' | '.join(cells)} |")
-                caption = (
-                    f"Images that {classifier} is certain about: {encoding} encoding, {cells[4]} images tried"
-                )
+                caption = f"Images evolved for {classifier}, {encoding} encoding, {cells[4]} images tried"
                 draw(run, reproduction.out / f"{run.path.name}.png", caption)
     print("\n".join(rows))
     print(f"\nDiffers from the paper: {'; '.join(differences(reproduction))}.")
@@ -165,7 +162,4 @@ def draw(run: RunDirectory, path: Path, title: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except EvofoolError as error:
-        sys.exit(f"{sys.argv[0]}: {error}")
+    run(main)

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tyro
+from run import run
 
 from evofool.cli.evolve import Evolve
 from evofool.encodings import CPPNOptions
-from evofool.errors import EvofoolError, unknown_name
+from evofool.errors import unknown_name
 from evofool.report import format_confidence
 from evofool.runs import RunDirectory, RunSettings
 
@@ -64,9 +64,8 @@ class Reproduction:
     batch_size: int = 200
 
 
-def main() -> None:
+def main(reproduction: Reproduction) -> None:
     """Run what is missing and print the table."""
-    reproduction = tyro.cli(Reproduction, description=__doc__)
     last = reproduction.generations
     early = min(50, last)
     columns = (
@@ -129,7 +128,4 @@ def reached(runs: list[list[dict[str, float]]]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except EvofoolError as error:
-        sys.exit(f"{sys.argv[0]}: {error}")
+    run(main)

@@ -11,9 +11,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from mnist_classifiers import console, digits_for_testing, trained
 from rich.table import Table
+from run import run
 
 from evofool.attacks import lbfgs, random_targets
 from evofool.attacks.attack import Targeted, assess
@@ -56,4 +56,4 @@ def main(classifiers: Path = Path("runs/mnist-classifiers"), digits: int = 200) 
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

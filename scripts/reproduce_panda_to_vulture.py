@@ -7,15 +7,14 @@ MobileNet v1 0.25 where it has GoogLeNet, other photographs, and beside its tota
 also one of 2, because a change of less than half a level is undone when an image is saved with 8 bits.
 """
 
-import os
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jaxtyping import Array, Float
 from rich.console import Console
 from rich.table import Table
+from run import run
 
 from evofool.attacks import (
     AttackResult,
@@ -26,8 +25,10 @@ from evofool.attacks import (
     iterated_gradient_sign,
 )
 from evofool.classifiers import Classifier, load_classifier
+from evofool.classifiers.registry import path_in_data
 from evofool.photographs import load_photograph
 from evofool.pixels import from_uint8, round_to_8_bits, to_uint8
+from evofool.report import format_confidence
 from evofool.report.attacks import AttackedImage, before_after_figure, trajectory_plot
 
 NETWORKS = ("squeezenet-1.0", "mobilenet-v1-0.25")
@@ -82,9 +83,9 @@ def panda_to_vulture(classifiers: list[Classifier], out: Path) -> None:
                 classifier.spec.name,
                 f"{change}",
                 str(steps),
-                f"{float(result.confidences_before.max()):.2%}",
-                f"{float(result.confidences[0, target]):.2%}",
-                f"{float(saved.confidences[0, target]):.2%}",
+                shown(result.confidences_before.max()),
+                shown(result.confidences[0, target]),
+                shown(saved.confidences[0, target]),
                 step(result),
             )
             title = f"{classifier.spec.name}, {steps} steps of {change / steps:.3g} of a grey level"
@@ -111,11 +112,11 @@ def black_and_cat(classifiers: list[Classifier], out: Path) -> None:
             table.add_row(
                 classifier.spec.name,
                 image,
-                f"{classifier.spec.class_names[top]} {float(result.confidences_before[0, top]):.1%}",
+                f"{classifier.spec.class_names[top]} {shown(result.confidences_before[0, top])}",
                 target,
-                f"{float(result.confidences_before[0, index]):.1%}",
-                f"{float(result.confidences[0, index]):.2%}",
-                f"{float(saved.confidences[0, index]):.2%}",
+                shown(result.confidences_before[0, index]),
+                shown(result.confidences[0, index]),
+                shown(saved.confidences[0, index]),
                 step(result),
             )
             title = f"{classifier.spec.name}, {STEPS} steps of {change / STEPS:.3g} of a grey level"
@@ -138,7 +139,7 @@ def one_step_away(classifiers: list[Classifier]) -> None:
                 classifier.spec.name,
                 f"{levels} levels",
                 classifier.spec.class_names[top],
-                f"{float(result.confidences[0, top]):.1%}",
+                shown(result.confidences[0, top]),
             )
     console.print(table)
 
@@ -171,10 +172,8 @@ def who_resists(classifiers: list[Classifier], targets: tuple[str, ...], steps: 
 
 def photographs(classifier: Classifier, names: list[str] | tuple[str, ...]) -> Float[Array, "n h w c"]:
     """Photographs as the classifier takes them."""
-    folder = Path(os.environ["EVOFOOL_DATA"], "photos")
-    return from_uint8(
-        np.stack([load_photograph(folder / name, classifier.spec.input_shape) for name in names])
-    )
+    paths = [path_in_data("photos", name) for name in names]
+    return from_uint8(np.stack([load_photograph(path, classifier.spec.input_shape) for path in paths]))
 
 
 def towards(
@@ -184,6 +183,11 @@ def towards(
     goal = Targeted(jnp.full(len(images), classifier.spec.class_index(target)))
     result = iterated_gradient_sign(classifier, images, goal, steps=steps, step_size=change / 255 / steps)
     return result, assess(classifier, images, round_to_8_bits(result.images), goal)
+
+
+def shown(confidence: Float[Array, ""]) -> str:
+    """A confidence in percent."""
+    return format_confidence(np.float32(confidence))
 
 
 def step(result: AttackResult) -> str:
@@ -220,4 +224,4 @@ def draw(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

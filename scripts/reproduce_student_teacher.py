@@ -6,27 +6,26 @@ The source's setting is 50 policies, 100 episodes, sigma 0.1, learning rate 0.1 
 scores, a Keras CNN that was not published. The teacher here is a CNN of the same layers, trained when the
 script first runs (MNIST: `evofool fetch mnist`), or any classifier given with --teacher; the estimator is the
 marginalised one, of the same expectation. The same is run with softmax scores, with centred ranks in place of
-reward minus mean, and with 4,096 policies. Writes a table, the curves of all runs and drawings.
+reward minus mean (with either), and with 4,096 policies. Writes the tables (tables.md and, with more in it,
+summary.json), the curves of all runs (curves.png) and drawings.
 """
 
 import json
 from dataclasses import dataclass, field
+from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib
 import numpy as np
-import tyro
-from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
+from run import run
 
 import evofool
 from evofool.cli.train import Train
 from evofool.pixels import to_uint8
 from evofool.report import contact_sheet
-from evofool.report.plots import STYLE
+from evofool.report.figure import PALETTE, figure, legend_below
 
 CLAIMS = (
     "The source's claims: the reward starts low and approaches 1 for several digits (1.0 reported for 1, 2, "
@@ -86,28 +85,34 @@ def main(options: Options) -> None:
         Train(out=teacher_file, network="cnn", dataset="mnist", activation="sigmoid", epochs=2).run()
     teacher = evofool.load_classifier(options.teacher or str(teacher_file))
     size = (options.policies, options.episodes, options.seeds)
-    settings = [("sigmoid", "mean", *size), ("softmax", "mean", *size), ("sigmoid", "ranks", *size)]
+    settings = [
+        (activation, advantage, *size)
+        for advantage in ("mean", "ranks")
+        for activation in ("sigmoid", "softmax")
+    ]
     if options.large_policies:
         large = (options.large_policies, options.large_episodes, options.large_seeds)
         settings.append(("sigmoid", "mean", *large))
     summaries: dict[str, Any] = {"teacher": teacher.spec.name, "claims": CLAIMS}
-    curves = {}
+    curves, tables = {}, []
     for activation, advantage, policies, episodes, seeds in settings:
         label = f"{activation} scores, advantage by {advantage}, {policies:,} policies, {seeds} seeds"
         reading = teacher.with_activation(activation)  # type: ignore[arg-type]
         runs = run_many(reading, advantage, policies, episodes, seeds, console)
         summaries[label] = summarise(runs, teacher.spec.class_names)
-        print_table(console, label, summaries[label])
+        tables.append(table(label, summaries[label]))
+        console.print(tables[-1], soft_wrap=True)
         curves[label] = runs
         contact_sheet(
             runs.images,
             teacher.spec.class_names,
             runs.confidences,
             options.out / f"drawings-{activation}-{advantage}-{policies}.png",
-            title=f"Drawings that {teacher.spec.name} takes for digits",
+            title=f"Drawings evolved for {teacher.spec.name}",
             subtitle=f"{label.rsplit(',', 1)[0]}, {episodes} episodes, seed 0, best drawing seen",
         )
     draw_curves(curves, teacher.spec.class_names, options.out / "curves.png")
+    (options.out / "tables.md").write_text("\n".join(tables))
     (options.out / "summary.json").write_text(json.dumps(summaries, indent=2) + "\n")
     console.print(f"\n{CLAIMS}\n\nWritten to {options.out}", soft_wrap=True)
 
@@ -157,65 +162,75 @@ def summarise(runs: Runs, names: tuple[str, ...]) -> list[dict[str, Any]]:
     return rows
 
 
-def print_table(console: Console, label: str, rows: list[dict[str, Any]]) -> None:
-    """One line per digit."""
-    table = Table(title=label, title_justify="left", title_style="bold")
-    table.add_column("digit")
-    for column in (
-        "first mean reward",
-        "best minus mean, first",
-        "a policy >= 0.99",
-        "episodes (quartiles)",
-        "a policy >= 0.9999",
-        "mean >= 0.99",
-        "episodes (quartiles)",
-        "worst run ends at",
-    ):
-        table.add_column(column, justify="right")
-    for row in rows:
-        table.add_row(
-            row["digit"],
-            f"{row['first_mean_reward']:.4f}",
-            f"{row['median_spread_of_first_episode']:.4f}",
-            f"{row['best_reaches_0.99']} of {row['runs']}",
-            _quartiles(row["best_episodes_0.99"]),
-            f"{row['best_reaches_0.9999']} of {row['runs']}",
-            f"{row['mean_reaches_0.99']} of {row['runs']}",
-            _quartiles(row["mean_episodes_0.99"]),
-            f"{row['last_mean_reward_of_worst_run']:.4f}",
+def table(label: str, rows: list[dict[str, Any]]) -> str:
+    """A heading and a Markdown table with one line per digit."""
+    columns = (
+        *("digit", "first mean reward", "best minus mean, first"),
+        *("a policy >= 0.99", "episodes", "a policy >= 0.9999"),
+        *("the mean >= 0.99", "episodes", "worst run ends at"),
+    )
+    lines = [f"### {label}", "", _line(columns), "| --- " * len(columns) + "|"]
+    lines += [
+        _line(
+            (
+                row["digit"],
+                _cut(row["first_mean_reward"], 5),
+                _cut(row["median_spread_of_first_episode"], 5),
+                f"{row['best_reaches_0.99']} of {row['runs']}",
+                _quartiles(row["best_episodes_0.99"]),
+                f"{row['best_reaches_0.9999']} of {row['runs']}",
+                f"{row['mean_reaches_0.99']} of {row['runs']}",
+                _quartiles(row["mean_episodes_0.99"]),
+                _cut(row["last_mean_reward_of_worst_run"], 4),
+            )
         )
-    console.print(table)
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cut(reward: float, digits: int) -> str:
+    """So many decimals, cut and not rounded: only a reward of 1 reads 1.0000."""
+    return str(Decimal(str(reward)).quantize(Decimal(1).scaleb(-digits), ROUND_DOWN))
 
 
 def _quartiles(values: list[float] | None) -> str:
     return "never" if values is None else f"{values[1]:.0f} ({values[0]:.0f} to {values[2]:.0f})"
 
 
+# The first lies lowest; each next one is narrower and broken, so that lines that coincide are all seen.
+_STROKES = (
+    *({"linestyle": "-", "linewidth": 3.8}, {"linestyle": "-", "linewidth": 2.4}),
+    *({"linestyle": "--", "linewidth": 1.8}, {"linestyle": ":", "linewidth": 1.8}),
+    {"linestyle": "-", "linewidth": 0.9},
+)
+
+
 def draw_curves(curves: dict[str, Runs], names: tuple[str, ...], path: Path) -> None:
     """A panel per digit: the mean reward's median over the seeds, and its quartiles."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12, 5.4), layout="constrained")
-        panels = figure.subplots(2, 5, sharex=True, sharey=True).ravel()
-        for label, colour in zip(curves, ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), strict=False):
+    title = "Mean reward of the policies: median and quartiles over the seeds"
+    with figure(path, title, size=(12, 5.8)) as drawn:
+        panels = drawn.subplots(2, 5, sharex=True, sharey=True).ravel()
+        for label, colour, stroke in zip(curves, PALETTE, _STROKES, strict=False):
             mean = curves[label].mean
             lower, median, upper = np.quantile(mean, [0.25, 0.5, 0.75], axis=0)
             episodes = np.arange(1, mean.shape[1] + 1)
             for digit, axes in enumerate(panels):
-                axes.plot(episodes, median[:, digit], color=colour, label=label)
+                axes.plot(episodes, median[:, digit], color=colour, label=label, **stroke)
                 axes.fill_between(
-                    episodes, lower[:, digit], upper[:, digit], color=colour, alpha=0.18, linewidth=0
+                    episodes, lower[:, digit], upper[:, digit], color=colour, alpha=0.15, linewidth=0
                 )
         for name, axes in zip(names, panels, strict=True):
             axes.set_title(name)
-            axes.set_ylim(0, 1.02)
+            axes.set_ylim(-0.03, 1.03)  # so that a line at 0 is not taken for the axis
         for axes in panels[5:]:
             axes.set_xlabel("episode")
-        figure.suptitle(
-            "Mean reward of the policies: median and quartiles over the seeds", x=0.01, ha="left", fontsize=13
-        )
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-        figure.savefig(path)
+        legend_below(drawn, *panels[0].get_legend_handles_labels())
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    run(main)

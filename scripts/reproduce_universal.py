@@ -13,17 +13,17 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-import tyro
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 from mnist_classifiers import console, digits_for_testing, trained
 from rich.table import Table
+from run import run
 
 from evofool.attacks import Untargeted, add_perturbation, universal_perturbation
 from evofool.attacks.universal import Improvement
 from evofool.classifiers import Classifier
 from evofool.datasets import load_dataset
 from evofool.pixels import from_uint8
-from evofool.report import write_png
+from evofool.report import contact_sheet, write_png
 from evofool.report.attacks import amplified
 
 EPSILON = 0.2
@@ -38,6 +38,8 @@ def main(
     deepfool_passes: int = 3,
 ) -> None:
     """Print the fooling rate of each network's perturbation on each network; save the perturbations.
+
+    The sheet of those computed by gradient is universal.png.
 
     Args:
         classifiers: folder of the trained networks; they are trained if it lacks them.
@@ -57,6 +59,8 @@ def main(
         *((source, "gradient") for source in NETWORKS),
         *((source, "deepfool") for source in ("lenet", "mlp", "linear")),
     )
+    pictures: dict[str, UInt8[np.ndarray, "h w c"]] = {}
+    own_rates = []
     for source, improvement in runs:
         started = time.perf_counter()
         result = universal_perturbation(
@@ -68,13 +72,27 @@ def main(
             passes=passes if improvement == "gradient" else deepfool_passes,
         )
         seconds = time.perf_counter() - started
-        write_png(out / f"{source}_{improvement}.png", amplified(np.asarray(result.perturbation)))
-        cells = [f"{rate(networks[name], held_out, result.perturbation):.1%}" for name in NETWORKS]
+        picture = amplified(np.asarray(result.perturbation))
+        write_png(out / f"{source}_{improvement}.png", picture)
+        rates = {name: rate(networks[name], held_out, result.perturbation) for name in NETWORKS}
+        if improvement == "gradient":
+            pictures[source] = picture
+            own_rates.append(rates[source])
+        cells = [f"{share:.1%}" for share in rates.values()]
         passed = len(result.fooling_rates)
         own = f"{np.nanmax(result.fooling_rates):.1%}"
         table.add_row(source, improvement, str(passed), f"{seconds:.0f}", own, *cells)
         console.print(source, improvement, np.round(result.fooling_rates, 3), *cells)
     console.print(table)
+    contact_sheet(
+        np.stack(list(pictures.values())),
+        list(pictures),
+        np.array(own_rates),
+        out / "universal.png",
+        columns=len(pictures),
+        title=f"One change for all digits, of at most {EPSILON} a pixel",
+        subtitle="amplified; below, the share of held-out digits that become another class",
+    )
 
 
 def random_signs(seed: int) -> Float[Array, "h w c"]:
@@ -95,4 +113,4 @@ def rate(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

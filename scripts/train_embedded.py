@@ -6,6 +6,7 @@ The weights are stored in 16 bits to stay under 1 MB; the accuracy in the file i
 """
 
 import numpy as np
+from run import run
 
 from evofool.classifiers import create_classifier, save_classifier
 from evofool.classifiers.registry import EMBEDDED
@@ -28,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -4,8 +4,11 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from benchmarks import report
 from benchmarks.__main__ import CASES, main
@@ -32,8 +35,8 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
     return call
 
 
-def spread(median: float) -> dict[str, float]:
-    return {"median": median, "lowest": median / 2, "highest": 2 * median}
+def spread_of(lowest: float, median: float, highest: float) -> dict[str, float]:
+    return {"median": median, "lowest": lowest, "highest": highest}
 
 
 def succeeding(effort: Effort) -> Iterator[Table | Curves]:
@@ -41,7 +44,10 @@ def succeeding(effort: Effort) -> Iterator[Table | Curves]:
 
     And more about it.
     """
-    rows = [{"side": "forward pass", "ratio": spread(1.0)}, {"side": "absent", "note": "not installed"}]
+    rows = [
+        {"side": "forward pass", "ratio": spread_of(0.5, 1.0, 2.0)},
+        {"side": "absent", "note": "not installed"},
+    ]
     yield Table("A table", rows, bars="ratio")
     line = {"x": [0, 1], "median": [2, 3], "lowest": [1, 2], "highest": [3, 4]}
     yield Curves("A plot", "seconds", "niches", {"ours": line})
@@ -113,6 +119,45 @@ def test_saved_results_carry_the_device_and_are_the_tables_of_the_readme(
     assert "| forward pass | 1 (0.5 to 2) |  |\n| absent |  | not installed |\n" in readme
     assert bench("--readme") == 0
     assert (tmp_path / "README.md").read_text() == readme
+
+
+def test_a_race_is_drawn_in_steps_on_an_axis_for_certainty_and_ours_over_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[tuple[str, int], Line2D] = {}
+    plot = Axes.plot
+
+    def noting(axes: Axes, *args: Any, **options: Any) -> Any:
+        (line,) = plot(axes, *args, **options)
+        drawn[str(options["label"]), axes.get_subplotspec().colspan.start] = line
+        return [line]
+
+    monkeypatch.setattr(Axes, "plot", noting)
+    line = {"x": [0, 1, 2], "median": [0, 0.9, 1], "lower_quartile": [0, 0.5, 1], "upper_quartile": [0, 1, 1]}
+    # More than there are colours.
+    lines = dict.fromkeys(["evofool", "evofool, ranks", *map(str, range(9))], line)
+    curves = [
+        {"title": "A race", "x": "seconds", "y": y, "lines": lines, "logarithmic": False}
+        for y in ("median confidence", "niches")
+    ]
+    report.draw({"tables": [], "curves": curves}, tmp_path / "race.png")
+    assert (tmp_path / "race.png").read_bytes().startswith(b"\x89PNG")
+    assert len(drawn) == 2 * len(lines)
+    assert {each.get_drawstyle() for each in drawn.values()} == {"steps-post"}
+    for column in (0, 1):
+        ours, ranked, other = (drawn[name, column] for name in ("evofool", "evofool, ranks", "0"))
+        assert ours.get_zorder() > other.get_zorder()
+        assert ours.get_linestyle() != ranked.get_linestyle()
+    certainty, niches = (drawn["evofool", column].axes for column in (0, 1))
+    assert certainty.get_yscale() == "log"
+    assert drawn["evofool", 0].get_ydata().tolist() == pytest.approx([1, 0.1, 1e-8])
+    assert niches.get_yscale() == "linear"
+    assert [axes.get_title("left") for axes in (certainty, niches)] == ["Median confidence", "Niches"]
+
+
+def test_a_table_claims_no_more_confidence_than_was_measured() -> None:
+    _, rows = report.cells([{"side": "ours", "median_confidence": spread_of(0.5, 0.99999996, 1.0)}])
+    assert rows == [["ours", "99.999996 % (50.00 % to 100 %)"]]
 
 
 def test_the_tables_in_the_repository_are_those_of_its_results() -> None:

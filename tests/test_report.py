@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
 from PIL import Image
 
 from evofool.errors import EvofoolError, UsageError
@@ -20,8 +21,10 @@ from evofool.report import (
     convergence_plot,
     format_confidence,
     read_png,
+    reward_plot,
     write_png,
 )
+from evofool.report.figure import figure
 
 WHITE = 255
 LONG_NAMES = ("Staffordshire bullterrier", "a class with a name of some forty letters", "M" * 40, "i " * 30)
@@ -295,6 +298,43 @@ def test_convergence_plot_refuses_what_cannot_be_drawn(tmp_path):
     with pytest.raises(UsageError, match="'median_confidence'"):
         convergence_plot([{"generation": 1}], tmp_path / "curve.png")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("count", [1, 10, 30])
+def test_reward_plot_tells_all_classes_apart(tmp_path, monkeypatch, count):
+    drawn = []
+    plot = Axes.plot
+
+    def noting(axes, *args, **options):
+        (line,) = plot(axes, *args, **options)
+        drawn.append((axes.get_title("left"), line.get_label(), line.get_color(), line.get_linestyle()))
+        return [line]
+
+    monkeypatch.setattr(Axes, "plot", noting)
+    rewards = np.linspace(0, 1, 5 * count).reshape(5, count)
+    records = [
+        {"generation": g, "mean_rewards": row.tolist(), "max_rewards": row.tolist()}
+        for g, row in enumerate(rewards)
+    ]
+    reward_plot(records, [f"a class of a long name, {i}" for i in range(count)], tmp_path / "rewards.png")
+    assert read_png(tmp_path / "rewards.png").shape == (660, 1500, 3)
+    first, second = drawn[:count], drawn[count:]
+    assert [line[1:] for line in first] == [line[1:] for line in second]
+    assert len({line[2:] for line in first}) == len({line[1] for line in first}) == count
+
+
+def test_a_figure_wraps_its_title_and_is_saved_only_if_it_was_drawn(tmp_path):
+    file = tmp_path / "figure.png"
+    title = "Images evolved for a classifier of a very long name " * 3
+    with figure(file, title, size=(6, 3)) as drawn:
+        drawn.subplots().plot([0, 1])
+    whole = file.read_bytes()
+    ink = np.nonzero((read_png(file) < 100).all(-1))[1]
+    assert ink.max() < 6 * 150 - 5
+    with pytest.raises(RuntimeError), figure(file, size=(6, 3)) as drawn:
+        raise RuntimeError("while it was drawn")
+    assert file.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (28, 28, 1), (3, 5, 3), (64, 32, 3)])

@@ -82,7 +82,12 @@ def weights_digest(classifier: Classifier) -> str:
     return digest.hexdigest()
 
 
-def _from_data(*parts: str) -> Path:
+def path_in_data(*parts: str) -> Path:
+    """Where a file under `EVOFOOL_DATA` is.
+
+    Raises:
+        EvofoolError: it is not there.
+    """
     data = os.environ.get("EVOFOOL_DATA")
     path = Path(data or "$EVOFOOL_DATA", *parts)
     if not (data and path.is_file()):
@@ -105,7 +110,7 @@ def _lenet_nguyen2015_mean() -> Classifier:
 
 def _load_nguyen2015(name: str) -> tuple[Classifier, np.ndarray]:
     """The released LeNet and its mean image (in [0, 1]), from Caffe's layout to that of Flax."""
-    path = _from_data("weights", "lenet_nguyen2015.safetensors")
+    path = path_in_data("weights", "lenet_nguyen2015.safetensors")
     arrays, _ = read_safetensors(path)
     try:
         mean_image = arrays.pop("mean_image").transpose(1, 2, 0) / 255
@@ -122,11 +127,11 @@ def _from_file(path: str) -> Classifier:
 
 
 def _imagenet_network(load: Callable[..., Classifier], file: str) -> Classifier:
-    return load(_from_data("weights", f"{file}.safetensors"), _imagenet_classes())
+    return load(path_in_data("weights", f"{file}.safetensors"), _imagenet_classes())
 
 
 def _imagenet_classes() -> tuple[str, ...]:
-    path = _from_data("imagenet_classes.txt")
+    path = path_in_data("imagenet_classes.txt")
     try:
         return tuple(path.read_text(encoding="utf-8").splitlines())
     except (OSError, UnicodeDecodeError) as error:

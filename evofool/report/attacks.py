@@ -9,14 +9,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from evofool.errors import UsageError
-from evofool.files import replacing
 from evofool.report.contact_sheet import format_confidence
+from evofool.report.figure import BLUE, VERMILION, figure
 from evofool.report.images import require_drawable
-from evofool.report.plots import STYLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _TOP = 5
 _MOST_ROWS = 6
@@ -26,11 +24,7 @@ _SHOWN_FROM = 0.05  # a class that never has more is not worth a line
 _INK = "#1c1c1e"
 _MUTED = "#8e8e93"
 _BAR = "#c7c7cc"
-_BEFORE = "#0072b2"
-_AFTER = "#d55e00"
-# Okabe and Ito's colours, which colour-blind readers can tell apart; the two ends of a way come first.
-_LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#3a3a3c", "#f0e442")
-_STYLES = ("-", "--", ":")
+_BEFORE, _AFTER = BLUE, VERMILION
 
 
 class AttackedImage(NamedTuple):
@@ -108,20 +102,14 @@ def before_after_figure(
     shown = rows[:_MOST_ROWS]
     if len(shown) < len(rows):
         title = _of_many(title, len(shown), len(rows))
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.4, 2.45 * len(shown) + (0.95 if title else 0.5)), layout="constrained")
-        axes = figure.subplots(len(shown), 5, width_ratios=(1.0, 0.85, 1.0, 1.0, 0.85), squeeze=False)
+    height = 2.45 * len(shown) + (0.95 if title else 0.5)
+    with figure(path, title, size=(12.4, height)) as drawn:
+        axes = drawn.subplots(len(shown), 5, width_ratios=(1.0, 0.85, 1.0, 1.0, 0.85), squeeze=False)
         for row, cells in zip(shown, axes, strict=True):
             _draw_row(cells, row, class_names)
         axes[0, 0].set_title("before")
         axes[0, 2].set_title("change, amplified")
         axes[0, 3].set_title("after, as saved")
-        if title:
-            figure.suptitle(title, x=0.008, ha="left", fontsize=13, fontweight="bold", parse_math=False)
-        _save(figure, path)
 
 
 def trajectory_plot(
@@ -166,21 +154,15 @@ def trajectory_plot(
         title = _of_many(title, count, len(names))
     columns = 1 if count == 1 else 2
     lines = math.ceil(count / columns)
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9.6 if columns == 1 else 13.4, 3.9 * lines + 0.4), layout="constrained")
-        panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    width = 9.6 if columns == 1 else 13.4
+    with figure(path, title, size=(width, 3.9 * lines + 0.4)) as drawn:
+        panels = drawn.subplots(lines, columns, squeeze=False).ravel()
         for panel, name, way in zip(panels, names, trajectories[:, :count].swapaxes(0, 1), strict=False):
             _draw_way(panel, way, class_names, watched, steps_label)
             if count > 1:
                 panel.set_title(name, parse_math=False)
         for panel in panels[count:]:
             panel.remove()
-        if title:
-            figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold", parse_math=False)
-        _save(figure, path)
 
 
 def _draw_row(cells: Any, row: AttackedImage, class_names: Sequence[str]) -> None:
@@ -242,10 +224,9 @@ def _draw_way(
     steps_label: str,
 ) -> None:
     steps = np.arange(len(way))
-    for place, index in enumerate(_classes_on_the_way(way, watched)):
+    for index in _classes_on_the_way(way, watched):
         label = f"{class_names[index]}  {format_confidence(np.float32(way[-1, index]))}"
-        colour, style = _LINES[place % len(_LINES)], _STYLES[place // len(_LINES) % len(_STYLES)]
-        axes.plot(steps, 100 * way[:, index], color=colour, linestyle=style, linewidth=2, label=label)
+        axes.plot(steps, 100 * way[:, index], linewidth=2, label=label)
     axes.set_xlim(0, max(1, len(way) - 1))
     axes.set_ylim(-1, 102)
     axes.yaxis.set_major_formatter("{x:.0f} %")
@@ -272,8 +253,3 @@ def _classes_on_the_way(way: Float[np.ndarray, "t k"], watched: Sequence[int]) -
 
 def _of_many(title: str | None, shown: int, count: int) -> str:
     return f"{title or ''} (the first {shown} of {count})".strip()
-
-
-def _save(figure: "Figure", path: str | os.PathLike[str]) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")

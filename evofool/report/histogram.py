@@ -1,21 +1,16 @@
 """How the confidence of a run is spread over its classes."""
 
 import os
-import textwrap
 
 import numpy as np
 from jaxtyping import Float
 
 from evofool.errors import UsageError
-from evofool.files import replacing
 from evofool.report.contact_sheet import format_confidence
-from evofool.report.plots import STYLE
+from evofool.report.figure import BLUE, VERMILION, figure
 
-_BAR = "#0072b2"
-_MEDIAN = "#d55e00"
 _BINS = 20
 _INCHES = (7.5, 4.2)
-_TITLE_LETTERS = 64
 
 
 def confidence_histogram(
@@ -41,22 +36,14 @@ def confidence_histogram(
     if not len(known):
         raise UsageError("there are no confidences to plot: no class has an image")
     median = np.median(known)
-    import matplotlib  # takes a second to import, which only who plots need pay
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=_INCHES, layout="constrained")
-        axes = figure.subplots()
-        axes.hist(100 * known, bins=_BINS, range=(0, 100), color=_BAR, edgecolor="white")
-        axes.axvline(100 * median, color=_MEDIAN, linewidth=1.8, label=f"median {format_confidence(median)}")
+    with figure(path, title, size=_INCHES) as drawn:
+        axes = drawn.subplots()
+        axes.hist(100 * known, bins=_BINS, range=(0, 100), color=BLUE, edgecolor="white")
+        label = f"median {format_confidence(median)}"
+        axes.axvline(100 * median, color=VERMILION, linewidth=1.8, label=label)
         axes.set_xlim(0, 100)
         axes.set_xlabel("confidence in the class that the image was evolved for")
         axes.xaxis.set_major_formatter("{x:.0f} %")
         axes.set_ylabel("classes")
         axes.locator_params(axis="y", integer=True)
         axes.legend(loc="best")
-        if title:
-            wrapped = textwrap.fill(title, _TITLE_LETTERS)
-            figure.suptitle(wrapped, x=0.02, ha="left", fontsize=13, fontweight="bold", parse_math=False)
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format="png")

@@ -1,8 +1,6 @@
 """How the confidence of a run rose, generation by generation."""
 
-import math
 import os
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from evofool.errors import UsageError
-from evofool.files import replacing
+from evofool.report.contact_sheet import format_confidence
+from evofool.report.figure import BLUE, GREEN, INK, VERMILION, doubt, figure, legend_below, set_certainty_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,49 +27,8 @@ class ReportedMedian(NamedTuple):
     source: str
 
 
-STYLE: dict[Any, Any] = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": "#8e8e93",
-    "axes.grid": True,
-    "axes.labelcolor": "#3a3a3c",
-    "axes.labelsize": 10,
-    "axes.linewidth": 0.8,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlecolor": "#3a3a3c",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10,
-    "axes.titlesize": 10.5,
-    "figure.constrained_layout.h_pad": 0.12,
-    "figure.constrained_layout.w_pad": 0.12,
-    "figure.constrained_layout.wspace": 0.04,
-    "figure.dpi": 150,
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "grid.color": "#e9e9ec",
-    "grid.linewidth": 0.7,
-    "legend.fontsize": 9.5,
-    "legend.frameon": False,
-    "lines.solid_capstyle": "round",
-    "savefig.dpi": 150,
-    "text.color": "#1c1c1e",
-    "xtick.color": "#8e8e93",
-    "xtick.labelcolor": "#3a3a3c",
-    "xtick.labelsize": 9,
-    "ytick.color": "#8e8e93",
-    "ytick.labelcolor": "#3a3a3c",
-    "ytick.labelsize": 9,
-}
-
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-_MEDIAN = "#0072b2"
-_BEST = "#009e73"
-_LOWEST = "#d55e00"
-_REFERENCE = "#3a3a3c"
-
-_CLOSEST_TO_CERTAIN = 1e-8  # a confidence of exactly 1 has no place on the logarithmic axis
 _INCHES = (10, 4.4)
-_TITLE_LETTERS = 80  # in a line
+_REWARDS, _PERCENT = (-0.02, 1.02), (-2, 102)  # so that a line at 0 is not taken for the axis
 
 
 def convergence_plot(
@@ -112,27 +70,21 @@ def convergence_plot(
         name: np.clip(_column(records, f"{name}_confidence"), 0, 1)
         for name in ("median", "lower_quartile", "upper_quartile", "min", "max")
     }
-    import matplotlib  # takes a second to import, which only who plots need pay
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=_INCHES, layout="constrained")
-        percent, certainty = figure.subplots(1, 2)
+    with figure(path, title, size=_INCHES) as drawn:
+        percent, certainty = drawn.subplots(1, 2)
+        doubts = {name: doubt(p) for name, p in confidence.items()}
         _draw(percent, generation, {name: 100 * p for name, p in confidence.items()})
-        doubt = {name: np.clip(1 - p, _CLOSEST_TO_CERTAIN, 1) for name, p in confidence.items()}
-        _draw(certainty, generation, doubt)
+        _draw(certainty, generation, doubts)
         if reported is not None:
-            label = f"{100 * reported.confidence:.2f} % ({reported.source})"
+            label = f"median {format_confidence(reported.confidence)} ({reported.source})"
             for axes, level in ((percent, 100 * reported.confidence), (certainty, 1 - reported.confidence)):
-                axes.axhline(level, color=_REFERENCE, linewidth=1, linestyle=":", zorder=4, label=label)
-        _set_percent_axis(percent)
-        _set_certainty_axis(certainty, doubt)
-        if title:
-            wrapped = textwrap.fill(title, _TITLE_LETTERS)
-            figure.suptitle(wrapped, x=0.012, ha="left", fontsize=13, fontweight="bold", parse_math=False)
-        figure.legend(*percent.get_legend_handles_labels(), loc="outside lower center", ncols=5)
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format="png")
+                axes.axhline(level, color=INK, linewidth=1, linestyle=":", zorder=4, label=label)
+        percent.set_title("Confidence, linear")
+        percent.set_ylim(*_PERCENT)
+        percent.yaxis.set_major_formatter("{x:.0f} %")
+        certainty.set_title("Confidence, logarithmic in 1 \N{MINUS SIGN} p")
+        set_certainty_axis(certainty, min(np.fmin.reduce(column, initial=1) for column in doubts.values()))
+        legend_below(drawn, *percent.get_legend_handles_labels())
 
 
 def reward_plot(
@@ -172,37 +124,18 @@ def reward_plot(
         }
     except KeyError as error:
         raise UsageError(f"a record to plot lacks {error}: it is not from an evolution strategy") from error
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    colours = matplotlib.colormaps["tab10" if len(names) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=_INCHES, layout="constrained")
-        panels = figure.subplots(1, 2, sharey=True)
+    dot = _dot(generation)
+    with figure(path, title, size=_INCHES) as drawn:
+        panels = drawn.subplots(1, 2, sharey=True)
         captions = ("Reward, mean of all policies", "Reward, best policy")
         for axes, caption, key in zip(panels, captions, rewards, strict=True):
             for index, name in enumerate(names):
-                dot = "o" if len(generation) == 1 else None
-                axes.plot(
-                    generation,
-                    rewards[key][:, index],
-                    color=colours[index],
-                    linewidth=1.3,
-                    marker=dot,
-                    label=name,
-                )
+                axes.plot(generation, rewards[key][:, index], linewidth=1.3, marker=dot, label=name)
             axes.set_title(caption)
             axes.set_xlabel("generation")
-            axes.set_ylim(0, 1.02)
+            axes.set_ylim(*_REWARDS)
             axes.set_xlim(0, 1.02 * max(1, generation.max()))
-        if title:
-            wrapped = textwrap.fill(title, _TITLE_LETTERS)
-            figure.suptitle(wrapped, x=0.012, ha="left", fontsize=13, fontweight="bold", parse_math=False)
-        figure.legend(
-            *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(10, len(names))
-        )
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format="png")
+        legend_below(drawn, *panels[0].get_legend_handles_labels())
 
 
 def _column(records: Sequence[Mapping[str, Any]], key: str) -> Float[np.ndarray, " n"]:
@@ -216,42 +149,27 @@ def _column(records: Sequence[Mapping[str, Any]], key: str) -> Float[np.ndarray,
 def _draw(
     axes: "Axes", generation: Float[np.ndarray, " n"], level: Mapping[str, Float[np.ndarray, " n"]]
 ) -> None:
-    dot = "o" if len(generation) == 1 else None  # a line needs two points to be seen
-    axes.plot(generation, level["max"], color=_BEST, linewidth=1, marker=dot, label="best class")
+    dot = _dot(generation)
+    axes.plot(generation, level["max"], color=GREEN, linewidth=1, marker=dot, label="best class")
     axes.plot(
-        generation, level["median"], color=_MEDIAN, linewidth=2.2, zorder=3, marker=dot, label="median class"
+        generation, level["median"], color=BLUE, linewidth=2.2, zorder=3, marker=dot, label="median class"
     )
     axes.fill_between(
         generation,
         level["lower_quartile"],
         level["upper_quartile"],
-        color=_MEDIAN,
+        color=BLUE,
         alpha=0.18,
         linewidth=0,
         label="middle half of classes",
     )
-    axes.plot(generation, level["min"], color=_LOWEST, linewidth=1, marker=dot, label="lowest class")
+    axes.plot(generation, level["min"], color=VERMILION, linewidth=1, marker=dot, label="lowest class")
     axes.set_xlabel("generation")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.locator_params(axis="x", integer=True, nbins=7)
     axes.set_xlim(0, 1.02 * max(1, np.fmax.reduce(generation)))
 
 
-def _set_percent_axis(axes: "Axes") -> None:
-    axes.set_title("Confidence, linear")
-    axes.set_ylim(0, 102)
-    axes.yaxis.set_major_formatter("{x:.0f} %")
-
-
-def _set_certainty_axis(axes: "Axes", doubt: Mapping[str, Float[np.ndarray, " n"]]) -> None:
-    axes.set_title("Confidence, logarithmic in 1 \N{MINUS SIGN} p")
-    axes.set_yscale("log")
-    smallest = min(np.fmin.reduce(column, initial=1) for column in doubt.values())
-    decades = max(5, math.ceil(-math.log10(smallest)))
-    axes.set_ylim(1, 0.7 * 10.0**-decades)
-    axes.set_yticks([10.0**-nines for nines in range(decades + 1)], minor=False)
-    axes.set_yticks([], minor=True)
-    labels = [f"{100 - 10.0 ** (2 - nines):.{max(0, nines - 2)}f} %" for nines in range(decades + 1)]
-    if smallest <= _CLOSEST_TO_CERTAIN:
-        labels[-1] = f"≥ {labels[-1]}"
-    axes.set_yticklabels(labels)
+def _dot(generation: Float[np.ndarray, " n"]) -> str | None:
+    """The marker of a line, which needs two points to be seen without one."""
+    return "o" if len(generation) == 1 else None

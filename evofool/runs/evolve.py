@@ -278,9 +278,9 @@ def _write_pictures(
 ) -> None:
     spec = job.classifier.spec
     done = int(state.generation)
-    title = f"Images that {spec.name} is certain about"
+    title = f"Images evolved for {spec.name}, {settings.encoding} encoding"
     subtitle = (
-        f"{settings.algorithm}, {settings.encoding} encoding, {done:,} generations, "
+        f"{settings.algorithm}, {done:,} generations, "
         f"{done * job.search.evaluations(job.classifier):,} evaluations, seed {settings.seed}"
     )
     archive = jax.tree.map(np.asarray, state.archive)

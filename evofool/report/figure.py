@@ -1,0 +1,151 @@
+"""What all plots share: a figure that is saved whole, the style, the colours, and the axis for certainty."""
+
+import math
+import os
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from evofool.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart, but for their yellow and black.
+BLUE, VERMILION, GREEN = "#0072b2", "#d55e00", "#009e73"
+PINK, ORANGE, SKY = "#cc79a7", "#e69f00", "#56b4e9"
+INK, GREY = "#3a3a3c", "#8e8e93"
+PALETTE = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, INK, GREY)
+DASHES = ("-", "--", ":", "-.")
+"""Lines take the colours in turn, and the next dashes when these are used up."""
+
+_STYLE: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 10,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.titlesize": 10.5,
+    "figure.constrained_layout.h_pad": 0.12,
+    "figure.constrained_layout.w_pad": 0.12,
+    "figure.constrained_layout.wspace": 0.04,
+    "figure.dpi": 150,
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "grid.color": "#e9e9ec",
+    "grid.linewidth": 0.7,
+    "legend.fontsize": 9.5,
+    "legend.frameon": False,
+    "lines.solid_capstyle": "round",
+    "savefig.dpi": 150,
+    "text.color": "#1c1c1e",
+    "xtick.color": GREY,
+    "xtick.labelcolor": INK,
+    "xtick.labelsize": 9,
+    "ytick.color": GREY,
+    "ytick.labelcolor": INK,
+    "ytick.labelsize": 9,
+}
+
+_TITLE_FROM_LEFT = 0.12  # inches
+_LETTERS_PER_INCH = 8  # of a title
+_LEGEND_LETTERS_PER_INCH = 13.6
+_KEY_LETTERS = 8  # the stroke before a name in the legend, and the gap after it
+_CLOSEST_TO_CERTAIN = 1e-8  # a confidence of exactly 1 has no place on a logarithmic axis
+
+
+@contextmanager
+def figure(
+    path: str | os.PathLike[str], title: str | None = None, *, size: tuple[float | int, float | int]
+) -> Iterator["Figure"]:
+    """A figure to draw on, which is saved at the end of the block if nothing went wrong in it.
+
+    Args:
+        path: the file, always a PNG; one that is there is replaced in one step.
+        title: lines in larger type above the panels; a long one is wrapped.
+        size: width and height in inches, of 150 pixels each.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with figure(f"{folder}/line.png", "A line", size=(4, 3)) as drawn:
+        ...         _ = drawn.subplots().plot([1, 2, 3])
+        ...     os.listdir(folder)
+        ['line.png']
+    """
+    import matplotlib  # takes a second to import, which only who plots need pay
+    from matplotlib.figure import Figure
+    from matplotlib.rcsetup import cycler
+
+    cycle = cycler(linestyle=DASHES) * cycler(color=PALETTE)
+    with matplotlib.rc_context(_STYLE | {"axes.prop_cycle": cycle}):
+        drawn = Figure(figsize=size, layout="constrained")
+        if title:
+            drawn.suptitle(
+                textwrap.fill(title, int(_LETTERS_PER_INCH * size[0])),
+                x=_TITLE_FROM_LEFT / size[0],
+                ha="left",
+                fontsize=13,
+                fontweight="bold",
+                parse_math=False,
+            )
+        yield drawn
+        with replacing(path) as temporary:
+            drawn.savefig(temporary, format="png")
+
+
+def legend_below(drawn: "Figure", handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Name the lines under all panels, in rows of as many as fit."""
+    fitting = _LEGEND_LETTERS_PER_INCH * drawn.get_figwidth()
+    lengths = np.array([len(label) + _KEY_LETTERS for label in labels])
+
+    def width(columns: int) -> int:
+        return sum(int(column.max()) for column in np.array_split(lengths, columns))
+
+    most = next((columns for columns in range(len(labels), 1, -1) if width(columns) <= fitting), 1)
+    columns = math.ceil(len(labels) / math.ceil(len(labels) / most))  # no row that is nearly empty
+    legend = drawn.legend(handles, labels, loc="outside lower center", ncols=columns)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def doubt(confidences: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """What is drawn on a certainty axis: 1 - p, not closer to 0 than 1e-8; nan stays.
+
+    Example:
+        >>> doubt(np.array([0.0, 0.75, 1.0])).tolist()
+        [1.0, 0.25, 1e-08]
+    """
+    return np.clip(1 - confidences, _CLOSEST_TO_CERTAIN, 1)
+
+
+def set_certainty_axis(axes: "Axes", smallest: float) -> None:
+    """Make the vertical axis logarithmic in 1 - p, up for better, with ticks that name p.
+
+    Args:
+        axes: with lines of `doubt`.
+        smallest: of what is drawn, in (0, 1]; the axis goes at least to 99.999 %.
+    """
+    axes.set_yscale("log")
+    decades = max(5, math.ceil(-math.log10(smallest)))
+    axes.set_ylim(1.1, 0.7 * 10.0**-decades)
+    axes.set_yticks([10.0**-nines for nines in range(decades + 1)], minor=False)
+    axes.set_yticks([], minor=True)
+    labels = [f"{100 - 10.0 ** (2 - nines):.{max(0, nines - 2)}f} %" for nines in range(decades + 1)]
+    if smallest <= _CLOSEST_TO_CERTAIN:
+        labels[-1] = f"≥ {labels[-1]}"
+    axes.set_yticklabels(labels)
