@@ -300,17 +300,23 @@ def rates(
         title: above the table.
         sides: what was timed; the first named evofool is the one that peers are compared with.
         seconds: of every round of every side.
-        bare: which side is the least that any costs.
+        bare: which side the ratios are to; where others begin with its name, as the same pass in smaller
+            parts does, there are ratios to the fastest of them too.
         absent: rows of sides that could not be timed.
     """
     per_second = {name: side.evaluations / seconds[name] for name, side in sides.items()}
     ours = next(name for name in sides if name.startswith("evofool"))
-    peers = {name for name in sides if name != bare and not name.startswith("evofool")}
+    peers = {name for name in sides if not name.startswith((bare, "evofool"))}
+    passes = [name for name in sides if name.startswith(bare)]
+    fastest = max(passes, key=lambda name: np.median(per_second[name]))
     rows = [
         {
             "side": name,
             "evaluations_per_second": spread(per_second[name]),
             "ratio_to_the_bare_pass": spread(per_second[name] / per_second[bare]),
+            "ratio_to_the_fastest_pass": spread(per_second[name] / per_second[fastest])
+            if len(passes) > 1
+            else None,
             "evofool_is_times_as_fast": spread(per_second[ours] / per_second[name])
             if name in peers
             else None,

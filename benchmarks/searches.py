@@ -149,10 +149,15 @@ def _beside_forward(
     return compare(title, sides, rounds)
 
 
+def _at_once(network: Classifier, batch: int) -> int:
+    """About how many images of a batch evofool scores at once: the largest equal parts that are no larger."""
+    most = images_at_once(network) or batch
+    return max(size for size in range(1, batch + 1) if batch % size == 0 and size <= most)
+
+
 def _in_parts(network: Classifier, batch: int, repeats: int) -> dict[str, Callable[[], Side]]:
     """The forward pass in as large parts as evofool scores at once, if these are smaller than the batch."""
-    most = images_at_once(network) or batch
-    at_once = max(size for size in range(1, batch + 1) if batch % size == 0 and size <= most)
+    at_once = _at_once(network, batch)
     if at_once == batch:
         return {}
     return {f"{BARE}, {at_once} at once": lambda: bare_forward(network, batch, repeats, at_once)}
@@ -172,10 +177,15 @@ def _parts(
     genomes = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:batch], children)
     images = jax.jit(encoding.render)(genomes)
     confidences = network(images)
+    at_once = _at_once(network, batch)
+
+    def score(network: Classifier, images: jax.Array) -> jax.Array:
+        return jax.lax.map(network, images.reshape(-1, at_once, *images.shape[1:]))
+
     sides = {
         "variation": compiled(encoding.vary, keys, pairs, state.generation),
         "rendering": compiled(lambda genomes: round_to_8_bits(encoding.render(genomes)), genomes),
-        "scoring": compiled(lambda network, images: network(images), network, images),
+        "scoring": compiled(score, network, images),
         "insertion": compiled(
             insert,
             archive,
