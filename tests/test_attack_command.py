@@ -3,8 +3,10 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -170,15 +172,19 @@ def test_a_universal_change_is_tried_on_held_out_images_and_on_other_classifiers
     assert float(rows[0]["fooling_rate"]) == pytest.approx(np.mean(saved))
 
 
-def test_two_files_of_one_name_stay_apart(
-    evofool_main: Command, digit_files: list[Path], tmp_path: Path
-) -> None:
+def test_files_of_one_name_stay_apart(evofool_main: Command, digit_files: list[Path], tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    twin = tmp_path / "other" / digit_files[0].name
-    twin.write_bytes(digit_files[1].read_bytes())
-    code, _, _ = evofool_main("attack", "fgsm", "--images", digit_files[0], twin, "--out", tmp_path / "out")
+    # The number that the second one gets must not make it the third.
+    given = (digit_files[0], tmp_path / "other" / "2.png", tmp_path / "2_2.png")
+    for path, source in zip(given, digit_files, strict=True):
+        path.write_bytes(source.read_bytes())
+    out = tmp_path / "out"
+    code, _, _ = evofool_main("attack", "fgsm", "--images", *given, "--epsilon", "0", "--out", out)
     assert code == 0
-    assert sorted(path.name for path in (tmp_path / "out" / "images").iterdir()) == ["2.png", "2_2.png"]
+    names = [row["image"] for row in rows_of(out)]
+    assert names == ["2", "2_3", "2_2"]
+    for name, path in zip(names, given, strict=True):
+        np.testing.assert_array_equal(read_png(out / "images" / f"{name}.png"), read_png(path))
 
 
 def test_more_images_than_go_at_once_are_attacked_in_parts(
@@ -191,6 +197,30 @@ def test_more_images_than_go_at_once_are_attacked_in_parts(
     rows = rows_of(tmp_path / "out")
     assert len(rows) == 18
     assert len({(row["class_saved"], row["confidence_saved"][:5]) for row in rows}) == 3
+
+
+def test_images_without_a_gradient_are_left_as_they_are_among_others(
+    evofool_main: Command, tmp_path: Path
+) -> None:
+    classifier = create_classifier("mlp", (8, 8, 1), ("even", "odd"))
+    # With such biases a black image moves no hidden unit.
+    params = jax.tree.map(lambda leaf: leaf - 0.1 if leaf.ndim == 1 else leaf, classifier.params)
+    save_classifier(
+        tmp_path / "it.safetensors", replace(classifier, params=params), training_data="", test_accuracy=0.5
+    )
+    noise = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 1), np.uint8)
+    files = [tmp_path / f"{number}.png" for number in range(17)]
+    for file, image in zip(files, [*noise, np.zeros((8, 8, 1), np.uint8)], strict=True):
+        write_png(file, image)
+    options = ("--classifier", tmp_path / "it.safetensors", "--out", tmp_path / "out")
+    code, _, errors = evofool_main("attack", "fgsm", *options, "--images", *files)
+    assert (code, errors) == (0, "")
+    rows = rows_of(tmp_path / "out")
+    assert [float(row["largest_change"]) > 0 for row in rows] == [True] * 16 + [False]
+    assert rows[16]["success"] == "False"
+    code, _, errors = evofool_main("attack", "fgsm", *options, "--images", files[16], "--overwrite")
+    assert code == 1
+    assert "is zero at the start" in errors
 
 
 @pytest.mark.parametrize(

@@ -232,13 +232,25 @@ def require_images(classifier: Classifier, images: Float[Array, "n h w c"], goal
         raise UsageError("images must have values in [0, 1]: divide 8-bit images by 255")
 
 
-def require_gradient(classifier: Classifier, found: Bool[Array, ""]) -> None:
-    """Raise `EvofoolError` if no image of the batch had a gradient to follow."""
-    if _known(found) and not bool(found):
-        raise EvofoolError(
+class NoGradientError(EvofoolError):
+    """No image of a batch had a gradient to follow.
+
+    Attributes:
+        result: what became of the images all the same, for whoever attacks several batches and goes on.
+    """
+
+    def __init__(self, classifier: Classifier, result: AttackResult) -> None:
+        super().__init__(
             f"the gradient of {classifier.spec.name} is zero at the start, so no direction leads anywhere: "
             "take iterated steps from a random start (`evofool attack iterated --random-start --epsilon 0.1`)"
         )
+        self.result = result
+
+
+def require_gradient(classifier: Classifier, found: Bool[Array, ""], result: AttackResult) -> None:
+    """Raise `NoGradientError` if no image of the batch had a gradient to follow."""
+    if _known(found) and not bool(found):
+        raise NoGradientError(classifier, result)
 
 
 def _known(array: Array) -> bool:

@@ -108,7 +108,7 @@ def gradient_ascent(
     Raises:
         UsageError: there are no images, they are not in [0, 1] or not of the classifier's size, there is not
             one target for each, the classifier lacks one, or a setting is out of its range.
-        EvofoolError: the gradient is zero at every start.
+        NoGradientError: the gradient is zero at every start.
 
     Example:
         >>> from evofool import load_classifier
@@ -132,7 +132,7 @@ def gradient_ascent(
     _require_sensible(regularisation)
     settings = (early_progress, late_progress, learning_rate, largest_rate, largest_odds_gain)
     result, found = _ascend(classifier, images, goal, steps, settings, mean_image, regularisation, watch)
-    require_gradient(classifier, found)
+    require_gradient(classifier, found, result)
     return result
 
 

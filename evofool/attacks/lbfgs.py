@@ -68,7 +68,7 @@ def lbfgs(
     Raises:
         UsageError: there are no images, they are not in [0, 1] or not of the classifier's size, there is not
             one target for each, the classifier lacks one, or a setting is not above zero.
-        EvofoolError: the gradient is zero at every image.
+        NoGradientError: the gradient is zero at every image.
 
     Example:
         >>> from evofool import create_classifier
@@ -82,7 +82,7 @@ def lbfgs(
     require_images(classifier, images, goal)
     require_positive(searches=searches, iterations=iterations, memory=memory, first_weight=first_weight)
     result, found = _attack(classifier, images, goal, first_weight, searches, iterations, memory)
-    require_gradient(classifier, found)
+    require_gradient(classifier, found, result)
     return result
 
 

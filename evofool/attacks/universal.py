@@ -98,7 +98,7 @@ def universal_perturbation(
     Raises:
         UsageError: there are no images, they are not in [0, 1] or not of the classifier's size, or a setting
             is out of its range.
-        EvofoolError: no image gave a gradient to follow.
+        NoGradientError: no image gave a gradient to follow.
 
     Example:
         >>> from evofool import create_classifier
@@ -129,7 +129,7 @@ def universal_perturbation(
         steps,
         min(candidates, len(classifier.spec.class_names) - 1),
     )
-    require_gradient(classifier, found)
+    require_gradient(classifier, found, result.attack)
     return result
 
 
