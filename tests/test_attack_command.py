@@ -178,9 +178,11 @@ def test_files_of_one_name_stay_apart(evofool_main: Command, digit_files: list[P
     given = (digit_files[0], tmp_path / "other" / "2.png", tmp_path / "2_2.png")
     for path, source in zip(given, digit_files, strict=True):
         path.write_bytes(source.read_bytes())
-    out = tmp_path / "out"
-    code, _, _ = evofool_main("attack", "fgsm", "--images", *given, "--epsilon", "0", "--out", out)
+    # Nor is a name in brackets markup.
+    out = tmp_path / "[b]" / "[" / "x]"
+    code, printed, _ = evofool_main("attack", "fgsm", "--images", *given, "--epsilon", "0", "--out", out)
     assert code == 0
+    assert f"Table    {out / 'results.csv'}" in printed
     names = [row["image"] for row in rows_of(out)]
     assert names == ["2", "2_3", "2_2"]
     for name, path in zip(names, given, strict=True):

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evofool.classifiers import Classifier, load_classifier
+from evofool.cli.console import make_console
 from evofool.cli.directories import make_directory
 from evofool.datasets import load_dataset
 from evofool.errors import EvofoolError, UsageError, require_positive, require_seed
@@ -64,7 +65,7 @@ class Study:
             raise UsageError(f"threshold must be between 0 and 1, not {self.threshold}")
         if not self.classifiers:
             raise UsageError("--classifiers needs at least one name or file")
-        console = Console(quiet=self.quiet, highlight=False)
+        console = make_console(quiet=self.quiet)
         classifiers = [load_classifier(name) for name in self.classifiers]
         compared = [self._to_compare_with(classifier) for classifier in classifiers]
         make_directory(self.out, overwrite=self.overwrite)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from evofool.classifiers import Activation, create_classifier, save_classifier
+from evofool.cli.console import make_console
 from evofool.datasets import load_dataset
 from evofool.errors import EvofoolError, UsageError, require_not_negative, require_seed
 from evofool.training import train
@@ -52,7 +52,7 @@ class Train:
         """Train; returns the exit code."""
         self._require_writable()
         require_not_negative(epsilon=self.epsilon)
-        console = Console(quiet=self.quiet, highlight=False)
+        console = make_console(quiet=self.quiet)
         dataset = load_dataset(self.dataset)
         classifier = create_classifier(
             self.network,

@@ -16,6 +16,7 @@ from evofool.attacks import AttackResult, Goal, Targeted, Untargeted, assess
 from evofool.classifiers import Classifier, load_classifier
 from evofool.cli.attack import output
 from evofool.cli.attack.batch import Batch, unique
+from evofool.cli.console import make_console
 from evofool.cli.directories import make_directory
 from evofool.errors import EvofoolError, UsageError
 from evofool.photographs import load_photograph
@@ -44,7 +45,7 @@ class Method(ABC):
 
     def run(self) -> int:
         """Attack; returns the exit code."""
-        console = Console(quiet=self.quiet, highlight=False)
+        console = make_console(quiet=self.quiet)
         classifier = load_classifier(self.classifier)
         batch = self._batch(classifier)
         make_directory(self.out, overwrite=self.overwrite)
