@@ -284,6 +284,44 @@ def test_a_directory_with_files_is_not_written_into(
     assert "--images needs at least one file" in errors
 
 
+def test_only_the_results_of_an_attack_are_overwritten(
+    evofool_main: Command, digit_files: list[Path], linear_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = ("--classifier", linear_file, "--out", out)
+    images = ("--images", *digit_files[:2])
+    code, _, _ = evofool_main("attack", "universal", *options, *images, "--passes", "1")
+    assert code == 0
+    for mine in (out / "mine.txt", out / "images" / "mine.png"):
+        mine.write_text("mine")
+    before = sorted(out.rglob("*"))
+    again = ("--images", digit_files[2], "--overwrite")
+    code, _, _ = evofool_main("attack", "fgsm", *options, "--epsilon", "-1", *again)
+    assert code == 2
+    assert sorted(out.rglob("*")) == before
+    code, printed, _ = evofool_main("attack", "fgsm", *options, *again)
+    assert code == 0
+    assert "perturbation.png" not in printed
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == [
+        *("before_after.png", "changes/7.png", "changes_x50/7.png", "images/7.png", "images/mine.png"),
+        *("mine.txt", "results.csv"),
+    ]
+
+
+def test_a_directory_without_results_is_not_overwritten(
+    evofool_main: Command, digit_files: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    mine = [tmp_path / "results.csv", tmp_path / "images" / "2.png"]
+    for path in mine:
+        path.write_text("mine")
+    for command in (("attack", "fgsm", "--images", digit_files[0]), ("study", "rubbish", "--count", "2")):
+        code, _, errors = evofool_main(*command, "--out", tmp_path, "--overwrite")
+        assert (code, errors.count("\n")) == (2, 1)
+        assert "not those of this command" in errors
+    assert [path.read_text() for path in mine] == ["mine", "mine"]
+
+
 # Photographs
 
 

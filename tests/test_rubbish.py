@@ -95,6 +95,13 @@ def test_several_classifiers_are_shown_noise_beside_test_images(evofool_main, tm
     assert float(rows[2]["share_above"]) > 0.9
     assert [read_png(path).ndim for path in sorted(out.glob("*.png"))] == [3, 3]
 
+    (out / "2024_holiday.png").write_text("not of a study")
+    options = ("--classifiers", tmp_path / "mine.safetensors", "--count", "3", "--out", out, "--quiet")
+    assert evofool_main("study", "rubbish", *options)[0] == 2
+    assert evofool_main("study", "rubbish", *options, "--overwrite")[0] == 0
+    files = ["0_mine.png", "2024_holiday.png", "rubbish.csv"]
+    assert sorted(path.name for path in out.iterdir()) == files
+
 
 @pytest.mark.parametrize(
     ("options", "message"),

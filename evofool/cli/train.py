@@ -110,15 +110,15 @@ class Train:
         if self.out.suffix != ".safetensors":
             raise UsageError(f"--out must end in .safetensors, not {self.out.name!r}")
         require_seed(self.seed)
-        if self.out.is_dir():
-            raise UsageError(f"{self.out} is a directory: choose another --out")
-        if self.out.exists() and not self.overwrite:
-            raise UsageError(
-                f"{self.out} is there already: replace it by --overwrite, or choose another --out"
-            )
         try:
+            if self.out.is_dir():
+                raise UsageError(f"{self.out} is a directory: choose another --out")
+            if self.out.exists() and not self.overwrite:
+                raise UsageError(
+                    f"{self.out} is there already: replace it by --overwrite, or choose another --out"
+                )
             self.out.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.out.parent):
                 pass
         except OSError as error:
-            raise EvofoolError(f"cannot write to {self.out.parent}: {error.strerror}") from error
+            raise EvofoolError(f"cannot write to {self.out}: {error.strerror}") from error

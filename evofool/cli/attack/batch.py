@@ -58,11 +58,6 @@ def _join(results: list[AttackResult]) -> AttackResult:
     return AttackResult(**{name: join(name) for name in AttackResult._fields})
 
 
-def file_name(name: str) -> str:
-    """The name with an underscore for all that is neither letter nor digit."""
-    return "".join(letter if letter.isalnum() else "_" for letter in name)
-
-
 def unique(names: list[str]) -> list[str]:
     """The names, with a number where one occurs again: two files of two folders may share a name.
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,9 +32,10 @@ from evofool.attacks.deepfool import Norm
 from evofool.attacks.universal import Improvement
 from evofool.classifiers import Classifier, load_classifier
 from evofool.cli.attack import output
-from evofool.cli.attack.batch import AT_ONCE, Batch, file_name, unique
+from evofool.cli.attack.batch import AT_ONCE, Batch, unique
 from evofool.cli.attack.method import MaybeWithTarget, Method, OfEachImage, WithTarget, towards
 from evofool.errors import UsageError, require_not_negative, require_positive
+from evofool.files import file_name, save_table
 from evofool.photographs import fit_photograph, load_photograph
 from evofool.pixels import from_uint8, to_uint8
 from evofool.report import write_png
@@ -258,7 +259,7 @@ class Universal(Method):
     seed: int = 0
     name: ClassVar[str] = "universal"
 
-    def _attack_all(self, classifier: Classifier, batch: Batch, console: Console) -> AttackResult:
+    def _attack_all(self, classifier: Classifier, batch: Batch, console: Console) -> tuple[AttackResult, Any]:
         others = [load_classifier(name) for name in self.other]
         held_out = [load_photograph(path, classifier.spec.input_shape) for path in self.held_out]
         result = universal_perturbation(
@@ -272,7 +273,6 @@ class Universal(Method):
             batch_size=AT_ONCE,
             seed=self.seed,
         )
-        write_png(self.out / "perturbation.png", amplified(np.asarray(result.perturbation)))
         signs = jax.random.rademacher(jax.random.key(self.seed), result.perturbation.shape, jnp.float32)
         size = self.epsilon / (1 if self.norm == "linf" else np.sqrt(signs.size))
         rows = [
@@ -286,12 +286,16 @@ class Universal(Method):
             for whose, levels in (("it is made from", to_uint8(batch.images)), ("held out", held_out))
             if len(levels)
         ]
-        output.save_table(self.out / "fooling_rates.csv", rows)
         table = Table("classifier", "images", "class changed", "by random signs", box=None, pad_edge=False)
         for row in rows:
             table.add_row(*row.values())
         console.print(table, "")
-        return result.attack
+        return result.attack, (np.asarray(result.perturbation), rows)
+
+    def _save_more(self, outcome: output.Outcome) -> None:
+        perturbation, fooling_rates = outcome.more
+        write_png(self.out / "perturbation.png", amplified(perturbation))
+        save_table(self.out / "fooling_rates.csv", fooling_rates)
 
 
 def _fooling_rate(
