@@ -49,6 +49,19 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def labels_of_lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The first words of the labels of the lines that are drawn from now on."""
+    drawn: list[str] = []
+    plot = Axes.plot
+
+    def noting(axes: Axes, *args: object, **options: object) -> object:
+        drawn.append(str(options["label"]).split()[0])
+        return plot(axes, *args, **options)
+
+    monkeypatch.setattr(Axes, "plot", noting)
+    return drawn
+
+
 METHODS = {
     "fgsm": ["--epsilon", "0.3"],
     "iterated": ["--target", "three", "--steps", "20", "--change", "60"],
@@ -123,15 +136,24 @@ def test_a_template_is_added_to_a_linear_classifiers_images(
 
 
 def test_a_random_start_and_a_watched_class_are_taken(
-    evofool_main: Command, digit_files: list[Path], tmp_path: Path
+    evofool_main: Command, digit_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
-    code, _, errors = evofool_main(
-        *("attack", "iterated", "--images", *digit_files, "--random-start", "--epsilon", "0.2"),
-        *("--change", "50", "--steps", "5", "--watch", "one", "7", "--out", out, "--quiet"),
-    )
-    assert (code, errors) == (0, "")
-    assert all(float(row["largest_change"]) <= 0.2 + 1e-6 for row in rows_of(out))
+    drawn = labels_of_lines(monkeypatch)
+    images, classes = [], []
+    for seed, watched in ((0, ()), (1, ("--watch", "zero", "4"))):
+        out = tmp_path / str(seed)
+        code, _, errors = evofool_main(
+            *("attack", "iterated", "--images", digit_files[0], "--random-start", "--seed", seed, *watched),
+            *("--epsilon", "0.2", "--change", "50", "--steps", "5", "--out", out, "--quiet"),
+        )
+        assert (code, errors) == (0, "")
+        assert all(float(row["largest_change"]) <= 0.2 + 1e-6 for row in rows_of(out))
+        images.append(read_png(out / "images" / "2.png"))
+        classes.append(set(drawn))
+        drawn.clear()
+    assert (images[0] != images[1]).mean() > 0.5
+    assert not classes[0] & {"zero", "four"}
+    assert classes[1] >= {"zero", "four"}
 
 
 def test_a_universal_change_is_tried_on_held_out_images_and_on_other_classifiers(
@@ -237,7 +259,14 @@ def test_images_without_a_gradient_are_left_as_they_are_among_others(
         (["iterated", "--change", "-1"], 2, "change must be 0 or more"),
         (["iterated", "--steps", "0"], 2, "steps must be above zero"),
         (["iterated", "--random-start"], 2, "needs a ball"),
+        (["iterated", "--seed", "1"], 2, "give --random-start too"),
+        (["iterated", "--random-start", "--epsilon", "0.1", "--seed", str(2**32)], 2, "seed must be 0 to"),
         (["ascent"], 2, "give one --target"),
+        (["ascent", "--target", "3", "--uniform"], 2, "without --images"),
+        (["ascent", "--target", "3", "--seed", "0"], 2, "without --images"),
+        (["ascent", "--target", "3", "--mean-level", "1.5"], 2, "must be between 0 and 1, not 1.5"),
+        (["universal", "--seed", str(2**64)], 2, "seed must be 0 to"),
+        (["universal", "--norm", "l2"], 2, "one of 10/255 in every value of these images has 1.1"),
         (["template", "--target", "3"], 2, "is not linear"),
         (["fgsm", "--classifier", "lenet-digit"], 2, "did you mean 'lenet-digits'"),
     ],
@@ -255,6 +284,22 @@ def test_what_cannot_be_ends_in_one_line(
         "attack", method, "--images", digit_files[0], "--out", tmp_path / "out", *options
     )
     assert found == code
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", str(2**64)], "seed must be 0 to 4294967295"),
+        (["--mean-level", "-0.1"], "must be between 0 and 1, not -0.1"),
+    ],
+)
+def test_noise_that_cannot_be_ends_in_one_line(
+    evofool_main: Command, tmp_path: Path, options: list[str], message: str
+) -> None:
+    code, _, errors = evofool_main("attack", "ascent", "--target", "3", "--out", tmp_path / "out", *options)
+    assert code == 2
     assert message in errors
     assert errors.count("\n") == 1
 
@@ -396,14 +441,7 @@ def test_trajectories_of_one_and_of_many_images_are_drawn(tmp_path: Path) -> Non
 
 
 def test_every_watched_class_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[str] = []
-    plot = Axes.plot
-
-    def noting(axes: Axes, *args: object, **options: object) -> object:
-        drawn.append(str(options["label"]).split()[0])
-        return plot(axes, *args, **options)
-
-    monkeypatch.setattr(Axes, "plot", noting)
+    drawn = labels_of_lines(monkeypatch)
     names = tuple("abcdefghijkl")
     # The first is "a", the last is "b", and the others are never likely.
     way = np.linspace([[1.0] + [0.0] * 11], [[0.0, 1.0] + [0.0] * 10], 5)

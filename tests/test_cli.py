@@ -147,6 +147,7 @@ def test_train_writes_a_classifier_that_evolve_takes(tmp_path: Path, evofool_mai
         (("--out", "OUT/a.safetensors", "--network", "lenet5"), 2, "did you mean 'lenet'"),
         (("--out", "OUT/a.safetensors", "--dataset", "mnits"), 2, "did you mean 'mnist'"),
         (("--out", "OUT/a.safetensors", "--epochs", "0"), 2, "epochs must be above zero"),
+        (("--out", "OUT/a.safetensors", "--epsilon", "0.1"), 2, "give --adversarial fgsm too"),
         (("--out", "OUT/a.safetensors", "--dataset", "./nowhere"), 2, "no folder"),
         (("--out", "OUT/file/a.safetensors"), 1, "cannot write to"),
         (("--out", f"OUT/{'long' * 75}.safetensors"), 1, "cannot write to"),

@@ -58,6 +58,8 @@ def test_a_digit_classifier_is_more_certain_of_digits_than_of_noise() -> None:
 def test_what_cannot_be_is_refused(balance) -> None:
     with pytest.raises(UsageError, match="count must be above zero"):
         rubbish(balance, count=0)
+    with pytest.raises(UsageError, match="seed must be 0 to"):
+        rubbish(balance, count=1, seed=2**32)
     with pytest.raises(UsageError, match="no images"):
         certainty(balance, jnp.zeros((0, 4, 4, 1)))
 
