@@ -585,7 +585,7 @@ def test_a_percentage_of_pixels_is_set_to_the_mean(lenet, name) -> None:
     plain = gradient_ascent(lenet, start, three, **options)
     clipped = gradient_ascent(lenet, start, three, **options, regularisation=Regularisation(**{name: 25.0}))
     assert clipped.confidences[0, 3] > clipped.confidences_before[0, 3]
-    gradient, _ = input_gradient(lenet, start, Targeted(three))
+    gradient, _ = jax.jit(input_gradient)(lenet, start, Targeted(three))
     score = SCORES[name](np.asarray(plain.images - 0.5), np.asarray(gradient))
     # But for pixels on the threshold, where rounding decides.
     assert np.mean((clipped.images == 0.5) == (score < np.percentile(score, 25))) > 0.99
