@@ -15,7 +15,6 @@ To save time, with our bound all classes take rounds of 100 steps, each from the
 that are certain as saved with 8 bits take no further round. The other two take all steps in one.
 """
 
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -24,14 +23,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jaxtyping import Float, Int
 from rich.console import Console
 from rich.table import Table
+from run import run
 
 from evofool.attacks import Regularisation, first_step_above, gradient_ascent, noise_images
 from evofool.classifiers import Classifier, load_classifier
-from evofool.errors import EvofoolError
 from evofool.pixels import from_uint8, to_uint8
 from evofool.report import contact_sheet
 from evofool.report.attacks import amplified
@@ -83,7 +81,7 @@ def main(
         mean = 0.13 if network.spec.input_shape[2] == 1 else 0.45
         table = Table("", "classes", "50 %", "99 %", "99.9 %", "99.99 %", "99.99 % as saved", "minutes")
         table.title = f"{name}: classes that got there in {steps} steps, and the median step of these"
-        for kind, options in KINDS.items():
+        for kind in KINDS:
             count = min(classes, everything)
             chosen = [network.spec.class_index(target) for target in names]
             targets = first_class + np.arange(count) * (everything // count)
@@ -93,7 +91,7 @@ def main(
             if not len(targets):
                 continue
             started = time.perf_counter()
-            images, ways = ascend(network, targets, mean, steps, _ROUND.get(kind, steps), options)
+            images, ways = ascend(network, targets, mean, steps, kind)
             minutes = (time.perf_counter() - started) / 60
             confidences = saved_confidences(network, targets, images)
             cells = [*map(partial(reached, ways), (0.5, 0.99, 0.999, CERTAIN))]
@@ -114,16 +112,12 @@ def main(
 
 
 def ascend(
-    classifier: Classifier,
-    targets: Int[np.ndarray, " n"],
-    mean: float,
-    steps: int,
-    steps_of_round: int,
-    options: dict[str, Any],
+    classifier: Classifier, targets: Int[np.ndarray, " n"], mean: float, steps: int, kind: str
 ) -> tuple[Float[np.ndarray, "n h w c"], Float[np.ndarray, "t n"]]:
     """The best image of each class, and its confidence after each step (nan after it was left alone)."""
     images = np.array(noise_images(jax.random.key(0), len(targets), classifier, mean_image=mean))
     ways = np.full((steps + 1, len(targets)), np.nan, np.float32)
+    steps_of_round = _ROUND.get(kind, steps)
     for done in range(0, steps, steps_of_round):
         unfinished = np.flatnonzero(saved_confidences(classifier, targets, images) < CERTAIN)
         until = min(done + steps_of_round, steps)
@@ -136,7 +130,7 @@ def ascend(
                 steps=until - done,
                 mean_image=mean,
                 watch=jnp.asarray(targets[part, None]),
-                **{"early_progress": 0.04, "late_progress": 0.2} | options,
+                **{"early_progress": 0.04, "late_progress": 0.2} | KINDS[kind],
             )
             images[part] = result.images
             ways[done : until + 1, part] = np.asarray(result.trajectory)[..., 0]
@@ -162,7 +156,4 @@ def saved_confidences(
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except EvofoolError as error:
-        sys.exit(f"{sys.argv[0]}: {error}")
+    run(main)
