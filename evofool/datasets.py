@@ -195,7 +195,7 @@ def _load_digits() -> Dataset:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise EvofoolError("digits needs scikit-learn: run `pip install 'evofool[digits]'`") from error
+        raise EvofoolError("digits needs scikit-learn: run `pip install scikit-learn`") from error
     bunch = load_digits()
     images = np.stack([_framed(image / 16) for image in bunch.images])[..., None]
     labels = bunch.target.astype(np.int32)
@@ -338,7 +338,8 @@ class _ProgressBar:
 
 
 def _load_folder(folder: Path) -> Dataset:
-    if not folder.is_dir():
+    # Not folder.is_dir(), which raises an error of its own where a name is too long.
+    if not os.path.isdir(folder):
         raise UsageError(f"there is no folder {folder} to load images from")
     name = folder.resolve().name
     if not ((folder / "train").is_dir() and (folder / "test").is_dir()):

@@ -1,9 +1,12 @@
-"""Writing files so that a crash never leaves half of one."""
+"""Writing files so that a crash never leaves half of one, and what they are called."""
 
+import csv
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -27,3 +30,36 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def save_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Save rows of the same columns as CSV.
+
+    Args:
+        path: the file; one that is there is replaced in one step.
+        rows: at least one, each with its values by the name of the column.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_table(Path(folder, "table.csv"), [{"class": "daïs", "steps": 3}])
+        ...     Path(folder, "table.csv").read_text(encoding="utf-8").splitlines()
+        ['class,steps', 'daïs,3']
+    """
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def file_name(name: str) -> str:
+    """A name for a file: an underscore for all that is neither a letter nor a digit of ASCII.
+
+    Example:
+        >>> file_name("carpenter's kit, tool kit")
+        'carpenter_s_kit_tool_kit'
+    """
+    return re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_")

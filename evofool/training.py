@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 from evofool.attacks import Untargeted, fast_gradient_sign
 from evofool.classifiers.classifier import Classifier
 from evofool.datasets import Dataset
-from evofool.errors import EvofoolError, UsageError, require_not_negative, require_positive
+from evofool.errors import EvofoolError, UsageError, require_not_negative, require_positive, require_seed
 
 _EVALUATED_AT_ONCE = 1000
 
@@ -66,8 +66,8 @@ def train(
         The trained classifier, with its test accuracy.
 
     Raises:
-        UsageError: a number that is not positive, an epsilon below zero, or a dataset of another image size
-            or number of classes.
+        UsageError: a number that is not positive, an epsilon below zero, a seed beyond 32 bits, or a dataset
+            of another image size or number of classes.
         EvofoolError: the loss is no longer a finite number.
 
     Example:
@@ -77,6 +77,7 @@ def train(
         >>> train(linear, digits, epochs=5).test_accuracy > 0.8
         True
     """
+    require_seed(seed)
     require_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     require_not_negative(adversarial_epsilon=adversarial_epsilon or 0.0)
     _require_fit(classifier, dataset)

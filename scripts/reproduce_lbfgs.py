@@ -3,7 +3,8 @@
     python scripts/reproduce_lbfgs.py --classifiers runs/mnist-classifiers
 
 Differences from the paper: 200 test digits with targets drawn at random, networks trained for 5 epochs with
-Adam and without weight decay, and a LeNet where the paper has an autoencoder's features.
+Adam and without weight decay, a LeNet where the paper has an autoencoder's features, and c |r|^2 where the
+paper writes c |r| in what is minimised.
 """
 
 from pathlib import Path

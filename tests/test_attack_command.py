@@ -3,8 +3,10 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -45,6 +47,19 @@ def linear_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows_of(folder: Path) -> list[dict[str, str]]:
     with (folder / "results.csv").open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def labels_of_lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The first words of the labels of the lines that are drawn from now on."""
+    drawn: list[str] = []
+    plot = Axes.plot
+
+    def noting(axes: Axes, *args: object, **options: object) -> object:
+        drawn.append(str(options["label"]).split()[0])
+        return plot(axes, *args, **options)
+
+    monkeypatch.setattr(Axes, "plot", noting)
+    return drawn
 
 
 METHODS = {
@@ -121,15 +136,24 @@ def test_a_template_is_added_to_a_linear_classifiers_images(
 
 
 def test_a_random_start_and_a_watched_class_are_taken(
-    evofool_main: Command, digit_files: list[Path], tmp_path: Path
+    evofool_main: Command, digit_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
-    code, _, errors = evofool_main(
-        *("attack", "iterated", "--images", *digit_files, "--random-start", "--epsilon", "0.2"),
-        *("--change", "50", "--steps", "5", "--watch", "one", "7", "--out", out, "--quiet"),
-    )
-    assert (code, errors) == (0, "")
-    assert all(float(row["largest_change"]) <= 0.2 + 1e-6 for row in rows_of(out))
+    drawn = labels_of_lines(monkeypatch)
+    images, classes = [], []
+    for seed, watched in ((0, ()), (1, ("--watch", "zero", "4"))):
+        out = tmp_path / str(seed)
+        code, _, errors = evofool_main(
+            *("attack", "iterated", "--images", digit_files[0], "--random-start", "--seed", seed, *watched),
+            *("--epsilon", "0.2", "--change", "50", "--steps", "5", "--out", out, "--quiet"),
+        )
+        assert (code, errors) == (0, "")
+        assert all(float(row["largest_change"]) <= 0.2 + 1e-6 for row in rows_of(out))
+        images.append(read_png(out / "images" / "2.png"))
+        classes.append(set(drawn))
+        drawn.clear()
+    assert (images[0] != images[1]).mean() > 0.5
+    assert not classes[0] & {"zero", "four"}
+    assert classes[1] >= {"zero", "four"}
 
 
 def test_a_universal_change_is_tried_on_held_out_images_and_on_other_classifiers(
@@ -170,15 +194,21 @@ def test_a_universal_change_is_tried_on_held_out_images_and_on_other_classifiers
     assert float(rows[0]["fooling_rate"]) == pytest.approx(np.mean(saved))
 
 
-def test_two_files_of_one_name_stay_apart(
-    evofool_main: Command, digit_files: list[Path], tmp_path: Path
-) -> None:
+def test_files_of_one_name_stay_apart(evofool_main: Command, digit_files: list[Path], tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    twin = tmp_path / "other" / digit_files[0].name
-    twin.write_bytes(digit_files[1].read_bytes())
-    code, _, _ = evofool_main("attack", "fgsm", "--images", digit_files[0], twin, "--out", tmp_path / "out")
+    # The number that the second one gets must not make it the third.
+    given = (digit_files[0], tmp_path / "other" / "2.png", tmp_path / "2_2.png")
+    for path, source in zip(given, digit_files, strict=True):
+        path.write_bytes(source.read_bytes())
+    # Nor is a name in brackets markup.
+    out = tmp_path / "[b]" / "[" / "x]"
+    code, printed, _ = evofool_main("attack", "fgsm", "--images", *given, "--epsilon", "0", "--out", out)
     assert code == 0
-    assert sorted(path.name for path in (tmp_path / "out" / "images").iterdir()) == ["2.png", "2_2.png"]
+    assert f"Table    {out / 'results.csv'}" in printed
+    names = [row["image"] for row in rows_of(out)]
+    assert names == ["2", "2_3", "2_2"]
+    for name, path in zip(names, given, strict=True):
+        np.testing.assert_array_equal(read_png(out / "images" / f"{name}.png"), read_png(path))
 
 
 def test_more_images_than_go_at_once_are_attacked_in_parts(
@@ -193,6 +223,30 @@ def test_more_images_than_go_at_once_are_attacked_in_parts(
     assert len({(row["class_saved"], row["confidence_saved"][:5]) for row in rows}) == 3
 
 
+def test_images_without_a_gradient_are_left_as_they_are_among_others(
+    evofool_main: Command, tmp_path: Path
+) -> None:
+    classifier = create_classifier("mlp", (8, 8, 1), ("even", "odd"))
+    # With such biases a black image moves no hidden unit.
+    params = jax.tree.map(lambda leaf: leaf - 0.1 if leaf.ndim == 1 else leaf, classifier.params)
+    save_classifier(
+        tmp_path / "it.safetensors", replace(classifier, params=params), training_data="", test_accuracy=0.5
+    )
+    noise = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 1), np.uint8)
+    files = [tmp_path / f"{number}.png" for number in range(17)]
+    for file, image in zip(files, [*noise, np.zeros((8, 8, 1), np.uint8)], strict=True):
+        write_png(file, image)
+    options = ("--classifier", tmp_path / "it.safetensors", "--out", tmp_path / "out")
+    code, _, errors = evofool_main("attack", "fgsm", *options, "--images", *files)
+    assert (code, errors) == (0, "")
+    rows = rows_of(tmp_path / "out")
+    assert [float(row["largest_change"]) > 0 for row in rows] == [True] * 16 + [False]
+    assert rows[16]["success"] == "False"
+    code, _, errors = evofool_main("attack", "fgsm", *options, "--images", files[16], "--overwrite")
+    assert code == 1
+    assert "is zero at the start" in errors
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -205,7 +259,14 @@ def test_more_images_than_go_at_once_are_attacked_in_parts(
         (["iterated", "--change", "-1"], 2, "change must be 0 or more"),
         (["iterated", "--steps", "0"], 2, "steps must be above zero"),
         (["iterated", "--random-start"], 2, "needs a ball"),
+        (["iterated", "--seed", "1"], 2, "give --random-start too"),
+        (["iterated", "--random-start", "--epsilon", "0.1", "--seed", str(2**32)], 2, "seed must be 0 to"),
         (["ascent"], 2, "give one --target"),
+        (["ascent", "--target", "3", "--uniform"], 2, "without --images"),
+        (["ascent", "--target", "3", "--seed", "0"], 2, "without --images"),
+        (["ascent", "--target", "3", "--mean-level", "1.5"], 2, "must be between 0 and 1, not 1.5"),
+        (["universal", "--seed", str(2**64)], 2, "seed must be 0 to"),
+        (["universal", "--norm", "l2"], 2, "one of 10/255 in every value of these images has 1.1"),
         (["template", "--target", "3"], 2, "is not linear"),
         (["fgsm", "--classifier", "lenet-digit"], 2, "did you mean 'lenet-digits'"),
     ],
@@ -223,6 +284,22 @@ def test_what_cannot_be_ends_in_one_line(
         "attack", method, "--images", digit_files[0], "--out", tmp_path / "out", *options
     )
     assert found == code
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", str(2**64)], "seed must be 0 to 4294967295"),
+        (["--mean-level", "-0.1"], "must be between 0 and 1, not -0.1"),
+    ],
+)
+def test_noise_that_cannot_be_ends_in_one_line(
+    evofool_main: Command, tmp_path: Path, options: list[str], message: str
+) -> None:
+    code, _, errors = evofool_main("attack", "ascent", "--target", "3", "--out", tmp_path / "out", *options)
+    assert code == 2
     assert message in errors
     assert errors.count("\n") == 1
 
@@ -250,6 +327,44 @@ def test_a_directory_with_files_is_not_written_into(
     code, _, errors = evofool_main("attack", "fgsm", "--out", tmp_path / "new")
     assert (code, errors.count("\n")) == (2, 1)
     assert "--images needs at least one file" in errors
+
+
+def test_only_the_results_of_an_attack_are_overwritten(
+    evofool_main: Command, digit_files: list[Path], linear_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = ("--classifier", linear_file, "--out", out)
+    images = ("--images", *digit_files[:2])
+    code, _, _ = evofool_main("attack", "universal", *options, *images, "--passes", "1")
+    assert code == 0
+    for mine in (out / "mine.txt", out / "images" / "mine.png"):
+        mine.write_text("mine")
+    before = sorted(out.rglob("*"))
+    again = ("--images", digit_files[2], "--overwrite")
+    code, _, _ = evofool_main("attack", "fgsm", *options, "--epsilon", "-1", *again)
+    assert code == 2
+    assert sorted(out.rglob("*")) == before
+    code, printed, _ = evofool_main("attack", "fgsm", *options, *again)
+    assert code == 0
+    assert "perturbation.png" not in printed
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == [
+        *("before_after.png", "changes/7.png", "changes_x50/7.png", "images/7.png", "images/mine.png"),
+        *("mine.txt", "results.csv"),
+    ]
+
+
+def test_a_directory_without_results_is_not_overwritten(
+    evofool_main: Command, digit_files: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    mine = [tmp_path / "results.csv", tmp_path / "images" / "2.png"]
+    for path in mine:
+        path.write_text("mine")
+    for command in (("attack", "fgsm", "--images", digit_files[0]), ("study", "rubbish", "--count", "2")):
+        code, _, errors = evofool_main(*command, "--out", tmp_path, "--overwrite")
+        assert (code, errors.count("\n")) == (2, 1)
+        assert "not those of this command" in errors
+    assert [path.read_text() for path in mine] == ["mine", "mine"]
 
 
 # Photographs
@@ -326,14 +441,7 @@ def test_trajectories_of_one_and_of_many_images_are_drawn(tmp_path: Path) -> Non
 
 
 def test_every_watched_class_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[str] = []
-    plot = Axes.plot
-
-    def noting(axes: Axes, *args: object, **options: object) -> object:
-        drawn.append(str(options["label"]).split()[0])
-        return plot(axes, *args, **options)
-
-    monkeypatch.setattr(Axes, "plot", noting)
+    drawn = labels_of_lines(monkeypatch)
     names = tuple("abcdefghijkl")
     # The first is "a", the last is "b", and the others are never likely.
     way = np.linspace([[1.0] + [0.0] * 11], [[0.0, 1.0] + [0.0] * 10], 5)

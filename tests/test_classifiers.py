@@ -160,6 +160,8 @@ def test_classes_go_by_name_and_by_index() -> None:
     assert [spec.class_index(wanted) for wanted in ("three", "3", 3)] == [3, 3, 3]
     with pytest.raises(UsageError, match="did you mean 'three'"):
         spec.class_index("thre")
+    with pytest.raises(UsageError, match="unknown class of lenet-digits '--3'"):
+        spec.class_index("--3")
     for outside in ("10", "-1", 99):
         with pytest.raises(UsageError, match="0 to 9"):
             spec.class_index(outside)

@@ -147,8 +147,11 @@ def test_train_writes_a_classifier_that_evolve_takes(tmp_path: Path, evofool_mai
         (("--out", "OUT/a.safetensors", "--network", "lenet5"), 2, "did you mean 'lenet'"),
         (("--out", "OUT/a.safetensors", "--dataset", "mnits"), 2, "did you mean 'mnist'"),
         (("--out", "OUT/a.safetensors", "--epochs", "0"), 2, "epochs must be above zero"),
+        (("--out", "OUT/a.safetensors", "--epsilon", "0.1"), 2, "give --adversarial fgsm too"),
         (("--out", "OUT/a.safetensors", "--dataset", "./nowhere"), 2, "no folder"),
         (("--out", "OUT/file/a.safetensors"), 1, "cannot write to"),
+        (("--out", f"OUT/{'long' * 75}.safetensors"), 1, "cannot write to"),
+        (("--out", "OUT/a.safetensors", "--dataset", f"./{'long' * 75}"), 2, "no folder"),
     ],
 )
 def test_mistakes_in_training_are_one_line(
@@ -158,6 +161,16 @@ def test_mistakes_in_training_are_one_line(
     exit_code, _, err = evofool_main("train", *(arg.replace("OUT", str(tmp_path)) for arg in args))
     assert exit_code == code
     assert words in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [("attack", "ascent", "--target", "3"), ("study", "rubbish")])
+def test_a_directory_that_cannot_be_is_one_line(
+    command: tuple[str, ...], tmp_path: Path, evofool_main: Main
+) -> None:
+    exit_code, _, err = evofool_main(*command, "--out", tmp_path / ("long" * 75))
+    assert exit_code == 1
+    assert "cannot write to" in err
     assert err.count("\n") == 1
 
 

@@ -125,7 +125,7 @@ def test_digits_hold_out_every_fifth_image_of_each_class() -> None:
 
 def test_digits_without_scikit_learn_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    assert "pip install 'evofool[digits]'" in error_line(load_dataset, "digits")
+    assert "pip install scikit-learn" in error_line(load_dataset, "digits")
 
 
 def test_every_listed_dataset_has_a_line() -> None:

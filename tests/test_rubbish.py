@@ -58,6 +58,8 @@ def test_a_digit_classifier_is_more_certain_of_digits_than_of_noise() -> None:
 def test_what_cannot_be_is_refused(balance) -> None:
     with pytest.raises(UsageError, match="count must be above zero"):
         rubbish(balance, count=0)
+    with pytest.raises(UsageError, match="seed must be 0 to"):
+        rubbish(balance, count=1, seed=2**32)
     with pytest.raises(UsageError, match="no images"):
         certainty(balance, jnp.zeros((0, 4, 4, 1)))
 
@@ -94,6 +96,13 @@ def test_several_classifiers_are_shown_noise_beside_test_images(evofool_main, tm
     assert rows[1]["commonest_class"] == commonest
     assert float(rows[2]["share_above"]) > 0.9
     assert [read_png(path).ndim for path in sorted(out.glob("*.png"))] == [3, 3]
+
+    (out / "2024_holiday.png").write_text("not of a study")
+    options = ("--classifiers", tmp_path / "mine.safetensors", "--count", "3", "--out", out, "--quiet")
+    assert evofool_main("study", "rubbish", *options)[0] == 2
+    assert evofool_main("study", "rubbish", *options, "--overwrite")[0] == 0
+    files = ["0_mine.png", "2024_holiday.png", "rubbish.csv"]
+    assert sorted(path.name for path in out.iterdir()) == files
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from evofool import load_classifier
+from evofool.attacks import gradient_ascent, noise_images
 from evofool.report import read_png
 
 Script = Callable[..., int]
@@ -44,6 +49,7 @@ def script(monkeypatch: pytest.MonkeyPatch, module: Callable[[str], ModuleType])
         ("reproduce_lbfgs", ("--classifiers", "none"), "MNIST"),
         ("reproduce_universal", ("--classifiers", "none"), "MNIST"),
         ("reproduce_student_teacher", (), "MNIST"),
+        ("reproduce_gradient_ascent", (), "lenet_nguyen2015"),
         ("reproduce_panda_to_vulture", (), "set EVOFOOL_DATA"),
         ("reproduce_panda_to_vulture", ("--networks", "lenet-digits"), "photos/giant_panda.jpg"),
         ("reproduce_fooling_mnist", ("--out", "runs"), "lenet_nguyen2015"),
@@ -72,6 +78,17 @@ def test_missing_data_ends_in_one_line(
 
 def test_an_unknown_name_is_a_usage_error(script: Script, tmp_path: Path) -> None:
     assert script("reproduce_fooling_mnist", "--out", tmp_path, "--variants", "drect") == 2
+
+
+def test_ascent_as_the_source_has_it_takes_all_steps_in_one_go(module: Callable[[str], ModuleType]) -> None:
+    script, lenet, targets = module("reproduce_gradient_ascent"), load_classifier("lenet-digits"), [3, 8]
+    images, way = script.ascend(lenet, np.array(targets), 0.13, 120, script.OF_THE_SOURCE)
+    start = noise_images(jax.random.key(0), 2, lenet, mean_image=0.13)
+    options = {"early_progress": 0.04, "late_progress": 0.2, "largest_odds_gain": None, "mean_image": 0.13}
+    expected = gradient_ascent(lenet, start, jnp.array(targets), steps=120, **options)
+    of_targets = np.asarray(expected.trajectory)[:, [0, 1], targets]
+    np.testing.assert_allclose(way, of_targets, rtol=1e-3)
+    np.testing.assert_allclose(images, expected.images, atol=1e-3)
 
 
 @pytest.mark.slow

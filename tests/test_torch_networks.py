@@ -10,15 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from safetensors.numpy import save_file
+from test_golden_logits import CLASSES, GOLDEN, SIDES, folder_of_weights, random_images, random_weights
 
 from evofool import Classifier, create_classifier, load_classifier
 from evofool.classifiers.networks.layers import Dense
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
 tnn = torch.nn
-
-CLASSES = tuple(f"class {index}" for index in range(10))
 
 
 class TorchAlexNet(tnn.Module):
@@ -144,15 +142,14 @@ def googlenet_layer(name: str) -> str:
 
 class Case(NamedTuple):
     model: Callable[[], Any]
-    side: int
     layer: Callable[[str], str]
     compared: tuple[type, ...]
 
 
 CASES = {
-    "alexnet": Case(TorchAlexNet, 224, alexnet_layer, (tnn.Conv2d, tnn.Linear)),
-    "caffenet": Case(TorchCaffeNet, 227, str, (tnn.Conv2d, tnn.Linear)),
-    "googlenet": Case(TorchGoogLeNet, 224, googlenet_layer, (tnn.BatchNorm2d, tnn.Linear)),
+    "alexnet": Case(TorchAlexNet, alexnet_layer, (tnn.Conv2d, tnn.Linear)),
+    "caffenet": Case(TorchCaffeNet, str, (tnn.Conv2d, tnn.Linear)),
+    "googlenet": Case(TorchGoogLeNet, googlenet_layer, (tnn.BatchNorm2d, tnn.Linear)),
 }
 
 
@@ -165,26 +162,26 @@ class Loaded(NamedTuple):
 @pytest.fixture(scope="module", params=CASES)
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
     """A network of PyTorch with random weights, and what is loaded from its state dict."""
-    torch.manual_seed(0)
-    model = CASES[request.param].model().eval()
-    with torch.no_grad():
-        for name, parameter in [*model.named_parameters(), *model.named_buffers()]:
-            if parameter.ndim > 1:
-                fan_in = parameter[0].numel()
-                parameter.normal_(0, (2 / fan_in) ** 0.5)
-            elif name.endswith(("bn.weight", "running_var")):
-                parameter.uniform_(0.5, 1.5)
-            elif parameter.ndim == 1:
-                parameter.normal_(0, 0.1)
     folder = tmp_path_factory.mktemp("data")
-    (folder / "weights").mkdir()
-    (folder / "imagenet_classes.txt").write_text("\n".join(CLASSES))
-    file = folder / "weights" / f"{request.param}.safetensors"
-    save_file({name: tensor.numpy() for name, tensor in model.state_dict().items()}, file)
+    model, weights = with_random_weights(request.param)
+    folder_of_weights(folder, request.param, weights)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVOFOOL_DATA", str(folder))
         yield Loaded(request.param, model, load_classifier(request.param))
-        file.unlink()
+        (folder / "weights" / f"{request.param}.safetensors").unlink()
+
+
+def with_random_weights(name: str) -> tuple[Any, dict[str, np.ndarray]]:
+    """A network of PyTorch with random weights, and these."""
+    model = CASES[name].model().eval()
+    weights = random_weights({layer: tuple(tensor.shape) for layer, tensor in model.state_dict().items()})
+    model.load_state_dict({layer: torch.from_numpy(array) for layer, array in weights.items()})
+    return model, weights
+
+
+def logits_of_torch(model: Any, images: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return model(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
 
 
 def activations_of_torch(model: Any, compared: tuple[type, ...], images: np.ndarray) -> dict[str, np.ndarray]:
@@ -229,7 +226,7 @@ def activations_of_flax(
 
 def test_every_layer_is_that_of_torch(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[loaded.name]
-    images = np.random.default_rng(0).random((2, case.side, case.side, 3), np.float32)
+    images = random_images(SIDES[loaded.name])
     theirs = activations_of_torch(loaded.model, case.compared, images)
     ours = activations_of_flax(loaded.classifier, images, monkeypatch)
     assert ours.keys() == {case.layer(name) for name in theirs}
@@ -241,14 +238,32 @@ def test_every_layer_is_that_of_torch(loaded: Loaded, monkeypatch: pytest.Monkey
 
 
 def test_logits_are_those_of_torch_and_do_not_depend_on_the_batch(loaded: Loaded) -> None:
-    side = CASES[loaded.name].side
+    side = SIDES[loaded.name]
     images = np.random.default_rng(1).random((9, side, side, 3), np.float32)
     logits = jax.jit(lambda classifier, images: classifier.logits(images))
     together = np.asarray(logits(loaded.classifier, images))
-    with torch.no_grad():
-        expected = loaded.model(torch.from_numpy(images[:2].transpose(0, 3, 1, 2).copy())).numpy()
+    expected = logits_of_torch(loaded.model, images[:2])
     assert np.abs(together[:2] - expected).max() < 2e-5 * np.abs(expected).max()
     np.testing.assert_array_equal(np.asarray(logits(loaded.classifier, images[:8])), together[:8])
+
+
+def test_the_golden_logits_are_those_of_torch(loaded: Loaded) -> None:
+    expected = golden_arrays(loaded.name, loaded.model)
+    with np.load(GOLDEN) as golden:
+        for what in ("names", "shapes"):
+            np.testing.assert_array_equal(golden[f"{loaded.name}.{what}"], expected[f"{loaded.name}.{what}"])
+        logits = expected[f"{loaded.name}.logits"]
+        assert np.abs(golden[f"{loaded.name}.logits"] - logits).max() < 2e-5 * np.abs(logits).max()
+
+
+def golden_arrays(name: str, model: Any) -> dict[str, np.ndarray]:
+    """What the golden file holds of a network; shapes are filled up with zeros."""
+    shapes = {layer: tuple(tensor.shape) for layer, tensor in model.state_dict().items()}
+    return {
+        f"{name}.names": np.array(list(shapes)),
+        f"{name}.shapes": np.array([(*shape, *[0] * (4 - len(shape))) for shape in shapes.values()]),
+        f"{name}.logits": logits_of_torch(model, random_images(SIDES[name])),
+    }
 
 
 @pytest.mark.parametrize("loaded", ["googlenet"], indirect=True)
@@ -267,6 +282,16 @@ def test_alexnet_averages_tiles_of_other_sizes_as_torch_does(
     classifier = create_classifier("alexnet", shape, CLASSES, seed=None)
     images = np.random.default_rng(2).random((1, *shape), np.float32)
     found = jax.jit(classifier.logits_function)(loaded.classifier.params, images)
-    with torch.no_grad():
-        expected = loaded.model(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
+    expected = logits_of_torch(loaded.model, images)
     assert np.abs(np.asarray(found) - expected).max() < 2e-5 * np.abs(expected).max()
+
+
+if __name__ == "__main__":
+    np.savez_compressed(
+        GOLDEN,
+        **{
+            key: array
+            for name in CASES
+            for key, array in golden_arrays(name, with_random_weights(name)[0]).items()
+        },
+    )

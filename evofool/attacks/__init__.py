@@ -3,6 +3,7 @@
 from evofool.attacks.attack import (
     AttackResult,
     Goal,
+    NoGradientError,
     Targeted,
     Untargeted,
     assess,
@@ -21,6 +22,7 @@ from evofool.attacks.universal import UniversalResult, add_perturbation, univers
 __all__ = [
     "AttackResult",
     "Goal",
+    "NoGradientError",
     "Regularisation",
     "Targeted",
     "UniversalResult",

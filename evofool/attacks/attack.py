@@ -226,20 +226,33 @@ def require_images(classifier: Classifier, images: Float[Array, "n h w c"], goal
     count = len(classifier.spec.class_names)
     if count == 1:
         raise UsageError(f"{classifier.spec.name} has one class only: there is no other to be taken for")
-    if _known(classes) and not np.isin(classes, np.arange(count)).all():
+    if is_known(classes) and not np.isin(classes, np.arange(count)).all():
         raise UsageError(f"the classes of {classifier.spec.name} are 0 to {count - 1}")
-    if _known(images) and not (np.min(images) >= 0 and np.max(images) <= 1):
+    if is_known(images) and not (np.min(images) >= 0 and np.max(images) <= 1):
         raise UsageError("images must have values in [0, 1]: divide 8-bit images by 255")
 
 
-def require_gradient(classifier: Classifier, found: Bool[Array, ""]) -> None:
-    """Raise `EvofoolError` if no image of the batch had a gradient to follow."""
-    if _known(found) and not bool(found):
-        raise EvofoolError(
+class NoGradientError(EvofoolError):
+    """No image of a batch had a gradient to follow.
+
+    Attributes:
+        result: what became of the images all the same, for whoever attacks several batches and goes on.
+    """
+
+    def __init__(self, classifier: Classifier, result: AttackResult) -> None:
+        super().__init__(
             f"the gradient of {classifier.spec.name} is zero at the start, so no direction leads anywhere: "
             "take iterated steps from a random start (`evofool attack iterated --random-start --epsilon 0.1`)"
         )
+        self.result = result
 
 
-def _known(array: Array) -> bool:
+def require_gradient(classifier: Classifier, found: Bool[Array, ""], result: AttackResult) -> None:
+    """Raise `NoGradientError` if no image of the batch had a gradient to follow."""
+    if is_known(found) and not bool(found):
+        raise NoGradientError(classifier, result)
+
+
+def is_known(array: Array | float) -> bool:
+    """Whether an array has values already: inside of a compiled function it has a shape only."""
     return not isinstance(array, jax.core.Tracer)

@@ -61,7 +61,7 @@ def deepfool(
     Raises:
         UsageError: there are no images, they are not in [0, 1] or not of the classifier's size, there is not
             one label for each, the classifier lacks one or has only one class, or a setting is out of range.
-        EvofoolError: the gradient is zero at every image.
+        NoGradientError: the gradient is zero at every image.
 
     Example:
         >>> from evofool import create_classifier
@@ -80,7 +80,7 @@ def deepfool(
         raise unknown_name("norm", norm, get_args(Norm))
     candidates = min(candidates, len(classifier.spec.class_names) - 1)
     result, found = _attack(classifier, images, goal, overshoot, norm, steps, candidates)
-    require_gradient(classifier, found)
+    require_gradient(classifier, found, result)
     return result
 
 

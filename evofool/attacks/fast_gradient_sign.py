@@ -36,7 +36,7 @@ def fast_gradient_sign(
     Raises:
         UsageError: there are no images, they are not in [0, 1] or not of the classifier's size, there is not
             one class for each, the classifier lacks one, or `epsilon` is below zero.
-        EvofoolError: the gradient is zero at every image.
+        NoGradientError: the gradient is zero at every image.
 
     Example:
         >>> from evofool import create_classifier
@@ -50,8 +50,9 @@ def fast_gradient_sign(
     require_images(classifier, images, goal)
     require_not_negative(epsilon=epsilon)
     attacked, logits, found = _step(classifier, images, goal, epsilon)
-    require_gradient(classifier, found)
-    return _assess(classifier, images, attacked, goal, logits)
+    result = _assess(classifier, images, attacked, goal, logits)
+    require_gradient(classifier, found, result)
+    return result
 
 
 @jax.jit

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from evofool.attacks.attack import (
@@ -12,6 +13,7 @@ from evofool.attacks.attack import (
     Targeted,
     first_true,
     input_gradient,
+    is_known,
     require_gradient,
     require_images,
     result_of,
@@ -106,9 +108,10 @@ def gradient_ascent(
         of a variable keeps the last.)
 
     Raises:
-        UsageError: there are no images, they are not in [0, 1] or not of the classifier's size, there is not
-            one target for each, the classifier lacks one, or a setting is out of its range.
-        EvofoolError: the gradient is zero at every start.
+        UsageError: there are no images, they or the mean image are not in [0, 1], they are not of the
+            classifier's size, there is not one target for each, the classifier lacks one, or a setting is out
+            of its range.
+        NoGradientError: the gradient is zero at every start.
 
     Example:
         >>> from evofool import load_classifier
@@ -129,10 +132,11 @@ def gradient_ascent(
         learning_rate=1.0 if learning_rate is None else learning_rate,
         blur_every=regularisation.blur_every,
     )
+    _require_mean_image(mean_image)
     _require_sensible(regularisation)
     settings = (early_progress, late_progress, learning_rate, largest_rate, largest_odds_gain)
     result, found = _ascend(classifier, images, goal, steps, settings, mean_image, regularisation, watch)
-    require_gradient(classifier, found)
+    require_gradient(classifier, found, result)
     return result
 
 
@@ -154,11 +158,17 @@ def noise_images(
         level: standard deviation of the Gaussian; by default one grey level, as in the code that Nguyen et
             al. released. None for uniform noise in [0, 1] without regard of the mean image.
 
+    Raises:
+        UsageError: the mean image is not in [0, 1], `count` is not positive, or `level` is below zero.
+
     Example:
         >>> from evofool import create_classifier
         >>> noise_images(jax.random.key(0), 4, create_classifier("mlp", (8, 8, 1), ("even", "odd"))).shape
         (4, 8, 8, 1)
     """
+    require_positive(count=count)
+    require_not_negative(level=0.0 if level is None else level)
+    _require_mean_image(mean_image)
     shape = (count, *classifier.spec.input_shape)
     if level is None:
         return jax.random.uniform(key, shape)
@@ -282,6 +292,12 @@ def _gaussian_blur(images: Float[Array, "n h w c"], radius: float) -> Float[Arra
             for start, weight in enumerate(weights)
         )
     return images
+
+
+def _require_mean_image(mean_image: Float[Array, "h w c"] | float) -> None:
+    if is_known(mean_image) and not ((low := np.min(mean_image)) >= 0 and np.max(mean_image) <= 1):
+        wrong = np.max(mean_image) if low >= 0 else low
+        raise UsageError(f"the mean level of images must be between 0 and 1, not {wrong:g}")
 
 
 def _require_sensible(regularisation: Regularisation) -> None:

@@ -56,7 +56,7 @@ def iterated_gradient_sign(
 
     Raises:
         UsageError: as `fast_gradient_sign`, or no steps, or a random start without a ball.
-        EvofoolError: the gradient is zero at every start.
+        NoGradientError: the gradient is zero at every start.
 
     Example:
         >>> from evofool import create_classifier
@@ -75,7 +75,7 @@ def iterated_gradient_sign(
         raise UsageError("a random start needs a ball to be drawn from: give epsilon, 0.1 for instance")
     radius = jnp.inf if epsilon is None else epsilon
     result, found = _iterate(classifier, images, goal, steps, step_size, radius, key, watch)
-    require_gradient(classifier, found)
+    require_gradient(classifier, found, result)
     return result
 
 

@@ -45,12 +45,13 @@ def lbfgs(
 
     $$\min_r \; c |r|^2 - \log p_{target}(x + r) \quad \text{subject to} \quad x + r \in [0, 1]$$
 
-    for the c of the smallest change that is still classified as the target. The smaller c is, the easier the
-    target is reached and the larger the change; so c is divided (or multiplied) by ten until one value has
-    succeeded and another failed, and then bisected on a logarithmic scale. The best image of all searches is
-    kept. Each image has its own c, and the whole batch is optimised at once: L-BFGS on the pixels that are
-    not held at the end of their range (Byrd, Lu, Nocedal & Zhu, 1995), with a backtracking line search along
-    the projected path.
+    for the c of the smallest change that is still classified as the target. (The paper writes c |r|, which
+    has no gradient at r = 0; any other r that is stationary with the one is so with the other, at another c.)
+    The smaller c is, the easier the target is reached and the larger the change; so c is divided (or
+    multiplied) by ten until one value has succeeded and another failed, and then bisected on a logarithmic
+    scale. The best image of all searches is kept. Each image has its own c, and the whole batch is optimised
+    at once: L-BFGS on the pixels that are not held at the end of their range (Byrd, Lu, Nocedal & Zhu, 1995),
+    with a backtracking line search along the projected path.
 
     Args:
         classifier: what to fool.
@@ -68,7 +69,7 @@ def lbfgs(
     Raises:
         UsageError: there are no images, they are not in [0, 1] or not of the classifier's size, there is not
             one target for each, the classifier lacks one, or a setting is not above zero.
-        EvofoolError: the gradient is zero at every image.
+        NoGradientError: the gradient is zero at every image.
 
     Example:
         >>> from evofool import create_classifier
@@ -82,7 +83,7 @@ def lbfgs(
     require_images(classifier, images, goal)
     require_positive(searches=searches, iterations=iterations, memory=memory, first_weight=first_weight)
     result, found = _attack(classifier, images, goal, first_weight, searches, iterations, memory)
-    require_gradient(classifier, found)
+    require_gradient(classifier, found, result)
     return result
 
 

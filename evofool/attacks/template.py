@@ -86,7 +86,7 @@ def add_template(
     Raises:
         UsageError: the classifier is not linear, there are no images, they are not in [0, 1] or not of its
             size, there is not one target for each, the classifier lacks one, or `epsilon` is below zero.
-        EvofoolError: all weights of the targets are zero.
+        NoGradientError: all weights of the targets are zero.
 
     Example:
         >>> from evofool import create_classifier
@@ -101,8 +101,10 @@ def add_template(
     require_not_negative(epsilon=epsilon)
     weights = templates(classifier)[targets]
     largest = jnp.abs(weights).max(axis=(1, 2, 3), keepdims=True)
-    require_gradient(classifier, largest.any())
-    return add_perturbation(classifier, images, goal, epsilon * weights / jnp.where(largest > 0, largest, 1))
+    perturbations = epsilon * weights / jnp.where(largest > 0, largest, 1)
+    result = add_perturbation(classifier, images, goal, perturbations)
+    require_gradient(classifier, largest.any(), result)
+    return result
 
 
 @jax.jit

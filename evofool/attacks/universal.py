@@ -18,7 +18,7 @@ from evofool.attacks.attack import (
 )
 from evofool.attacks.deepfool import Norm, cross_boundary
 from evofool.classifiers.classifier import Classifier
-from evofool.errors import UsageError, require_not_negative, require_positive, unknown_name
+from evofool.errors import UsageError, require_not_negative, require_positive, require_seed, unknown_name
 
 Improvement = Literal["gradient", "deepfool"]
 """How a perturbation is improved: by the gradient of the loss on a batch of images, or by DeepFool on one."""
@@ -98,7 +98,7 @@ def universal_perturbation(
     Raises:
         UsageError: there are no images, they are not in [0, 1] or not of the classifier's size, or a setting
             is out of its range.
-        EvofoolError: no image gave a gradient to follow.
+        NoGradientError: no image gave a gradient to follow.
 
     Example:
         >>> from evofool import create_classifier
@@ -109,6 +109,7 @@ def universal_perturbation(
         (True, True)
     """
     require_images(classifier, images, Untargeted(jnp.zeros(len(images), jnp.int32)))
+    require_seed(seed)
     require_not_negative(epsilon=epsilon, overshoot=overshoot)
     require_positive(passes=passes, batch_size=batch_size, steps=steps, candidates=candidates)
     if not 0 <= fooling_rate <= 1:
@@ -129,7 +130,7 @@ def universal_perturbation(
         steps,
         min(candidates, len(classifier.spec.class_names) - 1),
     )
-    require_gradient(classifier, found)
+    require_gradient(classifier, found, result.attack)
     return result
 
 

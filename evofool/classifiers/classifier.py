@@ -63,7 +63,7 @@ class ClassifierSpec:
             )
         if named:
             return named[0]
-        if text.lstrip("-").isdecimal():
+        if text.removeprefix("-").isdecimal():
             if 0 <= int(text) < len(self.class_names):
                 return int(text)
             raise UsageError(

@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from evofool.cli.console import make_console
 from evofool.cli.progress import RunProgress
 from evofool.errors import UsageError
 from evofool.report import format_confidence
@@ -64,7 +65,7 @@ class Evolve:
 
     def run(self) -> int:
         """Evolve; returns the exit code."""
-        console = Console(quiet=self.quiet, highlight=False)
+        console = make_console(quiet=self.quiet)
         mesh = None if self.devices is None else population_mesh(self.devices)
         options = Options(self.checkpoint_every, self.keep_checkpoints, self.log_every, self.chunk)
         job = prepare(self.settings, mesh, self.microbatch)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
+from evofool.cli.console import make_console
 from evofool.datasets import fetch
 
 
@@ -28,5 +28,5 @@ class Fetch:
     def run(self) -> int:
         """Download; returns the exit code."""
         folder = fetch(self.dataset, self.url, quiet=self.quiet)
-        Console(quiet=self.quiet, highlight=False).print(f"{self.dataset} is in {folder}", soft_wrap=True)
+        make_console(quiet=self.quiet).print(f"{self.dataset} is in {folder}", soft_wrap=True)
         return 0

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from evofool.classifiers import CLASSIFIERS, NETWORKS
 from evofool.cli.attack import METHODS
+from evofool.cli.console import make_console
 from evofool.datasets import DATASETS
 from evofool.errors import unknown_name
 from evofool.runs import ALGORITHMS, ENCODINGS
@@ -30,7 +30,7 @@ class List:
         kinds = _kinds()
         if self.what is not None and self.what not in kinds:
             raise unknown_name("kind", self.what, kinds)
-        console = Console(highlight=False)
+        console = make_console()
         for kind, names in kinds.items():
             if self.what in (None, kind):
                 table = Table(

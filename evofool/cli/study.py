@@ -11,16 +11,18 @@ from rich.console import Console
 from rich.table import Table
 
 from evofool.classifiers import Classifier, load_classifier
+from evofool.cli.console import make_console
 from evofool.cli.directories import make_directory
 from evofool.datasets import load_dataset
 from evofool.errors import EvofoolError, UsageError, require_positive, require_seed
-from evofool.files import replacing
+from evofool.files import save_table
 from evofool.photographs import load_photograph
 from evofool.pixels import from_uint8, to_uint8
 from evofool.report import contact_sheet
 from evofool.studies import RubbishResult, certainty, noise_images_at, rubbish
 from evofool.studies.rubbish import Noise
 
+_TABLE = "rubbish.csv"
 _SUREST = 8
 _REPORTED = (
     ("maxout (Goodfellow et al. 2015)", "Gaussian noise", "98.35%", "92.8%", "", ""),
@@ -41,7 +43,7 @@ class Study:
         count: how many images of uniform noise, and of Gaussian noise.
         threshold: the confidence above which an image counts as recognised, in [0, 1].
         seed: of the noise.
-        overwrite: replace what --out holds.
+        overwrite: replace the results of a study that --out holds.
         quiet: print nothing but errors.
     """
 
@@ -64,25 +66,24 @@ class Study:
             raise UsageError(f"threshold must be between 0 and 1, not {self.threshold}")
         if not self.classifiers:
             raise UsageError("--classifiers needs at least one name or file")
-        console = Console(quiet=self.quiet, highlight=False)
+        console = make_console(quiet=self.quiet)
         classifiers = [load_classifier(name) for name in self.classifiers]
         compared = [self._to_compare_with(classifier) for classifier in classifiers]
-        make_directory(self.out, overwrite=self.overwrite)
-        rows = []
+        make_directory(self.out, _TABLE, overwrite=self.overwrite)
+        rows: list[dict[str, Any]] = []
         try:
+            _remove_results(self.out)
             for number, (classifier, of_images) in enumerate(zip(classifiers, compared, strict=True)):
                 of_noise = {
                     noise: rubbish(classifier, noise, count=self.count, seed=self.seed)
                     for noise in get_args(Noise)
                 }
-                sheet = self.out / f"{number}_{classifier.spec.name}.png"
-                self._draw_surest(classifier, of_noise, sheet)
                 named = {f"{noise} noise": result for noise, result in of_noise.items()} | of_images
                 rows += [self._row(classifier, images, result) for images, result in named.items()]
-            with replacing(self.out / "rubbish.csv") as temporary, temporary.open("w", newline="") as file:
-                writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
+                # The table is there before the sheets, because it tells which sheets are a study's.
+                save_table(self.out / _TABLE, rows)
+                sheet = self.out / f"{number}_{classifier.spec.name}.png"
+                self._draw_surest(classifier, of_noise, sheet)
         except OSError as error:
             raise EvofoolError(f"cannot write to {self.out}: {error.strerror}") from error
         self._print(console, rows)
@@ -154,4 +155,18 @@ class Study:
         for reported in _REPORTED:
             table.add_row(*reported, style="dim")
         console.print(table)
-        console.print(f"\nTable   {self.out / 'rubbish.csv'}\nImages  {self.out}", soft_wrap=True)
+        console.print(f"\nTable   {self.out / _TABLE}\nImages  {self.out}", soft_wrap=True)
+
+
+def _remove_results(out: Path) -> None:
+    """Remove what a study leaves behind and nothing else."""
+    table = out / _TABLE
+    if not table.exists():
+        return
+    with table.open(newline="", encoding="utf-8", errors="replace") as file:
+        names = {row.get("classifier") for row in csv.DictReader(file)}
+    for sheet in list(out.glob("*.png")):
+        number, _, name = sheet.stem.partition("_")
+        if number.isdecimal() and name in names:
+            sheet.unlink()
+    table.unlink()

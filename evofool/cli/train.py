@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from evofool.classifiers import Activation, create_classifier, save_classifier
+from evofool.cli.console import make_console
 from evofool.datasets import load_dataset
 from evofool.errors import EvofoolError, UsageError, require_not_negative, require_seed
 from evofool.training import train
@@ -30,7 +30,7 @@ class Train:
         learning_rate: the first learning rate of Adam; it falls to zero along a cosine.
         seed: seeds the weights and the order of the images.
         adversarial: fgsm: take half of the loss on images after a fast gradient sign step; none: do not.
-        epsilon: the change of every pixel in adversarial training, in [0, 1].
+        epsilon: the change of every pixel in adversarial training, in [0, 1]; 0.25 by default, the paper's.
         overwrite: replace the file if it is there.
         quiet: print nothing but errors.
     """
@@ -44,15 +44,15 @@ class Train:
     learning_rate: float = 2e-3
     seed: int = 0
     adversarial: Literal["none", "fgsm"] = "none"
-    epsilon: float = 0.25
+    epsilon: float | None = None
     overwrite: bool = False
     quiet: bool = False
 
     def run(self) -> int:
         """Train; returns the exit code."""
+        epsilon = self._epsilon()
         self._require_writable()
-        require_not_negative(epsilon=self.epsilon)
-        console = Console(quiet=self.quiet, highlight=False)
+        console = make_console(quiet=self.quiet)
         dataset = load_dataset(self.dataset)
         classifier = create_classifier(
             self.network,
@@ -86,7 +86,7 @@ class Train:
                 batch_size=self.batch_size,
                 learning_rate=self.learning_rate,
                 seed=self.seed,
-                adversarial_epsilon=self.epsilon if self.adversarial == "fgsm" else None,
+                adversarial_epsilon=epsilon,
                 on_epoch=on_epoch,
             )
         try:
@@ -105,20 +105,29 @@ class Train:
         )
         return 0
 
+    def _epsilon(self) -> float | None:
+        if self.adversarial == "none":
+            if self.epsilon is not None:
+                raise UsageError("--epsilon is of adversarial training: give --adversarial fgsm too")
+            return None
+        epsilon = 0.25 if self.epsilon is None else self.epsilon
+        require_not_negative(epsilon=epsilon)
+        return epsilon
+
     def _require_writable(self) -> None:
         """Find out before an hour of training that its result cannot be kept."""
         if self.out.suffix != ".safetensors":
             raise UsageError(f"--out must end in .safetensors, not {self.out.name!r}")
         require_seed(self.seed)
-        if self.out.is_dir():
-            raise UsageError(f"{self.out} is a directory: choose another --out")
-        if self.out.exists() and not self.overwrite:
-            raise UsageError(
-                f"{self.out} is there already: replace it by --overwrite, or choose another --out"
-            )
         try:
+            if self.out.is_dir():
+                raise UsageError(f"{self.out} is a directory: choose another --out")
+            if self.out.exists() and not self.overwrite:
+                raise UsageError(
+                    f"{self.out} is there already: replace it by --overwrite, or choose another --out"
+                )
             self.out.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.out.parent):
                 pass
         except OSError as error:
-            raise EvofoolError(f"cannot write to {self.out.parent}: {error.strerror}") from error
+            raise EvofoolError(f"cannot write to {self.out}: {error.strerror}") from error

@@ -3,7 +3,6 @@
 import csv
 import json
 import platform
-import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from jaxtyping import Float, UInt8
 
 from evofool.classifiers import Classifier, weights_digest
 from evofool.errors import EvofoolError, UsageError
-from evofool.files import replacing
+from evofool.files import file_name, replacing
 from evofool.report import (
     ReportedMedian,
     confidence_histogram,
@@ -211,7 +210,7 @@ class RunDirectory:
                 if not np.isfinite(confidences[niche]):
                     rows.append((target, name, "", "", "", 0, "", "", "", ""))
                     continue
-                file = f"elites/{target:0{width}d}_{re.sub(r'[^0-9A-Za-z]+', '_', name).strip('_')}.png"
+                file = f"elites/{target:0{width}d}_{file_name(name)}.png"
                 write_png(self.path / file, images[niche])
                 parent, parent_id = int(archive.parents[niche]), int(archive.parent_ids[niche])
                 rows.append(

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from evofool.classifiers.classifier import Classifier
-from evofool.errors import UsageError, require_positive, unknown_name
+from evofool.errors import UsageError, require_positive, require_seed, unknown_name
 from evofool.pixels import round_to_8_bits
 
 Noise = Literal["uniform", "gaussian"]
@@ -64,7 +64,7 @@ def rubbish(
         seed: of the noise.
 
     Raises:
-        UsageError: an unknown noise, or a count that is not positive.
+        UsageError: an unknown noise, a count that is not positive, or a seed beyond 32 bits.
 
     Example:
         >>> from evofool import load_classifier
@@ -141,6 +141,7 @@ def _likeliest(classifier: Classifier, images: Float[Array, "n h w c"]) -> tuple
 def _part_of_noise(
     shape: tuple[int, int, int], noise: Noise, seed: int, part: int
 ) -> Float[Array, "n h w c"]:
+    require_seed(seed)
     key = jax.random.fold_in(jax.random.key(seed), part)
     if noise == "uniform":
         return round_to_8_bits(jax.random.uniform(key, (_AT_ONCE, *shape)))

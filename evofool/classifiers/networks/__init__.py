@@ -15,7 +15,7 @@ from evofool.classifiers.networks.googlenet import GoogLeNet
 from evofool.classifiers.networks.mobilenet import MobileNetV1
 from evofool.classifiers.networks.small import CNN, MLP, LeNet, Linear, Maxout
 from evofool.classifiers.networks.squeezenet import SqueezeNet
-from evofool.errors import UsageError, unknown_name
+from evofool.errors import UsageError, require_seed, unknown_name
 
 NETWORKS: dict[str, Callable[..., nnx.Module]] = {
     "lenet": LeNet,
@@ -67,7 +67,8 @@ def create_classifier(
         seed: seeds the weights (LeCun normal, zero biases); with None they are left as shapes, to be loaded.
 
     Raises:
-        UsageError: an unknown network, no classes, or images smaller than the network takes.
+        UsageError: an unknown network, no classes, images smaller than the network takes, or a seed beyond
+            32 bits.
 
     Example:
         >>> create_classifier("linear", (8, 8, 1), ("even", "odd")).spec.input_shape
@@ -75,6 +76,7 @@ def create_classifier(
     """
     if network not in NETWORKS:
         raise unknown_name("network", network, NETWORKS)
+    require_seed(seed or 0)
     if not class_names:
         raise UsageError("a classifier needs at least one class")
 

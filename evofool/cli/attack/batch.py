@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from evofool.attacks import AttackResult, Goal
+from evofool.attacks import AttackResult, Goal, NoGradientError
 
 # Activations of a network for 227x227 images and their gradients take about 150 MB for each image.
 AT_ONCE = 16
@@ -28,12 +29,22 @@ class Batch:
         return self.goal[0]
 
     def by_parts(self, attack: Callable[["Batch"], AttackResult]) -> AttackResult:
-        """Attack a few images after the other, so that memory does not depend on how many there are."""
-        results = []
+        """Attack a few images after the other, so that memory does not depend on how many there are.
+
+        Raises:
+            NoGradientError: no part had a gradient to follow.
+        """
+        results, failures = [], []
         for start in range(0, len(self.images), AT_ONCE):
             part = slice(start, start + AT_ONCE)
             goal = type(self.goal)(self.classes[part])
-            results.append(attack(Batch(self.names[part], self.images[part], goal, start)))
+            try:
+                results.append(attack(Batch(self.names[part], self.images[part], goal, start)))
+            except NoGradientError as error:
+                failures.append(error)
+                results.append(error.result)
+        if len(failures) == len(results):
+            raise failures[0]
         return _join(results)
 
 
@@ -47,16 +58,22 @@ def _join(results: list[AttackResult]) -> AttackResult:
     return AttackResult(**{name: join(name) for name in AttackResult._fields})
 
 
-def file_name(name: str) -> str:
-    """The name with an underscore for all that is neither letter nor digit."""
-    return "".join(letter if letter.isalnum() else "_" for letter in name)
-
-
 def unique(names: list[str]) -> list[str]:
-    """The names, with a number where one occurs again: two files of two folders may share a name."""
-    seen: dict[str, int] = {}
+    """The names, with a number where one occurs again: two files of two folders may share a name.
+
+    Example:
+        >>> unique(["cat", "cat", "cat_2"])
+        ['cat', 'cat_3', 'cat_2']
+    """
+    taken = set(names)
+    numbers = {name: count(2) for name in names}
+    seen: set[str] = set()
     unique = []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        unique.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+        new = name
+        if name in seen:
+            new = next(other for number in numbers[name] if (other := f"{name}_{number}") not in taken)
+        seen.add(name)
+        taken.add(new)
+        unique.append(new)
     return unique

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +16,10 @@ from evofool.attacks import AttackResult, Goal, Targeted, Untargeted, assess
 from evofool.classifiers import Classifier, load_classifier
 from evofool.cli.attack import output
 from evofool.cli.attack.batch import Batch, unique
+from evofool.cli.console import make_console
 from evofool.cli.directories import make_directory
 from evofool.errors import EvofoolError, UsageError
+from evofool.files import save_table
 from evofool.photographs import load_photograph
 from evofool.pixels import from_uint8
 
@@ -30,7 +32,7 @@ class Method(ABC):
         out: directory to leave the images, figures and tables in.
         classifier: what to fool: a name (see evofool list classifiers) or the path of a .safetensors file.
         images: photographs of any size and format; they are cropped and resized as the classifier wants.
-        overwrite: replace what --out holds.
+        overwrite: replace the results of an attack that --out holds.
         quiet: print nothing but errors.
     """
 
@@ -44,19 +46,20 @@ class Method(ABC):
 
     def run(self) -> int:
         """Attack; returns the exit code."""
-        console = Console(quiet=self.quiet, highlight=False)
+        console = make_console(quiet=self.quiet)
         classifier = load_classifier(self.classifier)
         batch = self._batch(classifier)
-        make_directory(self.out, overwrite=self.overwrite)
+        make_directory(self.out, output.MARK, overwrite=self.overwrite)
         images = "1 image" if len(batch.images) == 1 else f"{len(batch.images)} images"
         title = f"{self.name} against {classifier.spec.name}"
         console.print(f"{title}: {images}", soft_wrap=True)
+        result, more = self._attack_all(classifier, batch, console)
         try:
-            result = self._attack_all(classifier, batch, console)
+            output.remove_results(self.out)
             saved = output.save_images(self.out, classifier, batch, result)
-            outcome = output.Outcome(title, classifier, batch, result, saved)
+            outcome = output.Outcome(title, classifier, batch, result, saved, more)
             rows = output.rows_of(outcome, self._steps_to_thresholds(result))
-            output.save_table(self.out / "results.csv", rows)
+            save_table(self.out / "results.csv", rows)
             output.save_before_after(outcome, self.out / "before_after.png")
             self._save_more(outcome)
         except OSError as error:
@@ -65,8 +68,8 @@ class Method(ABC):
         return 0
 
     @abstractmethod
-    def _attack_all(self, classifier: Classifier, batch: Batch, console: Console) -> AttackResult:
-        """Attack all images, and print what is not told of every method."""
+    def _attack_all(self, classifier: Classifier, batch: Batch, console: Console) -> tuple[AttackResult, Any]:
+        """Attack all images, and print what is not told of every method; the second is `Outcome.more`."""
 
     def _steps_to_thresholds(self, result: AttackResult) -> dict[str, Int[np.ndarray, " n"]]:
         return {}
@@ -98,8 +101,10 @@ class OfEachImage(Method):
     def _attack(self, classifier: Classifier, batch: Batch) -> AttackResult:
         """Attack a few images."""
 
-    def _attack_all(self, classifier: Classifier, batch: Batch, console: Console) -> AttackResult:
-        return batch.by_parts(partial(self._attack, classifier))
+    def _attack_all(
+        self, classifier: Classifier, batch: Batch, console: Console
+    ) -> tuple[AttackResult, None]:
+        return batch.by_parts(partial(self._attack, classifier)), None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,14 +32,16 @@ from evofool.attacks.deepfool import Norm
 from evofool.attacks.universal import Improvement
 from evofool.classifiers import Classifier, load_classifier
 from evofool.cli.attack import output
-from evofool.cli.attack.batch import AT_ONCE, Batch, file_name, unique
+from evofool.cli.attack.batch import AT_ONCE, Batch, unique
 from evofool.cli.attack.method import MaybeWithTarget, Method, OfEachImage, WithTarget, towards
-from evofool.errors import UsageError, require_not_negative, require_positive
+from evofool.errors import UsageError, require_not_negative, require_positive, require_seed
+from evofool.files import file_name, save_table
 from evofool.photographs import fit_photograph, load_photograph
 from evofool.pixels import from_uint8, to_uint8
 from evofool.report import write_png
 from evofool.report.attacks import amplified
 
+_PAPERS_EPSILON = 10 / 255
 _THRESHOLDS = (0.99, 0.999, 0.9999)
 
 
@@ -71,7 +73,7 @@ class Iterated(MaybeWithTarget):
             in all is undone by saving; the source's is 0.9.
         epsilon: the most by which a pixel may differ from its original, in [0, 1]; no limit if not given.
         random_start: start at a random point of the ball that epsilon gives.
-        seed: of the random start.
+        seed: of the random start; 0 by default.
         watch: classes to draw in the plot of probabilities beside those that the images pass through.
     """
 
@@ -79,14 +81,14 @@ class Iterated(MaybeWithTarget):
     change: float = 2.0
     epsilon: float | None = None
     random_start: bool = False
-    seed: int = 0
+    seed: int | None = None
     watch: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS...")] = ()
     name: ClassVar[str] = "iterated"
 
     def _attack(self, classifier: Classifier, batch: Batch) -> AttackResult:
         require_not_negative(change=self.change)
         require_positive(steps=self.steps)
-        key = jax.random.fold_in(jax.random.key(self.seed), batch.first)
+        key = jax.random.fold_in(jax.random.key(self.seed or 0), batch.first)
         return iterated_gradient_sign(
             classifier,
             batch.images,
@@ -98,6 +100,9 @@ class Iterated(MaybeWithTarget):
         )
 
     def _goal(self, classifier: Classifier, predicted: Int[np.ndarray, " n"]) -> Goal:
+        require_seed(self.seed or 0)
+        if self.seed is not None and not self.random_start:
+            raise UsageError("--seed is of the random start: give --random-start too, or leave it out")
         self._watched(classifier)
         return super()._goal(classifier, predicted)
 
@@ -125,7 +130,7 @@ class Ascent(OfEachImage):
         mean_level: the grey, in [0, 1], that the noise is added to and regularisation leads to.
         uniform: start from uniform noise, and not from the mean grey plus noise of one level.
         regularisation: what keeps the image natural; nothing by default.
-        seed: of the noise.
+        seed: of the noise; 0 by default.
     """
 
     target: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS...")] = ()
@@ -136,10 +141,12 @@ class Ascent(OfEachImage):
     mean_level: float = 0.5
     uniform: bool = False
     regularisation: Annotated[Regularisation, tyro.conf.arg(name="")] = Regularisation()  # noqa: RUF009 (a tuple of numbers)
-    seed: int = 0
+    seed: int | None = None
     name: ClassVar[str] = "ascent"
 
     def _goal(self, classifier: Classifier, predicted: Int[np.ndarray, " n"]) -> Goal:
+        if self.uniform or self.seed is not None:
+            raise UsageError("--uniform and --seed are of the noise that is started from without --images")
         if len(self.target) != 1:
             raise UsageError(f"--images are led to one class: give one --target, not {len(self.target)}")
         return towards(classifier, self.target[0], predicted, self.images)
@@ -147,11 +154,10 @@ class Ascent(OfEachImage):
     def _batch(self, classifier: Classifier) -> Batch:
         if self.images:
             return super()._batch(classifier)
-        if not 0 <= self.mean_level <= 1:
-            raise UsageError(f"mean_level must be between 0 and 1, not {self.mean_level}")
+        require_seed(self.seed or 0)
         spec = classifier.spec
         targets = [spec.class_index(name) for name in self.target] or list(range(len(spec.class_names)))
-        key, options = jax.random.key(self.seed), {"level": None} if self.uniform else {}
+        key, options = jax.random.key(self.seed or 0), {"level": None} if self.uniform else {}
         images = noise_images(key, len(targets), classifier, mean_image=self.mean_level, **options)
         names = [f"{index:03}_{file_name(spec.class_names[index])}" for index in targets]
         return Batch(unique(names), images, Targeted(jnp.array(targets)))
@@ -240,7 +246,8 @@ class Universal(Method):
         held_out: images that the change is not made from, to see how many of them it fools.
         other: further classifiers that the same change is tried on, by name or file. Where they take another
             size, the images are resized with the change in them.
-        epsilon: its size: the largest change of a pixel (linf, in [0, 1]), or its Euclidean length (l2).
+        epsilon: its size: the largest change of a pixel (linf, in [0, 1]; 10/255 by default, the paper's), or
+            the Euclidean length of the whole change (l2; to be given).
         norm: linf or l2.
         improvement: gradient: of a batch of images; deepfool: of one after the other, as in the paper.
         fooling_rate: the share of the images at which to stop.
@@ -250,7 +257,7 @@ class Universal(Method):
 
     held_out: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE...")] = ()
     other: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE...")] = ()
-    epsilon: float = 10 / 255
+    epsilon: float | None = None
     norm: Norm = "linf"
     improvement: Improvement = "gradient"
     fooling_rate: float = 0.8
@@ -258,13 +265,14 @@ class Universal(Method):
     seed: int = 0
     name: ClassVar[str] = "universal"
 
-    def _attack_all(self, classifier: Classifier, batch: Batch, console: Console) -> AttackResult:
+    def _attack_all(self, classifier: Classifier, batch: Batch, console: Console) -> tuple[AttackResult, Any]:
+        epsilon = self._epsilon(batch)
         others = [load_classifier(name) for name in self.other]
         held_out = [load_photograph(path, classifier.spec.input_shape) for path in self.held_out]
         result = universal_perturbation(
             classifier,
             batch.images,
-            epsilon=self.epsilon,
+            epsilon=epsilon,
             norm=self.norm,
             improvement=self.improvement,
             fooling_rate=self.fooling_rate,
@@ -272,9 +280,8 @@ class Universal(Method):
             batch_size=AT_ONCE,
             seed=self.seed,
         )
-        write_png(self.out / "perturbation.png", amplified(np.asarray(result.perturbation)))
         signs = jax.random.rademacher(jax.random.key(self.seed), result.perturbation.shape, jnp.float32)
-        size = self.epsilon / (1 if self.norm == "linf" else np.sqrt(signs.size))
+        size = epsilon / (1 if self.norm == "linf" else np.sqrt(signs.size))
         rows = [
             {
                 "classifier": network.spec.name,
@@ -286,12 +293,27 @@ class Universal(Method):
             for whose, levels in (("it is made from", to_uint8(batch.images)), ("held out", held_out))
             if len(levels)
         ]
-        output.save_table(self.out / "fooling_rates.csv", rows)
         table = Table("classifier", "images", "class changed", "by random signs", box=None, pad_edge=False)
         for row in rows:
             table.add_row(*row.values())
         console.print(table, "")
-        return result.attack
+        return result.attack, (np.asarray(result.perturbation), rows)
+
+    def _epsilon(self, batch: Batch) -> float:
+        if self.epsilon is not None:
+            return self.epsilon
+        if self.norm == "l2":
+            as_long = _PAPERS_EPSILON * np.sqrt(batch.images[0].size)
+            raise UsageError(
+                "--norm l2 needs --epsilon, the Euclidean length of the whole change: one of 10/255 in every "
+                f"value of these images has {as_long:.2g}"
+            )
+        return _PAPERS_EPSILON
+
+    def _save_more(self, outcome: output.Outcome) -> None:
+        perturbation, fooling_rates = outcome.more
+        write_png(self.out / "perturbation.png", amplified(perturbation))
+        save_table(self.out / "fooling_rates.csv", fooling_rates)
 
 
 def _fooling_rate(

@@ -1,6 +1,5 @@
 """What an attack leaves behind: images, changes, a table, figures, and what it prints."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,16 @@ from rich.table import Table
 from evofool.attacks import AttackResult, Targeted, assess
 from evofool.classifiers import Classifier
 from evofool.cli.attack.batch import AT_ONCE, Batch
-from evofool.files import replacing
 from evofool.pixels import from_uint8, to_uint8
 from evofool.report import contact_sheet, format_confidence, read_png, write_png
 from evofool.report.attacks import AttackedImage, amplified, before_after_figure, trajectory_plot
 
 _SOURCE_FACTOR = 50
+MARK = f"changes_x{_SOURCE_FACTOR}"
+"""The folder that every attack leaves behind. It is the first that an image gets into, and the last to be
+emptied, so that its files tell which of the others are an attack's."""
+
+_FOLDERS = (MARK, "changes", "images")
 _MOST_ROWS_IN_TABLE = 20
 _WHAT_IS_THERE = {
     "Figure": "before_after.png",
@@ -35,13 +38,23 @@ _WHAT_IS_THERE = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attack made of its images, and what the classifier makes of them as saved with 8 bits."""
+    """What an attack made of its images, and what the classifier makes of them as saved with 8 bits.
+
+    Attributes:
+        title: a line above figures.
+        classifier: what was attacked.
+        batch: the images before.
+        result: the images after.
+        saved: the same, read from the files.
+        more: what only this method has.
+    """
 
     title: str
     classifier: Classifier
     batch: Batch
     result: AttackResult
     saved: AttackResult
+    more: Any = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -49,16 +62,27 @@ class Outcome:
         return self.classifier.spec.class_names
 
 
+def remove_results(out: Path) -> None:
+    """Remove what an attack leaves behind and nothing else."""
+    for what in _WHAT_IS_THERE.values():
+        if what not in _FOLDERS:
+            (out / what).unlink(missing_ok=True)
+    for image in list((out / MARK).glob("*.png")):
+        for folder in reversed(_FOLDERS):
+            (out / folder / image.name).unlink(missing_ok=True)
+    for folder in reversed(_FOLDERS):
+        if (out / folder).is_dir() and not any((out / folder).iterdir()):
+            (out / folder).rmdir()
+
+
 def save_images(out: Path, classifier: Classifier, batch: Batch, result: AttackResult) -> AttackResult:
     """Save every image and its change; returns what the classifier makes of the files."""
     changes = np.asarray(result.images - batch.images)
+    for folder in _FOLDERS:
+        (out / folder).mkdir(exist_ok=True)
     for name, image, change in zip(batch.names, to_uint8(result.images), changes, strict=True):
-        for folder, pixels in {
-            "images": image,
-            "changes": amplified(change),
-            f"changes_x{_SOURCE_FACTOR}": amplified(change, _SOURCE_FACTOR),
-        }.items():
-            (out / folder).mkdir(exist_ok=True)
+        drawn = (amplified(change, _SOURCE_FACTOR), amplified(change), image)
+        for folder, pixels in zip(_FOLDERS, drawn, strict=True):
             write_png(out / folder / f"{name}.png", pixels)
     read = from_uint8(np.stack([read_png(out / "images" / f"{name}.png") for name in batch.names]))
     return batch.by_parts(
@@ -100,14 +124,6 @@ def rows_of(outcome: Outcome, thresholds: dict[str, Int[np.ndarray, " n"]]) -> l
             row["first_step"] = int(result.first_step[i])
         rows.append(row | {column: int(steps[i]) for column, steps in thresholds.items()})
     return rows
-
-
-def save_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Save rows of the same columns as CSV."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def save_before_after(outcome: Outcome, path: Path) -> None:
