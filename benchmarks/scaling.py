@@ -108,7 +108,7 @@ def _sweep(
     yield Table(title, rows)
     for figure, label in (
         ("evaluations_per_second", "evaluations/s"),
-        ("ratio_to_the_bare_pass", "of the forward pass"),
+        ("ratio_to_the_bare_pass", "share of the forward pass"),
     ):
         lines = {side: line for (name, side), line in measured.items() if name == figure}
         yield Curves(title, axis, label, lines, logarithmic=True)
