@@ -22,7 +22,7 @@ import evofool
 from evofool import Classifier, create_classifier, load_classifier
 from evofool.pixels import from_uint8
 from evofool.report import read_png
-from evofool.runs import RunSettings, prepare
+from evofool.runs import RunSettings, default_path, prepare
 from evofool.runs.checkpoints import Checkpoints
 from evofool.runs.evolve import reported_median
 from evofool.runs.settings import Job
@@ -286,6 +286,54 @@ def test_an_output_that_cannot_be_written_is_said_before_the_work(tmp_path: Path
     assert code == 1
     assert "cannot write to" in one_line(err)
     assert "Not a directory" in err
+
+
+def test_a_config_of_something_else_does_not_make_a_directory_a_run(
+    tmp_path: Path, evofool_main: Main
+) -> None:
+    """The folder of a language model has a config.json and may have checkpoints."""
+    (tmp_path / "checkpoints").mkdir()
+    for file, content in {"config.json": '{"model_type": "bert"}', "checkpoints/1.bin": "weeks"}.items():
+        (tmp_path / file).write_text(content)
+    for overwrite in ((), ("--overwrite",)):
+        code, _, err = evofool_main("evolve", "--out", tmp_path, *overwrite)
+        assert code == 2
+        assert "is no run of evofool" in one_line(err)
+    assert (tmp_path / "checkpoints" / "1.bin").read_text() == "weeks"
+
+
+def test_a_name_under_which_checkpoints_would_be_lost_is_refused(
+    whole: Path, tmp_path: Path, evofool_main: Main
+) -> None:
+    for folder in ("me[seed1]", "me[seed1]/deeper", "a\\b"):
+        code, _, err = evofool_main("evolve", "--out", tmp_path / folder)
+        assert code == 2
+        assert "checkpoints cannot be written under such a name" in one_line(err)
+    assert list(tmp_path.iterdir()) == []
+    moved = Path(shutil.copytree(whole, tmp_path / "me[seed1]"))
+    code, _, err = evofool_main("evolve", "--resume", moved, "--generations", 61)
+    assert code == 2
+    assert "checkpoints cannot be written under such a name" in one_line(err)
+    moved = moved.rename(tmp_path / "me*{seed1}?")
+    assert evofool_main("evolve", "--resume", moved, "--generations", 61, "--quiet")[0] == 0
+    assert evofool_main("evolve", "--resume", moved, "--generations", 62, "--quiet")[0] == 0
+
+
+def test_a_name_that_no_file_can_have_is_one_line(tmp_path: Path, evofool_main: Main) -> None:
+    name = tmp_path / ("long" * 100)
+    for option, words in (("--out", "cannot write to"), ("--resume", "cannot read")):
+        code, _, err = evofool_main("evolve", option, name)
+        assert code == 1
+        assert words in one_line(err)
+        assert "File name too long" in err
+
+
+def test_a_run_is_named_after_its_classifier() -> None:
+    for classifier, name in {
+        "mobilenet-v1-0.25": "map-elites-direct-mobilenet-v1-0.25-seed0",
+        "some/lenet.v2.safetensors": "map-elites-direct-lenet.v2-seed0",
+    }.items():
+        assert default_path(RunSettings(classifier=classifier)).name.endswith(f"-{name}")
 
 
 def edit_config(run: Path, **changes: Any) -> None:
