@@ -22,12 +22,32 @@ from evofool.search.search import Search, target_classes
 LITERAL = "literal"
 """The estimator that every encoding with real-valued genomes has: a normal number for each gene."""
 
+
+def _centred(rewards: Float[Array, " n"]) -> Float[Array, " n"]:
+    # The mean of equal rewards is not exactly their value, and a z-score would blow the difference up.
+    return jnp.where(rewards.max() > rewards.min(), rewards - mean(rewards), 0)
+
+
+def _ranks(rewards: Float[Array, " n"]) -> Float[Array, " n"]:
+    ordered = jnp.sort(rewards)
+    first, after = (jnp.searchsorted(ordered, rewards, side) for side in ("left", "right"))
+    return (first + after - len(rewards)) / (2 * max(1, len(rewards) - 1))
+
+
+def _z_scores(rewards: Float[Array, " n"]) -> Float[Array, " n"]:
+    centred = _centred(rewards)
+    return centred / (jnp.sqrt(mean(centred**2)) + 1e-8)
+
+
 ADVANTAGES: dict[str, Callable[[Float[Array, " n"]], Float[Array, " n"]]] = {
-    "mean": lambda rewards: rewards - mean(rewards),
-    "ranks": lambda rewards: jnp.argsort(jnp.argsort(rewards)) / max(1, len(rewards) - 1) - 0.5,
-    "z-scores": lambda rewards: (rewards - mean(rewards)) / (_deviation(rewards) + 1e-8),
+    "mean": _centred,
+    "ranks": _ranks,
+    "z-scores": _z_scores,
 }
-"""What a policy's reward is worth: reward minus mean (the source's), centred ranks, or z-scores."""
+"""What a policy's reward is worth: reward minus mean (the source's), centred ranks, or z-scores.
+
+Equal rewards are worth the same, and nothing if all are equal: they share the mean of their ranks.
+"""
 
 OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
     name: getattr(optax, name) for name in ("sgd", "adam", "adamw", "adagrad", "lion", "rmsprop")
@@ -115,7 +135,8 @@ def evolution_strategy(
 
     (Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement Learning", 2017,
     algorithm 1; Frigeni's student and teacher use the same with plain gradient ascent). The reward is the
-    classifier's confidence in the class. Classes do not see each other: each evolves as it would alone.
+    classifier's confidence in the class; one that is not a number counts as 0. Classes do not see each other:
+    each evolves as it would alone.
 
     Args:
         encoding: how a genome becomes an image; its genomes must be real-valued arrays.
@@ -201,7 +222,8 @@ def evolution_strategy(
             # Only the winner is rounded to levels, not all of the images.
             niche = niche._replace(genomes=from_uint8(niche.genomes))
             niche = insert(niche, images, counted[:, None], parents, generation, ids)
-            return niche._replace(genomes=jnp.round(niche.genomes * 255).astype(jnp.uint8)), rewards
+            niche = niche._replace(genomes=jnp.round(niche.genomes * 255).astype(jnp.uint8))
+            return niche, jnp.where(jnp.isnan(rewards), 0.0, rewards)
 
         def add(total: Genomes, block: Any) -> Genomes:
             # Kept apart from how the noise was drawn, which must not change how its sum is rounded.
@@ -298,10 +320,6 @@ def literal(encoding: Encoding) -> Estimator:
         )
 
     return Estimator(sample, combine)
-
-
-def _deviation(rewards: Float[Array, " n"]) -> Float[Array, ""]:
-    return jnp.sqrt(mean((rewards - mean(rewards)) ** 2))
 
 
 class _Plan(NamedTuple):
