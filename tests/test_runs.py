@@ -22,7 +22,7 @@ import evofool
 from evofool import Classifier, create_classifier, load_classifier
 from evofool.pixels import from_uint8
 from evofool.report import read_png
-from evofool.runs import RunSettings, default_path, prepare
+from evofool.runs import Options, RunDirectory, RunSettings, default_path, evolve, prepare
 from evofool.runs.checkpoints import Checkpoints
 from evofool.runs.evolve import reported_median
 from evofool.runs.settings import Job
@@ -135,10 +135,27 @@ def test_the_length_of_chunks_changes_nothing(
     whole: Path, tmp_path: Path, evofool_main: Main, chunk: int
 ) -> None:
     run = tmp_path / "run"
-    options = ("--generations", 60, *SMALL, "--chunk", chunk, "--log-every", 20)
+    options = ("--generations", 60, *SMALL, "--chunk", chunk, "--log-every", 20, "--checkpoint-every", 25)
     assert evofool_main("evolve", *options, "--out", run, "--quiet")[0] == 0
     assert same_archives(run, whole)
-    assert logged(run) == [20, 40, 60]
+    assert logged(run) == [20, 25, 40, 50, 60]
+
+
+def test_a_run_that_is_stopped_early_has_logged_its_last_generation(tmp_path: Path) -> None:
+    settings = RunSettings(generations=60, batch_size=20)
+    job = prepare(settings)
+    directory = RunDirectory.create(tmp_path / "run", settings, job.classifier)
+    options = Options(log_every=50, chunk=1)
+    seen: list[dict[str, Any]] = []
+    outcome = evolve(
+        settings, job, directory, options=options, on_record=seen.append, stop=lambda: len(seen) == 6
+    )
+    assert logged(directory.path) == [int(outcome.state.generation)] == [7]
+    assert outcome.record == directory.read_metrics()[-1]
+    assert (directory.path / "convergence.png").exists()
+    resumed = evolve(settings, job, directory, resume=True, options=options)
+    assert logged(directory.path) == [7, 50, 60]
+    assert resumed.record["seconds"] > outcome.record["seconds"]
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -453,7 +470,9 @@ def test_an_evolution_strategy_leaves_its_pictures_and_resumes_to_the_same_bits(
     assert evofool_main("evolve", *options, "--generations", 7, "--out", parts)[0] == 0
     assert evofool_main("evolve", "--resume", parts, "--generations", 12, "--quiet")[0] == 0
     assert same_archives(whole, parts)
-    assert {"rewards.png", "drawings.png", "elites.png"} <= {path.name for path in whole.iterdir()}
+    files = {path.name for path in whole.iterdir()}
+    assert {"rewards.png", "drawings.png", "elites.png"} <= files
+    assert "lineage.csv" not in files
     records = [json.loads(line) for line in (parts / "metrics.jsonl").read_text().splitlines()]
     assert [record["generation"] for record in records] == list(range(1, 13))
     assert all(len(record["mean_rewards"]) == len(record["max_rewards"]) == 2 for record in records)
@@ -524,6 +543,19 @@ def test_a_damaged_line_of_the_lineage_is_dropped(whole: Path, tmp_path: Path, e
     code, _, _ = evofool_main("evolve", "--resume", run, "--generations", 62, "--quiet")
     assert code == 0
     assert "x,y" not in (run / "lineage.csv").read_text()
+
+
+def test_damaged_tables_are_rewound_to_what_is_whole(whole: Path, tmp_path: Path, evofool_main: Main) -> None:
+    run = copy_of(whole, tmp_path)
+    records = (run / "metrics.jsonl").read_bytes()
+    for damage in (b"{}", b"[]", b"7", b'{"generation": null, "seconds": 1}', b'{"gener', b"\xff\xfe"):
+        (run / "metrics.jsonl").write_bytes(records + damage + b"\n" + records)
+        assert len(RunDirectory.open(run).read_metrics()) == 60
+    with (run / "lineage.csv").open("ab") as file:
+        file.write(b"\xff\xfe\n")
+    assert evofool_main("evolve", "--resume", run, "--generations", 61, "--quiet")[0] == 0
+    assert logged(run) == list(range(1, 62))
+    assert (run / "lineage.csv").read_text().startswith((whole / "lineage.csv").read_text())
 
 
 def test_a_run_is_compared_with_what_is_reported_of_such_a_run() -> None:

@@ -36,7 +36,7 @@ class Evolve:
         overwrite: replace the run that --out holds.
         checkpoint_every: generations between two checkpoints.
         keep_checkpoints: how many of the last checkpoints stay.
-        log_every: generations between two lines of metrics.jsonl.
+        log_every: generations between two lines of metrics.jsonl; that of a checkpoint is always written.
         chunk: generations between two looks at the clock; by default as many as take half a second.
         devices: split every generation over this many devices.
         microbatch: score at most this many images at once on each device, for less memory; by default as many

@@ -54,7 +54,7 @@ class RunDirectory:
     - metrics.jsonl: one object per logged generation
     - checkpoints/: the last few states (Orbax)
     - elites/ and elites.csv: an 8-bit PNG per class, and its confidence
-    - lineage.csv: every genome that was ever an elite, and its parent
+    - lineage.csv: of MAP-Elites, every genome that was ever an elite, and its parent
     - elites.png, convergence.png: all classes on one sheet, and how their confidence rose
     - pages/, histogram.png: of more classes than fit a page, readable pages and the spread of the confidence
     - rewards.png, drawings.png: of an evolution strategy, each class's rewards, first and last drawing
@@ -165,15 +165,16 @@ class RunDirectory:
             file.writelines(json.dumps(record) + "\n" for record in records)
 
     def read_metrics(self, up_to: int | None = None) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, up to a generation; a line that a crash cut short ends them."""
+        """The lines of metrics.jsonl, up to a generation; a line that is cut short or damaged ends them."""
         records: list[dict[str, Any]] = []
         if self._metrics.exists():
-            for line in self._metrics.read_text().splitlines():
+            for line in self._metrics.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     record = json.loads(line)
-                except json.JSONDecodeError:
+                    generation, _ = int(record["generation"]), float(record["seconds"])
+                except (ValueError, KeyError, TypeError):
                     break
-                if up_to is not None and record["generation"] > up_to:
+                if up_to is not None and generation > up_to:
                     break
                 records.append(record)
         return records

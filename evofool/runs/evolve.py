@@ -33,7 +33,7 @@ class Options:
     Attributes:
         checkpoint_every: generations between two checkpoints.
         keep_checkpoints: how many of them stay.
-        log_every: generations between two lines of metrics.
+        log_every: generations between two lines of metrics; that of a checkpoint is always written.
         chunk: generations between two looks by the host; chosen by the time that they take if not given.
 
     Raises:
@@ -121,14 +121,16 @@ def evolve(
             records = directory.rewind_metrics(done)
             lineage = LineageFile(directory.lineage, job.targets, np.array(state.archive.ids))
             lineage.rewind(done)
-        log = _Log(job, directory, options.log_every, settings.generations, records)
+        log = _Log(job, directory, options.log_every, records)
 
         def on_chunk(state: Any, metrics: dict[str, np.ndarray]) -> bool:
             if births := {name: metrics.pop(name) for name in RECORDED if name in metrics}:
                 lineage.add(int(state.generation), births)
-            on_record(log.add(int(state.generation), metrics))
-            stopping = stop() or int(state.generation) == settings.generations
-            if stopping or int(state.generation) % options.checkpoint_every == 0:
+            generation = int(state.generation)
+            stopping = stop() or generation == settings.generations
+            saving = stopping or generation % options.checkpoint_every == 0
+            on_record(log.add(generation, metrics, saving))
+            if saving:
                 checkpoints.save(state)
             return stopping
 
@@ -190,19 +192,19 @@ def reported_median(settings: RunSettings, job: Job) -> ReportedMedian | None:
 class _Log:
     """Turns the metrics of chunks into the lines of metrics.jsonl."""
 
-    def __init__(
-        self, job: Job, directory: RunDirectory, every: int, last: int, records: list[dict[str, Any]]
-    ) -> None:
+    def __init__(self, job: Job, directory: RunDirectory, every: int, records: list[dict[str, Any]]) -> None:
         self._evaluations = job.search.evaluations(job.classifier)
         self._directory = directory
         self._every = every
-        self._last = last
         self._seconds = records[-1]["seconds"] if records else 0.0
         self._started = time.perf_counter()
         self.newest: dict[str, Any] = records[-1] if records else {}
 
-    def add(self, generation: int, metrics: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Log the generations of a chunk that ends with the given one; returns the last one's record."""
+    def add(self, generation: int, metrics: dict[str, np.ndarray], saving: bool) -> dict[str, Any]:
+        """Log the generations of a chunk that ends with the given one; returns the last one's record.
+
+        That one is written whatever the interval if its state is saved, so that a run goes on from both.
+        """
         length = len(metrics["median_confidence"])
         now = time.perf_counter()
         each = (now - self._started) / length
@@ -225,7 +227,7 @@ class _Log:
             [
                 record
                 for record in records
-                if record["generation"] % self._every == 0 or record["generation"] == self._last
+                if record["generation"] % self._every == 0 or (saving and record is self.newest)
             ]
         )
         return self.newest
