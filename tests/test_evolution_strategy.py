@@ -305,6 +305,7 @@ def test_a_large_population_is_scored_in_bounded_memory() -> None:
         ({"policies": 51, "antithetic": True}, "policies must be even .* not 51"),
         ({"sigma": 0.0}, "sigma must be above zero, not 0.0"),
         ({"policies": 0}, "policies must be above zero"),
+        ({"policies": 1}, "policies must be 2 or more"),
         ({"advantage": "rank"}, "did you mean 'ranks'"),
         ({"estimator": "marginalized"}, "did you mean 'marginalised'"),
         ({"microbatch": 0}, "microbatch must be above zero"),

@@ -32,9 +32,9 @@ class Options:
 
     Attributes:
         checkpoint_every: generations between two checkpoints.
-        keep_checkpoints: how many of them stay.
-        log_every: generations between two lines of metrics; that of a checkpoint is always written.
-        chunk: generations between two looks by the host; chosen by the time that they take if not given.
+        keep_checkpoints: how many of the last checkpoints stay.
+        log_every: generations between two lines of metrics.jsonl; that of a checkpoint is always written.
+        chunk: generations between two looks at the clock; by default as many as take half a second.
 
     Raises:
         UsageError: a number that is not positive.

@@ -65,17 +65,18 @@ class StrategyOptions:
     """The settings of an evolution strategy, Frigeni's by default.
 
     Attributes:
-        policies: perturbations per class and generation.
-        sigma: standard deviation of the perturbations.
-        learning_rate: of the optimiser.
-        optimizer: sgd, adam, adamw, adagrad, lion or rmsprop.
-        advantage: what a reward is worth: mean (reward minus mean), ranks (centred) or z-scores.
-        antithetic: draw policies in pairs of opposite noise.
-        estimator: literal, or what the encoding offers (student: marginalised, marginalised-pixels); by
-            default its first.
+        policies: of es: perturbations per class and generation.
+        sigma: of es: standard deviation of the perturbations.
+        learning_rate: of es: that of the optimiser.
+        optimizer: of es: sgd, adam, adamw, adagrad, lion or rmsprop.
+        advantage: of es: what a reward is worth: mean (reward minus mean), ranks (centred) or z-scores.
+        antithetic: of es: draw policies in pairs of opposite noise.
+        estimator: of es: literal, or what the encoding offers (student: marginalised, marginalised-pixels);
+            by default its first.
 
     Raises:
-        UsageError: a value that is not positive, an odd number of policies in pairs, or an unknown name.
+        UsageError: a value that is not positive, fewer than two policies, an odd number of them in pairs, or
+            an unknown name.
     """
 
     policies: int = 50
@@ -88,6 +89,8 @@ class StrategyOptions:
 
     def __post_init__(self) -> None:
         require_positive(policies=self.policies, sigma=self.sigma, learning_rate=self.learning_rate)
+        if self.policies < 2:
+            raise UsageError("policies must be 2 or more, because they are compared with each other, not 1")
         if self.optimizer not in OPTIMIZERS:
             raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
         if self.advantage not in ADVANTAGES:
@@ -148,9 +151,9 @@ def evolution_strategy(
         estimator: "literal", or a name in the encoding's `estimators`; by default the first of these, and
             literal if there is none.
         targets: indices of the classes; all if not given.
-        microbatch: policies of a class that are scored at once, rounded to blocks of up to 1,024 (fewer of
-            large images); by default as many as take a moderate share of memory. The result does not depend
-            on it.
+        microbatch: policies of a class that are scored at once, in whole blocks and at least one. A block has
+            up to 1,024 policies (fewer of large images), so that of no more than these all are scored at
+            once. By default as many as take a moderate share of memory. The result does not depend on it.
 
     Raises:
         UsageError: a number that is not positive, an odd number of policies in pairs, an unknown advantage or
@@ -164,15 +167,10 @@ def evolution_strategy(
         >>> state.archive.confidences.shape
         (1,)
     """
-    require_positive(policies=policies, microbatch=microbatch)
-    if not callable(sigma):
-        require_positive(sigma=sigma)
-    if policies < 2:
-        raise UsageError("policies must be 2 or more, because they are compared with each other, not 1")
-    if antithetic and policies % 2:
-        raise UsageError(f"policies must be even to come in antithetic pairs, not {policies}")
-    if advantage not in ADVANTAGES:
-        raise unknown_name("advantage", advantage, ADVANTAGES)
+    require_positive(microbatch=microbatch)
+    StrategyOptions(
+        policies, 1.0 if callable(sigma) else sigma, advantage=advantage, antithetic=antithetic
+    )  # raises what is wrong with them
     estimators = {**encoding.estimators, LITERAL: literal(encoding)}
     if estimator is not None and estimator not in estimators:
         raise unknown_name("estimator of this encoding", estimator, estimators)
