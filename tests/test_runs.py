@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 import evofool
-from evofool import Classifier, create_classifier, load_classifier
+from evofool import Classifier, create_classifier, load_classifier, save_classifier
+from evofool.classifiers import resized
 from evofool.pixels import from_uint8
 from evofool.report import read_png
 from evofool.runs import Options, RunDirectory, RunSettings, default_path, evolve, prepare
@@ -558,8 +559,12 @@ def test_damaged_tables_are_rewound_to_what_is_whole(whole: Path, tmp_path: Path
     assert (run / "lineage.csv").read_text().startswith((whole / "lineage.csv").read_text())
 
 
-def test_a_run_is_compared_with_what_is_reported_of_such_a_run() -> None:
-    digits = load_classifier("lenet-digits")
+def test_a_run_is_compared_with_what_is_reported_of_such_a_run(tmp_path: Path) -> None:
+    sklearn_digits = load_classifier("lenet-digits")
+    linear = create_classifier("linear", (28, 28, 1), sklearn_digits.spec.class_names)
+    file, data = tmp_path / "it.safetensors", "mnist, 60000 images, 10 epochs"
+    save_classifier(file, linear, training_data=data, test_accuracy=0.9)
+    digits = resized(load_classifier(file), 56, 56)
     names = tuple(f"class {index}" for index in range(1000))
     imagenet = create_classifier("googlenet", (32, 32, 3), names, seed=None)
     grey = create_classifier("linear", (8, 8, 1), names, seed=None)
@@ -571,6 +576,7 @@ def test_a_run_is_compared_with_what_is_reported_of_such_a_run() -> None:
         return None if found is None else found.confidence
 
     assert reported(digits) == reported(digits, encoding="cppn") == 0.9999
+    assert reported(sklearn_digits) is None
     assert reported(imagenet) == 0.2159
     assert reported(imagenet, encoding="cppn") == 0.8811
     assert reported(grey) is None
