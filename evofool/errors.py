@@ -51,7 +51,8 @@ def require_positive(**values: float | int | None) -> None:
     """
     for name, value in values.items():
         if value is not None and not 0 < value < float("inf"):
-            raise UsageError(f"{name} must be above zero, not {value}")
+            allowed = "above zero" if value <= 0 else "above zero and finite"
+            raise UsageError(f"{name} must be {allowed}, not {value}")
 
 
 def require_not_negative(**values: float | int) -> None:

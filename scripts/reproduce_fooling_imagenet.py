@@ -126,6 +126,7 @@ def finished_run(reproduction: Reproduction, classifier: str, encoding: str, see
         raise unknown_name("encoding", encoding, PAPER)
     crops = "ten-crop" if reproduction.ten_crop else "one-view"
     path = reproduction.out / f"{classifier}-{encoding}-{crops}-{seed}"
+    budgets = CPPNOptions(hidden_nodes=reproduction.hidden_nodes, connections=reproduction.connections)
     settings = RunSettings(
         classifier=classifier,
         encoding=encoding,
@@ -134,7 +135,7 @@ def finished_run(reproduction: Reproduction, classifier: str, encoding: str, see
         ten_crop=reproduction.ten_crop,
         precision=reproduction.precision,
         seed=seed,
-        cppn=CPPNOptions(hidden_nodes=reproduction.hidden_nodes, connections=reproduction.connections),
+        cppn=budgets if encoding == "cppn" else CPPNOptions(),
     )
     begun = any(path.glob("checkpoints/[0-9]*"))
     where = {"resume": path} if begun else {"out": path, "overwrite": True}

@@ -1,12 +1,17 @@
 """Inserting a batch at once against inserting one by one in plain NumPy."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import evofool.search.archive
 from evofool.search import Archive, empty_archive, insert
 
 
@@ -23,18 +28,30 @@ def insert_one_by_one(
                 elites["replacements"][niche] += 1
 
 
-insert_batch = jax.jit(insert)
+def compiled(small: int) -> Callable[..., Archive]:
+    """`insert`, to which archives of more bytes than this are large."""
+
+    def insert_batch(*arguments: Any) -> Archive:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(evofool.search.archive, "_SMALL_ARCHIVE", small)
+            return insert(*arguments)
+
+    return jax.jit(insert_batch)
+
+
+INSERTIONS = {"rewritten as a whole": compiled(2**24), "taken one by one": compiled(0)}
 
 # Few distinct values, so that ties are the rule; nan and -inf are what a broken classifier gives.
 values = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, float("nan"), float("-inf")])
 
 
+@pytest.mark.parametrize("elites", INSERTIONS)
 @given(
-    st.sampled_from([(1, 1), (5, 1), (6, 4)]).flatmap(
+    batches=st.sampled_from([(1, 1), (5, 1), (6, 4)]).flatmap(
         lambda shape: st.lists(hnp.arrays(np.float32, shape, elements=values), min_size=1, max_size=3)
     )
 )
-def test_a_batch_equals_one_by_one(batches: list[np.ndarray]) -> None:
+def test_a_batch_equals_one_by_one(elites: str, batches: list[np.ndarray]) -> None:
     niches = batches[0].shape[1]
     archive = empty_archive(jnp.zeros(2), niches)
     plain = {
@@ -47,7 +64,7 @@ def test_a_batch_equals_one_by_one(batches: list[np.ndarray]) -> None:
     for generation, confidences in enumerate(batches, start=1):
         genomes = np.stack([np.full(2, 10 * generation + i, np.float32) for i in range(len(confidences))])
         parents = np.arange(len(confidences), dtype=np.int32) % niches
-        archive = insert_batch(
+        archive = INSERTIONS[elites](
             archive, *map(jnp.asarray, (genomes, confidences, parents)), jnp.int32(generation)
         )
         insert_one_by_one(plain, genomes, confidences, parents, generation)

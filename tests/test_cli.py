@@ -1,6 +1,7 @@
 """The command line as a new user meets it: help, names, mistakes."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from PIL import Image
 import evofool
 from evofool.classifiers import CLASSIFIERS
 from evofool.classifiers.weights import load_weights_file
+from evofool.cli.attack import METHODS
 
 Main = Callable[..., tuple[int, str, str]]
 
@@ -53,6 +55,18 @@ def bad_weights(tmp_path: Path) -> Path:
         (("--algorithm", "es", "--encoding", "student", "--estimator", "exact"), 2, "unknown estimator"),
         (("--algorithm", "es", "--encoding", "student", "--targets", "ten"), 2, "unknown class"),
         (("--algorithm", "es", "--devices", "1"), 2, "es runs on one device"),
+        (("--sigma", "9"), 2, "--sigma belongs to --algorithm es, and this run has --algorithm map-elites"),
+        (("--estimator", "nonsense"), 2, "--estimator belongs to --algorithm es"),
+        (("--algorithm", "es", "--batch-size", "100"), 2, "--batch-size belongs to --algorithm map-elites"),
+        (("--cppn.add-node-rate", "1"), 2, "--cppn.add-node-rate belongs to --encoding cppn"),
+        (("--student.hidden", "9"), 2, "--student.hidden belongs to --encoding student"),
+        (("--encoding", "cppn", "--direct.mutation-rate", "0.2"), 2, "belongs to --encoding direct"),
+        (("--algorithm", "es", "--direct.mutation-rate", "0.2"), 2, "belongs to --algorithm map-elites"),
+        (("--direct.iso-sigma", "0.2"), 2, "belongs to --direct.variation iso-line"),
+        (("--direct.variation", "iso-line", "--direct.mutation-eta", "9"), 2, "--direct.variation source"),
+        (("--algorithm", "es", "--sigma", "inf"), 2, "sigma must be above zero and finite, not inf"),
+        (("--algorithm", "es", "--policies", "1"), 2, "policies must be 2 or more"),
+        (("--generations", "10737419"), 2, "10,737,419 generations of 200 evaluations are more than"),
         (("--seed", "-1"), 2, "seed must be 0 to 4294967295, not -1"),
         (("--seed", str(2**64)), 2, "seed must be 0 to 4294967295"),
         (("--devices", "64"), 2, "devices must be 1 to"),
@@ -82,17 +96,42 @@ def test_a_word_that_is_no_option_is_a_usage_error(evofool_main: Main) -> None:
         assert "Traceback" not in err
 
 
-def test_help_explains_every_option(evofool_main: Main) -> None:
-    code, out, _ = evofool_main("--help")
+def explained(page: str) -> dict[str, str]:
+    """What a page of help says of each option, without its default."""
+    texts: dict[str, str] = {}
+    option = None
+    for text in (line.strip("│ ") for line in page.splitlines()):
+        if not text or text[0] in "╭╰":
+            option = None
+        elif found := re.match(r"(?:-h, )?(--[a-z][\w.-]*)", text):
+            option = found[1]
+            texts[option] = "".join(re.split(r"  +", text, maxsplit=1)[1:])
+        elif option is not None:
+            texts[option] += f" {text}"
+    return {name: re.sub(r"\((default:.*|required)\)", "", text).strip() for name, text in texts.items()}
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        (
+            ("evolve",),
+            {"--classifier", "--direct.mutation-eta", "--resume", "--chunk", "--quiet"},
+        ),
+        (("train",), {"--network", "--epsilon", "--quiet"}),
+        (("fetch",), {"--url", "--quiet"}),
+        (("list",), set()),
+        (("study",), {"--classifiers", "--threshold", "--quiet"}),
+        *((("attack", method), {"--images", "--quiet"}) for method in METHODS),
+    ],
+)
+def test_help_explains_every_option(command: tuple[str, ...], options: set[str], evofool_main: Main) -> None:
+    assert command[0] in evofool_main("--help")[1]
+    code, page, _ = evofool_main(*command, "--help")
     assert code == 0
-    for command in ("evolve", "train", "fetch", "list"):
-        assert command in out
-        code, of_command, _ = evofool_main(command, "--help")
-        assert code == 0
-        assert "--quiet" in of_command or command == "list"
-    _, out, _ = evofool_main("evolve", "--help")
-    for option in ("--classifier", "--targets", "--direct.mutation-eta", "--resume", "--devices"):
-        assert option in out
+    texts = explained(page)
+    assert options | {"--help"} <= texts.keys()
+    assert [name for name, text in texts.items() if not text] == []
 
 
 def test_list_names_what_can_be_named(evofool_main: Main) -> None:

@@ -210,6 +210,42 @@ def test_the_result_does_not_depend_on_how_policies_are_chunked(
     assert_same(whole, parts)
 
 
+@pytest.mark.parametrize("name", ADVANTAGES)
+def test_equal_rewards_are_worth_the_same(name: str) -> None:
+    advantage = jax.jit(ADVANTAGES[name])
+    for value in (0.1, 0.7, 1e-9, 1.0):
+        np.testing.assert_array_equal(advantage(jnp.full(50, value)), 0)
+    rewards = np.random.default_rng(0).choice([0.0, 0.1, 0.3, 0.30000001, 0.9], 31).astype(np.float32)
+    expected = {
+        "mean": rewards - rewards.mean(dtype=np.float64),
+        "ranks": (stats.rankdata(rewards) - 1) / 30 - 0.5,
+        "z-scores": stats.zscore(rewards.astype(np.float64)),
+    }
+    np.testing.assert_allclose(advantage(jnp.asarray(rewards)), expected[name], atol=2e-6)
+
+
+def test_a_confidence_that_is_not_a_number_is_the_lowest_reward() -> None:
+    """A class goes on as if the classifier had said 0 of the images that it has no number for."""
+
+    def first_pixel(otherwise: float) -> evofool.Classifier:
+        def logits(params: jax.Array, images: jax.Array) -> jax.Array:
+            brightness = images.mean(axis=(1, 2, 3))
+            dark = images[:, 0, 0, 0] < 0.5
+            return jnp.where(dark, otherwise, params * brightness)[:, None]
+
+        return evofool.Classifier(
+            jnp.ones(()), logits, evofool.ClassifierSpec("pixel", (4, 4, 1), ("bright",), "sigmoid")
+        )
+
+    broken, whole = (
+        evofool.run(strategy(40, evofool.direct((4, 4, 1))), first_pixel(logit), 5, seed=1)
+        for logit in (float("nan"), -jnp.inf)
+    )
+    assert np.isfinite(np.asarray(broken.genomes)).all()
+    assert_same(broken, whole)
+    assert float(broken.archive.confidences[0]) > 0.5
+
+
 def test_all_classes_at_once_are_each_class_alone() -> None:
     together = evofool.run(strategy(), classifier(), 5, seed=1)
     for target in (0, 7):
@@ -269,6 +305,7 @@ def test_a_large_population_is_scored_in_bounded_memory() -> None:
         ({"policies": 51, "antithetic": True}, "policies must be even .* not 51"),
         ({"sigma": 0.0}, "sigma must be above zero, not 0.0"),
         ({"policies": 0}, "policies must be above zero"),
+        ({"policies": 1}, "policies must be 2 or more"),
         ({"advantage": "rank"}, "did you mean 'ranks'"),
         ({"estimator": "marginalized"}, "did you mean 'marginalised'"),
         ({"microbatch": 0}, "microbatch must be above zero"),

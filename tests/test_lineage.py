@@ -11,6 +11,7 @@ import pytest
 
 from evofool.errors import EvofoolError, UsageError
 from evofool.runs import ancestry, read_lineage
+from evofool.runs.lineage import Birth
 from evofool.search import empty_archive, insert
 from evofool.search.archive import summarise
 
@@ -88,3 +89,7 @@ def test_damage_is_one_line(tmp_path: Path, ran: Path) -> None:
         read_lineage(tmp_path / "lineage.csv")
     with pytest.raises(UsageError, match="no genome of the number 0"):
         ancestry(read_lineage(ran / "lineage.csv"), 0)
+    for parent in (3, 8, 9):  # one that is not there, the genome itself, and one that was made later
+        births = {8: Birth(8, 2, (5,), parent, 0), 9: Birth(9, 2, (5,), 8, 5)}
+        with pytest.raises(EvofoolError, match=f"no genome {parent} was an elite before its child 8"):
+            ancestry(births, 8)

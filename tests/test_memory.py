@@ -13,7 +13,9 @@ import pytest
 import evofool
 from evofool import UsageError, cppn, direct, map_elites, run
 from evofool.report import read_png
-from evofool.search import memory
+from evofool.runs import RunSettings, prepare
+from evofool.runs.settings import Job
+from evofool.search import StrategyOptions, memory
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,26 @@ def test_what_does_not_fit_is_refused_with_what_would(
     monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
     code, _, error = evofool_main("evolve", "--out", tmp_path / "other")
     assert code == 2
+    assert "smaller images or a smaller classifier" in error
+
+
+def test_an_evolution_strategy_that_does_not_fit_is_refused_with_what_would(
+    monkeypatch: pytest.MonkeyPatch, evofool_main: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    def prepared(policies: int, microbatch: int | None = None) -> Job:
+        strategy = StrategyOptions(policies, antithetic=True)
+        return prepare(RunSettings(algorithm="es", targets=("3",), es=strategy), microbatch=microbatch)
+
+    monkeypatch.setattr(memory, "available_bytes", lambda: 3_000_000)
+    with pytest.raises(UsageError, match="a generation of 102 needs") as refused:
+        prepared(102)
+    found = re.search(r"--policies (\d+) --microbatch (\d+)$", str(refused.value))
+    assert found is not None
+    assert prepared(*map(int, found.groups())).targets == (3,)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    code, _, error = evofool_main("evolve", "--algorithm", "es", "--out", tmp_path / "other")
+    assert code == 2
+    assert "a generation of 50 needs" in error
     assert "smaller images or a smaller classifier" in error
 
 

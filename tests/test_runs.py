@@ -20,10 +20,11 @@ import numpy as np
 import pytest
 
 import evofool
-from evofool import Classifier, create_classifier, load_classifier
+from evofool import Classifier, create_classifier, load_classifier, save_classifier
+from evofool.classifiers import resized
 from evofool.pixels import from_uint8
 from evofool.report import read_png
-from evofool.runs import Options, RunDirectory, RunSettings, evolve, prepare
+from evofool.runs import Options, RunDirectory, RunSettings, default_path, evolve, prepare
 from evofool.runs.checkpoints import Checkpoints
 from evofool.runs.evolve import reported_median
 from evofool.runs.settings import Job
@@ -136,10 +137,27 @@ def test_the_length_of_chunks_changes_nothing(
     whole: Path, tmp_path: Path, evofool_main: Main, chunk: int
 ) -> None:
     run = tmp_path / "run"
-    options = ("--generations", 60, *SMALL, "--chunk", chunk, "--log-every", 20)
+    options = ("--generations", 60, *SMALL, "--chunk", chunk, "--log-every", 20, "--checkpoint-every", 25)
     assert evofool_main("evolve", *options, "--out", run, "--quiet")[0] == 0
     assert same_archives(run, whole)
-    assert logged(run) == [20, 40, 60]
+    assert logged(run) == [20, 25, 40, 50, 60]
+
+
+def test_a_run_that_is_stopped_early_has_logged_its_last_generation(tmp_path: Path) -> None:
+    settings = RunSettings(generations=60, batch_size=20)
+    job = prepare(settings)
+    directory = RunDirectory.create(tmp_path / "run", settings, job.classifier)
+    options = Options(log_every=50, chunk=1)
+    seen: list[dict[str, Any]] = []
+    outcome = evolve(
+        settings, job, directory, options=options, on_record=seen.append, stop=lambda: len(seen) == 6
+    )
+    assert logged(directory.path) == [int(outcome.state.generation)] == [7]
+    assert outcome.record == directory.read_metrics()[-1]
+    assert (directory.path / "convergence.png").exists()
+    resumed = evolve(settings, job, directory, resume=True, options=options)
+    assert logged(directory.path) == [7, 50, 60]
+    assert resumed.record["seconds"] > outcome.record["seconds"]
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -289,6 +307,54 @@ def test_an_output_that_cannot_be_written_is_said_before_the_work(tmp_path: Path
     assert "Not a directory" in err
 
 
+def test_a_config_of_something_else_does_not_make_a_directory_a_run(
+    tmp_path: Path, evofool_main: Main
+) -> None:
+    """The folder of a language model has a config.json and may have checkpoints."""
+    (tmp_path / "checkpoints").mkdir()
+    for file, content in {"config.json": '{"model_type": "bert"}', "checkpoints/1.bin": "weeks"}.items():
+        (tmp_path / file).write_text(content)
+    for overwrite in ((), ("--overwrite",)):
+        code, _, err = evofool_main("evolve", "--out", tmp_path, *overwrite)
+        assert code == 2
+        assert "is no run of evofool" in one_line(err)
+    assert (tmp_path / "checkpoints" / "1.bin").read_text() == "weeks"
+
+
+def test_a_name_under_which_checkpoints_would_be_lost_is_refused(
+    whole: Path, tmp_path: Path, evofool_main: Main
+) -> None:
+    for folder in ("me[seed1]", "me[seed1]/deeper", "a\\b"):
+        code, _, err = evofool_main("evolve", "--out", tmp_path / folder)
+        assert code == 2
+        assert "checkpoints cannot be written under such a name" in one_line(err)
+    assert list(tmp_path.iterdir()) == []
+    moved = Path(shutil.copytree(whole, tmp_path / "me[seed1]"))
+    code, _, err = evofool_main("evolve", "--resume", moved, "--generations", 61)
+    assert code == 2
+    assert "checkpoints cannot be written under such a name" in one_line(err)
+    moved = moved.rename(tmp_path / "me*{seed1}?")
+    assert evofool_main("evolve", "--resume", moved, "--generations", 61, "--quiet")[0] == 0
+    assert evofool_main("evolve", "--resume", moved, "--generations", 62, "--quiet")[0] == 0
+
+
+def test_a_name_that_no_file_can_have_is_one_line(tmp_path: Path, evofool_main: Main) -> None:
+    name = tmp_path / ("long" * 100)
+    for option, words in (("--out", "cannot write to"), ("--resume", "cannot read")):
+        code, _, err = evofool_main("evolve", option, name)
+        assert code == 1
+        assert words in one_line(err)
+        assert "File name too long" in err
+
+
+def test_a_run_is_named_after_its_classifier() -> None:
+    for classifier, name in {
+        "mobilenet-v1-0.25": "map-elites-direct-mobilenet-v1-0.25-seed0",
+        "some/lenet.v2.safetensors": "map-elites-direct-lenet.v2-seed0",
+    }.items():
+        assert default_path(RunSettings(classifier=classifier)).name.endswith(f"-{name}")
+
+
 def edit_config(run: Path, **changes: Any) -> None:
     path = run / "config.json"
     config = json.loads(path.read_text())
@@ -406,7 +472,9 @@ def test_an_evolution_strategy_leaves_its_pictures_and_resumes_to_the_same_bits(
     assert evofool_main("evolve", *options, "--generations", 7, "--out", parts)[0] == 0
     assert evofool_main("evolve", "--resume", parts, "--generations", 12, "--quiet")[0] == 0
     assert same_archives(whole, parts)
-    assert {"rewards.png", "drawings.png", "elites.png"} <= {path.name for path in whole.iterdir()}
+    files = {path.name for path in whole.iterdir()}
+    assert {"rewards.png", "drawings.png", "elites.png"} <= files
+    assert "lineage.csv" not in files
     records = [json.loads(line) for line in (parts / "metrics.jsonl").read_text().splitlines()]
     assert [record["generation"] for record in records] == list(range(1, 13))
     assert all(len(record["mean_rewards"]) == len(record["max_rewards"]) == 2 for record in records)
@@ -479,8 +547,25 @@ def test_a_damaged_line_of_the_lineage_is_dropped(whole: Path, tmp_path: Path, e
     assert "x,y" not in (run / "lineage.csv").read_text()
 
 
-def test_a_run_is_compared_with_what_is_reported_of_such_a_run() -> None:
-    digits = load_classifier("lenet-digits")
+def test_damaged_tables_are_rewound_to_what_is_whole(whole: Path, tmp_path: Path, evofool_main: Main) -> None:
+    run = copy_of(whole, tmp_path)
+    records = (run / "metrics.jsonl").read_bytes()
+    for damage in (b"{}", b"[]", b"7", b'{"generation": null, "seconds": 1}', b'{"gener', b"\xff\xfe"):
+        (run / "metrics.jsonl").write_bytes(records + damage + b"\n" + records)
+        assert len(RunDirectory.open(run).read_metrics()) == 60
+    with (run / "lineage.csv").open("ab") as file:
+        file.write(b"\xff\xfe\n")
+    assert evofool_main("evolve", "--resume", run, "--generations", 61, "--quiet")[0] == 0
+    assert logged(run) == list(range(1, 62))
+    assert (run / "lineage.csv").read_text().startswith((whole / "lineage.csv").read_text())
+
+
+def test_a_run_is_compared_with_what_is_reported_of_such_a_run(tmp_path: Path) -> None:
+    sklearn_digits = load_classifier("lenet-digits")
+    linear = create_classifier("linear", (28, 28, 1), sklearn_digits.spec.class_names)
+    file, data = tmp_path / "it.safetensors", "mnist, 60000 images, 10 epochs"
+    save_classifier(file, linear, training_data=data, test_accuracy=0.9)
+    digits = resized(load_classifier(file), 56, 56)
     names = tuple(f"class {index}" for index in range(1000))
     imagenet = create_classifier("googlenet", (32, 32, 3), names, seed=None)
     grey = create_classifier("linear", (8, 8, 1), names, seed=None)
@@ -492,6 +577,7 @@ def test_a_run_is_compared_with_what_is_reported_of_such_a_run() -> None:
         return None if found is None else found.confidence
 
     assert reported(digits) == reported(digits, encoding="cppn") == 0.9999
+    assert reported(sklearn_digits) is None
     assert reported(imagenet) == 0.2159
     assert reported(imagenet, encoding="cppn") == 0.8811
     assert reported(grey) is None

@@ -30,12 +30,15 @@ class ClassifierSpec:
         input_shape: height, width and channels of an image (1 grey, 3 RGB).
         class_names: one name per logit, in order.
         activation: "softmax" or "sigmoid".
+        training_data: what it was trained on, in a few words that begin with the dataset's name and a comma;
+            empty where that is not known.
     """
 
     name: str
     input_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     activation: Activation = "softmax"
+    training_data: str = ""
 
     def __post_init__(self) -> None:
         if self.activation not in get_args(Activation):

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -118,7 +119,8 @@ def _load_nguyen2015(name: str) -> tuple[Classifier, np.ndarray]:
     except (KeyError, ValueError) as error:
         raise EvofoolError(f"{path} is not the LeNet of Nguyen et al.: {error}") from error
     classifier = create_classifier("lenet", (28, 28, 1), DIGIT_NAMES, name=name)
-    return with_weights(classifier, weights, path), mean_image
+    spec = replace(classifier.spec, training_data="mnist")
+    return with_weights(replace(classifier, spec=spec), weights, path), mean_image
 
 
 def _from_file(path: str) -> Classifier:

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ def load_weights_file(path: str | os.PathLike[str]) -> tuple[Classifier, dict[st
         )
     except (KeyError, ValueError, TypeError, UsageError) as error:
         raise EvofoolError(f"the metadata of {path} is damaged: {error}") from error
-    return with_weights(classifier, arrays, path), metadata
+    spec = replace(classifier.spec, training_data=metadata.get("training_data", ""))
+    return with_weights(replace(classifier, spec=spec), arrays, path), metadata
 
 
 def with_weights(classifier: Classifier, arrays: Mapping[str, np.ndarray], path: Any) -> Classifier:

@@ -35,14 +35,11 @@ class Evolve:
         out: directory to leave the run in; by default a new one under ./runs.
         resume: go on with the run in this directory, up to --generations if more are wanted.
         overwrite: replace the run that --out holds.
-        checkpoint_every: generations between two checkpoints; by default 50, or a multiple where a run is so
-            fast that writing them would take more than 3 % of it.
-        keep_checkpoints: how many of the last checkpoints stay.
-        log_every: generations between two lines of metrics.jsonl.
-        chunk: generations between two looks at the clock; by default as many as take half a second.
+        options: how the run is carried out.
         devices: split every generation over this many devices.
         microbatch: score at most this many images at once on each device, for less memory; by default as many
-            as are fastest. The result does not depend on it.
+            as are fastest. es scores whole blocks of up to 1,024 policies of a class. The result does not
+            depend on it.
         quiet: print nothing but errors.
     """
 
@@ -50,10 +47,7 @@ class Evolve:
     out: Path | None = None
     resume: Path | None = None
     overwrite: bool = False
-    checkpoint_every: int | None = None
-    keep_checkpoints: int = 3
-    log_every: int = 1
-    chunk: int | None = None
+    options: Annotated[Options, tyro.conf.arg(name="")] = field(default_factory=Options)
     devices: int | None = None
     microbatch: int | None = None
     quiet: bool = False
@@ -67,7 +61,6 @@ class Evolve:
         """Evolve; returns the exit code."""
         console = make_console(quiet=self.quiet)
         mesh = None if self.devices is None else population_mesh(self.devices)
-        options = Options(self.checkpoint_every, self.keep_checkpoints, self.log_every, self.chunk)
         job = prepare(self.settings, mesh, self.microbatch)
         directory = self._directory(job)
         with (
@@ -79,7 +72,7 @@ class Evolve:
                 job,
                 directory,
                 resume=self.resume is not None,
-                options=options,
+                options=self.options,
                 on_record=progress.update,
                 stop=lambda: bool(signals),
             )

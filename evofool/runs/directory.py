@@ -37,6 +37,9 @@ PICTURES = ("elites.png", "convergence.png", "histogram.png", "rewards.png", "dr
 MOST_CLASSES_DRAWN = 20
 """Up to this many classes a run of an evolution strategy is drawn class by class."""
 
+_BREAK_CHECKPOINTS = "[\\"
+"""Orbax takes these for a pattern in the names of the folders above, and does not finish a checkpoint."""
+
 CSV_COLUMNS = (
     *("class", "name", "confidence", "generation", "parent", "replacements", "file"),
     *("id", "parent_id", "parent_generation"),
@@ -50,7 +53,7 @@ class RunDirectory:
     - metrics.jsonl: one object per logged generation
     - checkpoints/: the last few states (Orbax)
     - elites/ and elites.csv: an 8-bit PNG per class, and its confidence
-    - lineage.csv: every genome that was ever an elite, and its parent
+    - lineage.csv: of MAP-Elites, every genome that was ever an elite, and its parent
     - elites.png, convergence.png: all classes on one sheet, and how their confidence rose
     - pages/, histogram.png: of more classes than fit a page, readable pages and the spread of the confidence
     - rewards.png, drawings.png: of an evolution strategy, each class's rewards, first and last drawing
@@ -72,12 +75,14 @@ class RunDirectory:
             overwrite: replace the run that the directory holds.
 
         Raises:
-            UsageError: the directory holds a run and `overwrite` is not set, or other files.
+            UsageError: the directory holds a run and `overwrite` is not set, or other files, or checkpoints
+                cannot be written under its name.
             EvofoolError: it cannot be written.
         """
         run = cls(path)
         try:
-            if run._config.exists():
+            run._require_name_for_checkpoints()
+            if run._holds_a_run():
                 if not overwrite:
                     raise UsageError(
                         f"{path} already holds a run: go on with it by --resume {path}, replace it by "
@@ -97,11 +102,16 @@ class RunDirectory:
         """The directory of a run that is there.
 
         Raises:
-            UsageError: there is no run at `path`.
+            UsageError: there is no run at `path`, or checkpoints cannot be written under its name.
+            EvofoolError: it cannot be read.
         """
         run = cls(path)
-        if not run._config.is_file():
-            raise UsageError(f"{path} holds no run: there is no {run._config}")
+        try:
+            if not run._config.is_file():
+                raise UsageError(f"{path} holds no run: there is no {run._config}")
+            run._require_name_for_checkpoints()
+        except OSError as error:
+            raise EvofoolError(f"cannot read {path}: {error.strerror}") from error
         return run
 
     @property
@@ -154,15 +164,16 @@ class RunDirectory:
             file.writelines(json.dumps(record) + "\n" for record in records)
 
     def read_metrics(self, up_to: int | None = None) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, up to a generation; a line that a crash cut short ends them."""
+        """The lines of metrics.jsonl, up to a generation; a line that is cut short or damaged ends them."""
         records: list[dict[str, Any]] = []
         if self._metrics.exists():
-            for line in self._metrics.read_text().splitlines():
+            for line in self._metrics.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     record = json.loads(line)
-                except json.JSONDecodeError:
+                    generation, _ = int(record["generation"]), float(record["seconds"])
+                except (ValueError, KeyError, TypeError):
                     break
-                if up_to is not None and record["generation"] > up_to:
+                if up_to is not None and generation > up_to:
                     break
                 records.append(record)
         return records
@@ -311,6 +322,23 @@ class RunDirectory:
             raise EvofoolError(f"{self._config} is damaged: {error}") from error
         return config
 
+    def _holds_a_run(self) -> bool:
+        """Whether config.json is that of a run, and not of something else that has a file of this name."""
+        try:
+            self._read_config()
+        except EvofoolError:
+            return False
+        return True
+
+    def _require_name_for_checkpoints(self) -> None:
+        whole = self.path.resolve().as_posix()
+        for character in _BREAK_CHECKPOINTS:
+            if character in whole:
+                raise UsageError(
+                    f"{whole} has a {character} in its name, and checkpoints cannot be written under such a "
+                    "name: choose another one"
+                )
+
     def _clear(self) -> None:
         """Remove what a run leaves behind and nothing else; config.json, which marks a run, goes last."""
         for folder in ("checkpoints", "damaged-checkpoints", "elites", "pages"):
@@ -330,5 +358,5 @@ def default_path(settings: RunSettings) -> Path:
         'runs'
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    what = f"{settings.algorithm}-{settings.encoding}-{Path(settings.classifier).stem}-seed{settings.seed}"
-    return Path("runs", f"{stamp}-{what}")
+    classifier = Path(settings.classifier).name.removesuffix(".safetensors")
+    return Path("runs", f"{stamp}-{settings.algorithm}-{settings.encoding}-{classifier}-seed{settings.seed}")

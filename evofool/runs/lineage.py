@@ -38,6 +38,8 @@ class Birth(NamedTuple):
 class LineageFile:
     """A run's lineage.csv: one line for each time that a genome took a class.
 
+    There is no file before the first line: a search whose elites have no parents leaves none.
+
     Args:
         path: the file.
         targets: the class of each niche.
@@ -51,12 +53,12 @@ class LineageFile:
 
     def rewind(self, generation: int) -> None:
         """Drop the lines after a generation, which will be made again."""
-        lines = []
-        if self._path.exists():
-            with self._path.open(newline="", encoding="utf-8") as file:
-                # A line that a crash cut short is of a generation after the last checkpoint.
-                rows = [row for row in csv.reader(file) if len(row) == len(COLUMNS)]
-            lines = [row for row in rows[1:] if row[1].isdecimal() and int(row[1]) <= generation]
+        if not self._path.exists():
+            return
+        with self._path.open(newline="", encoding="utf-8", errors="replace") as file:
+            # A line that a crash cut short is of a generation after the last checkpoint.
+            rows = [row for row in csv.reader(file) if len(row) == len(COLUMNS)]
+        lines = [row for row in rows if row[1].isdecimal() and int(row[1]) <= generation]
         with replacing(self._path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([COLUMNS, *lines])
 
@@ -78,8 +80,9 @@ class LineageFile:
             ancestor = (parent_id, self._targets[parent]) if parent >= 0 else ("", "")
             lines.append((int(ids[index, niche]), generation, self._targets[niche], *ancestor))
         try:
+            header = [] if self._path.exists() else [COLUMNS]
             with self._path.open("a", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows(lines)
+                csv.writer(file).writerows([*header, *lines])
         except OSError as error:
             raise EvofoolError(
                 f"cannot write {self._path}: {error.strerror}. The checkpoints are whole: make room and go "
@@ -107,7 +110,7 @@ def read_lineage(path: Path) -> dict[int, Birth]:
                 births[number] = Birth(
                     number, int(row["generation"]), (*before, taken), parent_id, parent_class
                 )
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise EvofoolError(f"cannot read the lineage in {path}: {error}") from error
     return births
 
@@ -121,6 +124,7 @@ def ancestry(births: Mapping[int, Birth], number: int) -> list[Birth]:
 
     Raises:
         UsageError: no such genome was ever an elite.
+        EvofoolError: the lineage is damaged: it lacks a parent.
 
     Example:
         >>> births = {3: Birth(3, 1, (0,), None, None), 8: Birth(8, 2, (5, 6), 3, 0)}
@@ -131,5 +135,9 @@ def ancestry(births: Mapping[int, Birth], number: int) -> list[Birth]:
         raise UsageError(f"no genome of the number {number} was ever an elite")
     line = [births[number]]
     while (parent := line[-1].parent_id) is not None:
+        if parent not in births or parent >= line[-1].id:
+            raise EvofoolError(
+                f"the lineage is damaged: no genome {parent} was an elite before its child {line[-1].id}"
+            )
         line.append(births[parent])
     return line

@@ -1,6 +1,7 @@
 """What decides the result of a run, and the parts that it names."""
 
 import dataclasses
+import fnmatch
 import json
 import os
 from collections.abc import Mapping
@@ -53,6 +54,23 @@ ENCODINGS = {
     "student": "a two-layer network that draws in black and white on a blank page",
 }
 """The encodings by name, each with a line about it."""
+
+_BELONGS = (
+    ("batch_size", "algorithm", "map-elites"),
+    ("es.*", "algorithm", "es"),
+    ("direct.*", "encoding", "direct"),
+    ("cppn.*", "encoding", "cppn"),
+    ("student.*", "encoding", "student"),
+    ("direct.*", "algorithm", "map-elites"),
+    ("student.mutation_sigma", "algorithm", "map-elites"),
+    ("direct.mutation_*", "direct.variation", "source"),
+    ("direct.crossover_*", "direct.variation", "source"),
+    ("direct.iso_sigma", "direct.variation", "iso-line"),
+    ("direct.line_sigma", "direct.variation", "iso-line"),
+)
+"""Which settings only decide something where another one has a value: a pattern, the other one, its value."""
+
+_LARGEST_ID = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -173,17 +191,20 @@ def prepare(settings: RunSettings, mesh: Mesh | None = None, microbatch: int | N
     Args:
         settings: what to run.
         mesh: devices to split each generation over.
-        microbatch: how many images, or policies of an evolution strategy, are scored at once on each device.
+        microbatch: how many images are scored at once on each device; of an evolution strategy how many
+            policies of a class, in whole blocks.
 
     Raises:
-        UsageError: an unknown classifier or class, options out of range or that do not go together, images
-            that are too small, or a generation that does not fit into memory.
+        UsageError: an unknown classifier or class, options out of range, that do not go together or that
+            decide nothing in this run, images that are too small, a generation that does not fit into memory,
+            or more genomes than can be numbered.
         EvofoolError: the classifier's weights are missing or damaged.
 
     Example:
         >>> prepare(RunSettings(targets=("three", "7"))).targets
         (3, 7)
     """
+    _require_used(settings)
     classifier = load_classifier(settings.classifier, settings.activation)
     if settings.ten_crop:
         sides = CROPPED_SIZE if settings.image_size is None else (settings.image_size,) * 2
@@ -208,7 +229,7 @@ def prepare(settings: RunSettings, mesh: Mesh | None = None, microbatch: int | N
             return map_elites(encoding, size, targets=named or None, mesh=mesh, microbatch=microbatch)
         return evolution_strategy(
             encoding,
-            max(2, size - size % 2) if es.antithetic else size,
+            size,
             es.sigma,
             OPTIMIZERS[es.optimizer](es.learning_rate),
             advantage=es.advantage,
@@ -221,5 +242,36 @@ def prepare(settings: RunSettings, mesh: Mesh | None = None, microbatch: int | N
     map_elites_runs = settings.algorithm == "map-elites"
     size, option = (settings.batch_size, "--batch-size") if map_elites_runs else (es.policies, "--policies")
     search = search_of(size, microbatch)
+    if settings.generations * size > _LARGEST_ID:
+        raise UsageError(
+            f"{settings.generations:,} generations of {size:,} evaluations are more than the {_LARGEST_ID:,} "
+            f"that can be numbered: lower --generations or {option}"
+        )
     require_memory(search_of, scorer, size, microbatch, option)
     return Job(classifier, scorer, encoding, search, target_classes(classifier, named or None))
+
+
+def _require_used(settings: RunSettings) -> None:
+    """Raise `UsageError` naming the first setting that is not the default and that this run would not use."""
+    given, default = _by_name(settings), _by_name(RunSettings())
+    for pattern, other, value in _BELONGS:
+        for name in fnmatch.filter(given, pattern):
+            if given[name] != default[name] and given[other] != value:
+                raise UsageError(
+                    f"{_option(name)} belongs to {_option(other)} {value}, and this run has {_option(other)} "
+                    f"{given[other]}: leave it out"
+                )
+
+
+def _by_name(settings: RunSettings) -> dict[str, Any]:
+    """All settings in one mapping, those of a group as "group.name"."""
+    values: dict[str, Any] = {}
+    for name, value in dataclasses.asdict(settings).items():
+        members = value.items() if isinstance(value, dict) else ()
+        values |= {f"{name}.{member}": each for member, each in members} or {name: value}
+    return values
+
+
+def _option(name: str) -> str:
+    """A setting as the command line calls it."""
+    return f"--{name.removeprefix('es.').replace('_', '-')}"

@@ -24,12 +24,32 @@ from evofool.search.search import Search, target_classes
 LITERAL = "literal"
 """The estimator that every encoding with real-valued genomes has: a normal number for each gene."""
 
+
+def _centred(rewards: Float[Array, " n"]) -> Float[Array, " n"]:
+    # The mean of equal rewards is not exactly their value, and a z-score would blow the difference up.
+    return jnp.where(rewards.max() > rewards.min(), rewards - mean(rewards), 0)
+
+
+def _ranks(rewards: Float[Array, " n"]) -> Float[Array, " n"]:
+    ordered = jnp.sort(rewards)
+    first, after = (jnp.searchsorted(ordered, rewards, side) for side in ("left", "right"))
+    return (first + after - len(rewards)) / (2 * max(1, len(rewards) - 1))
+
+
+def _z_scores(rewards: Float[Array, " n"]) -> Float[Array, " n"]:
+    centred = _centred(rewards)
+    return centred / (jnp.sqrt(mean(centred**2)) + 1e-8)
+
+
 ADVANTAGES: dict[str, Callable[[Float[Array, " n"]], Float[Array, " n"]]] = {
-    "mean": lambda rewards: rewards - mean(rewards),
-    "ranks": lambda rewards: jnp.argsort(jnp.argsort(rewards)) / max(1, len(rewards) - 1) - 0.5,
-    "z-scores": lambda rewards: (rewards - mean(rewards)) / (_deviation(rewards) + 1e-8),
+    "mean": _centred,
+    "ranks": _ranks,
+    "z-scores": _z_scores,
 }
-"""What a policy's reward is worth: reward minus mean (the source's), centred ranks, or z-scores."""
+"""What a policy's reward is worth: reward minus mean (the source's), centred ranks, or z-scores.
+
+Equal rewards are worth the same, and nothing if all are equal: they share the mean of their ranks.
+"""
 
 OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
     name: getattr(optax, name) for name in ("sgd", "adam", "adamw", "adagrad", "lion", "rmsprop")
@@ -47,17 +67,18 @@ class StrategyOptions:
     """The settings of an evolution strategy, Frigeni's by default.
 
     Attributes:
-        policies: perturbations per class and generation.
-        sigma: standard deviation of the perturbations.
-        learning_rate: of the optimiser.
-        optimizer: sgd, adam, adamw, adagrad, lion or rmsprop.
-        advantage: what a reward is worth: mean (reward minus mean), ranks (centred) or z-scores.
-        antithetic: draw policies in pairs of opposite noise.
-        estimator: literal, or what the encoding offers (student: marginalised, marginalised-pixels); by
-            default its first.
+        policies: of es: perturbations per class and generation.
+        sigma: of es: standard deviation of the perturbations.
+        learning_rate: of es: that of the optimiser.
+        optimizer: of es: sgd, adam, adamw, adagrad, lion or rmsprop.
+        advantage: of es: what a reward is worth: mean (reward minus mean), ranks (centred) or z-scores.
+        antithetic: of es: draw policies in pairs of opposite noise.
+        estimator: of es: literal, or what the encoding offers (student: marginalised, marginalised-pixels);
+            by default its first.
 
     Raises:
-        UsageError: a value that is not positive, an odd number of policies in pairs, or an unknown name.
+        UsageError: a value that is not positive, fewer than two policies, an odd number of them in pairs, or
+            an unknown name.
     """
 
     policies: int = 50
@@ -70,6 +91,8 @@ class StrategyOptions:
 
     def __post_init__(self) -> None:
         require_positive(policies=self.policies, sigma=self.sigma, learning_rate=self.learning_rate)
+        if self.policies < 2:
+            raise UsageError("policies must be 2 or more, because they are compared with each other, not 1")
         if self.optimizer not in OPTIMIZERS:
             raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
         if self.advantage not in ADVANTAGES:
@@ -117,7 +140,8 @@ def evolution_strategy(
 
     (Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement Learning", 2017,
     algorithm 1; Frigeni's student and teacher use the same with plain gradient ascent). The reward is the
-    classifier's confidence in the class. Classes do not see each other: each evolves as it would alone.
+    classifier's confidence in the class; one that is not a number counts as 0. Classes do not see each other:
+    each evolves as it would alone.
 
     Args:
         encoding: how a genome becomes an image; its genomes must be real-valued arrays.
@@ -129,9 +153,9 @@ def evolution_strategy(
         estimator: "literal", or a name in the encoding's `estimators`; by default the first of these, and
             literal if there is none.
         targets: indices of the classes; all if not given.
-        microbatch: policies of a class that are scored at once, rounded to blocks of up to 1,024 (fewer of
-            large images); by default as many as take a moderate share of memory. The result does not depend
-            on it.
+        microbatch: policies of a class that are scored at once, in whole blocks and at least one. A block has
+            up to 1,024 policies (fewer of large images), so that of no more than these all are scored at
+            once. By default as many as take a moderate share of memory. The result does not depend on it.
 
     Raises:
         UsageError: a number that is not positive, an odd number of policies in pairs, an unknown advantage or
@@ -145,15 +169,10 @@ def evolution_strategy(
         >>> state.archive.confidences.shape
         (1,)
     """
-    require_positive(policies=policies, microbatch=microbatch)
-    if not callable(sigma):
-        require_positive(sigma=sigma)
-    if policies < 2:
-        raise UsageError("policies must be 2 or more, because they are compared with each other, not 1")
-    if antithetic and policies % 2:
-        raise UsageError(f"policies must be even to come in antithetic pairs, not {policies}")
-    if advantage not in ADVANTAGES:
-        raise unknown_name("advantage", advantage, ADVANTAGES)
+    require_positive(microbatch=microbatch)
+    StrategyOptions(
+        policies, 1.0 if callable(sigma) else sigma, advantage=advantage, antithetic=antithetic
+    )  # raises what is wrong with them
     estimators = {**encoding.estimators, LITERAL: literal(encoding)}
     if estimator is not None and estimator not in estimators:
         raise unknown_name("estimator of this encoding", estimator, estimators)
@@ -203,7 +222,8 @@ def evolution_strategy(
             # Only the winner is rounded to levels, not all of the images.
             niche = niche._replace(genomes=from_uint8(niche.genomes))
             niche = insert(niche, images, counted[:, None], parents, generation, ids)
-            return niche._replace(genomes=jnp.round(niche.genomes * 255).astype(jnp.uint8)), rewards
+            niche = niche._replace(genomes=jnp.round(niche.genomes * 255).astype(jnp.uint8))
+            return niche, jnp.where(jnp.isnan(rewards), 0.0, rewards)
 
         def add(total: Genomes, block: Any) -> Genomes:
             # Kept apart from how the noise was drawn, which must not change how its sum is rounded.
@@ -294,10 +314,6 @@ def literal(encoding: Encoding) -> Estimator:
         )
 
     return Estimator(sample, combine)
-
-
-def _deviation(rewards: Float[Array, " n"]) -> Float[Array, ""]:
-    return jnp.sqrt(mean((rewards - mean(rewards)) ** 2))
 
 
 class _Plan(NamedTuple):

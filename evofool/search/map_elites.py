@@ -53,7 +53,8 @@ def map_elites(
         targets: indices of the classes to evolve images for; all if not given.
         mesh: devices to split each generation over (see `population_mesh`). The result is the same, to the
             last bit where the classifier's confidences do not depend on the batch they are computed in: on
-            CPU with the networks of evofool they do not; a GPU may choose other kernels for other sizes.
+            CPU with the networks of evofool they do not in batches of two or more, and never fewer are
+            scored; a GPU may choose other kernels for other sizes.
         microbatch: at most how many images are made and scored at once on each device, at least a pair. It
             bounds the memory, and the result is the same as with `mesh`. If not given, as many as is fastest:
             on a CPU what fits its cache, elsewhere the whole generation.

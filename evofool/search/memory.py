@@ -124,7 +124,7 @@ def require_memory(
     while batch > 2:
         smaller //= 2
         if smaller < 2:
-            batch //= 2
+            batch = max(2, batch // 4 * 2)  # even, as antithetic pairs need
             smaller = 2
         if required_bytes(search_of(batch, smaller), classifier) <= available:
             advice = f"--microbatch {smaller}"
