@@ -295,9 +295,9 @@ def literal(encoding: Encoding) -> Estimator:
         >>> from evofool import direct
         >>> sample, combine = literal(direct((4, 4, 1)))
         >>> keys = jax.random.split(jax.random.key(0), 6)
-        >>> images, noise = sample(keys, jnp.ones(6), jnp.full((4, 4, 1), 0.5), 0.1)
+        >>> images, noise = sample(keys, jnp.ones(6), jnp.full(16, 0.5), 0.1)
         >>> images.shape, combine(noise, jnp.ones(6)).shape
-        ((6, 4, 4, 1), (4, 4, 1))
+        ((6, 4, 4, 1), (16,))
     """
 
     def sample(
