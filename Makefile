@@ -18,7 +18,7 @@ lint: $(VENV)/.ready-dev  ## lint, format and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: $(VENV)/.ready-dev  ## speed against the bare forward pass and beside the peers: about 25 minutes on two cores
+bench: $(VENV)/.ready-dev  ## speed against the bare forward pass and beside the peers: about half an hour on two cores
 	$(VENV)/bin/python -m pip install --quiet --editable '.[bench]'
 	$(VENV)/bin/python -m benchmarks
 

@@ -80,8 +80,8 @@ def student(effort: Effort) -> Iterator[Table]:
 
     sides = {
         BARE: lambda: bare_forward(network, policies, generations),
-        "evofool, marginalised-pixels": lambda: ours("marginalised-pixels", generations),
         "evofool, marginalised": lambda: ours("marginalised", generations),
+        "evofool, marginalised-pixels": lambda: ours("marginalised-pixels", generations),
         "evofool, literal": lambda: ours("literal", fewer),
         **{f"evosax {name}": partial(evosax, name) for name in peers.EVOSAX_ALGORITHMS},
         # The source's 50 policies; how many there are makes no difference to it.

@@ -18,15 +18,15 @@ from evofool.errors import EvofoolError, UsageError, require_positive, require_s
 from evofool.files import save_table
 from evofool.photographs import load_photograph
 from evofool.pixels import from_uint8, to_uint8
-from evofool.report import contact_sheet
+from evofool.report import contact_sheet, format_confidence
 from evofool.studies import RubbishResult, certainty, noise_images_at, rubbish
 from evofool.studies.rubbish import Noise
 
 _TABLE = "rubbish.csv"
 _SUREST = 8
 _REPORTED = (
-    ("maxout (Goodfellow et al. 2015)", "Gaussian noise", "98.35%", "92.8%", "", ""),
-    ("a network of the Q&A thread", "noise", "", "high", "", "horse (about 70%)"),
+    ("maxout (Goodfellow et al. 2015)", "Gaussian noise", "98.35 %", "92.8 %", "", ""),
+    ("a network of the Q&A thread", "noise", "", "high", "", "horse (about 70 %)"),
 )
 
 
@@ -133,24 +133,23 @@ class Study:
             path,
             columns=min(_SUREST, self.count),
             title=f"The noise that {classifier.spec.name} is surest of",
-            subtitle=f"uniform above, Gaussian below; of {self.count} images each",
+            subtitle=f"uniform above, Gaussian below; of {self.count:,} images each",
         )
 
     def _print(self, console: Console, rows: list[dict[str, Any]]) -> None:
-        above = f"above {self.threshold:.0%}"
+        above = f"above {100 * self.threshold:g} %"
         table = Table(
-            "classifier", "images", above, "mean of these", "above 99%", "commonest class", box=None
+            "classifier", "images", above, "mean of these", "above 99 %", "commonest class", box=None
         )
-        table.title = f"{self.count} images of noise each"
+        table.title = f"{self.count:,} images of noise each"
         for row in rows:
             table.add_row(
                 str(row["classifier"]),
                 f"{row['images']} ({row['count']})",
-                *(
-                    "none" if np.isnan(row[name]) else f"{row[name]:.2%}"
-                    for name in ("share_above", "mean_confidence_above", "share_above_99")
-                ),
-                f"{row['commonest_class']} ({row['commonest_share']:.0%})",
+                f"{100 * row['share_above']:.2f} %",
+                format_confidence(np.float32(row["mean_confidence_above"])),
+                f"{100 * row['share_above_99']:.2f} %",
+                f"{row['commonest_class']} ({100 * row['commonest_share']:.0f} %)",
             )
         for reported in _REPORTED:
             table.add_row(*reported, style="dim")
