@@ -541,6 +541,8 @@ def test_fetch_tries_the_next_mirror(mirror: Mirror, cache: Path, monkeypatch: p
         (gzip.compress(bytes(1000))[:-9], "ended before"),
         (b"", "not the right file"),
     ],
+    # Names of their own: what gzip packs has the second of its packing in it, which differs between workers.
+    ids=["missing", "error page", "another file", "cut short", "empty"],
 )
 def test_fetch_of_a_wrong_file_changes_nothing(
     mirror: Mirror, cache: Path, content: bytes | None, complaint: str

@@ -236,11 +236,6 @@ def evolution_strategy(
             # Blocks have a size that never changes, so that sums round alike however policies are split.
             blocks = jnp.arange(plan.padded).reshape(-1, plan.block)
 
-            def score_chunk(
-                niche: Archive, blocks: Int[Array, "m b"], images: Array
-            ) -> tuple[Archive, Array]:
-                return score(target, niche, blocks.reshape(-1), images.reshape(-1, *images.shape[2:]))
-
             def weigh(rewards: Float[Array, " n"]) -> Float[Array, "m b"]:
                 weights = advantages(rewards[:policies]) / (policies * scale)
                 return jnp.pad(weights, (0, plan.padded - policies)).reshape(blocks.shape)
@@ -253,7 +248,7 @@ def evolution_strategy(
                 # The noise of all policies need not fit into memory: it is drawn again for the update.
                 def draw_and_score(niche: Archive, blocks: Int[Array, "m b"]) -> tuple[Archive, Array]:
                     images = map_in_order(lambda block: draw(target, genome, block)[0], blocks)
-                    return score_chunk(niche, blocks, images)
+                    return score(target, niche, blocks.reshape(-1), images.reshape(-1, *images.shape[2:]))
 
                 chunks = blocks.reshape(-1, plan.chunk // plan.block, plan.block)
                 niche, rewards = jax.lax.scan(draw_and_score, niche, chunks)
