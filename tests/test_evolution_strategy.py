@@ -175,7 +175,7 @@ def test_one_generation_is_the_sources_update(estimator: str) -> None:
     search = strategy(12, estimator=estimator, targets=(3,))
     begun = search.init(jax.random.key(4), classifier())
     genome = jax.tree.map(lambda leaf: leaf[0], begun.genomes)
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(4), 3), 1)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.split(jax.random.key(4))[1], 3), 1)
     keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(jnp.arange(12))
     encoding = evofool.student(SHAPE)
     sample, combine = {**encoding.estimators, "literal": literal(encoding)}[estimator]

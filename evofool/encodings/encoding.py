@@ -30,7 +30,10 @@ class Encoding(NamedTuple):
     """How a genome becomes an image: three pure functions over whole populations.
 
     Every individual, or pair of them, comes with a key of its own, so that a result does not depend on how
-    a population is split over chunks or devices.
+    a population is split over chunks or devices. A key that a search passes to `init`, `vary` or an estimator
+    is used for nothing else: an encoding may split it or fold in whatever it likes. An encoding that draws
+    from one key in several ways must keep these apart itself, because `jax.random.split(key, n)[i]` is the
+    same key as `jax.random.fold_in(key, i)`.
 
     Attributes:
         init: `init(keys [n]) -> genomes [n, ...]`, the random genomes of the first generation.

@@ -183,7 +183,8 @@ def evolution_strategy(
     def init(key: Key[Array, ""], classifier: Classifier) -> EvolutionState:
         classes = target_classes(classifier, targets)
         # Keyed by the class itself, so that it begins alike whichever others evolve beside it.
-        keys = jax.vmap(lambda target: jax.random.fold_in(key, target))(jnp.array(classes))
+        first_key, _ = jax.random.split(key)
+        keys = jax.vmap(lambda target: jax.random.fold_in(first_key, target))(jnp.array(classes))
         genomes = encoding.init(keys)
         for leaf in jax.tree.leaves(genomes):
             if not jnp.issubdtype(leaf.dtype, jnp.floating):
@@ -204,7 +205,8 @@ def evolution_strategy(
 
         def draw(target: Array, genome: Genomes, numbers: Int[Array, " b"]) -> tuple[Array, Any]:
             """The images and the noise of a block of policies."""
-            key = jax.random.fold_in(jax.random.fold_in(state.key, target), generation)
+            _, later_key = jax.random.split(state.key)
+            key = jax.random.fold_in(jax.random.fold_in(later_key, target), generation)
             drawn = numbers // 2 if antithetic else numbers
             keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(drawn)
             signs = jnp.where(antithetic & (numbers % 2 == 1), -1.0, 1.0)

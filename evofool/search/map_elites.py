@@ -83,18 +83,20 @@ def map_elites(
         pairs: Int[Array, " p"], state: MapElitesState, classifier: Classifier
     ) -> tuple[Genomes, Int[Array, " n"], Float[Array, "n k"]]:
         """The offspring of the given pairs, the niches of their parents and their confidences."""
-        key = jax.random.fold_in(state.key, state.generation)
-        keys = jax.vmap(lambda pair: jax.random.fold_in(key, pair))(pairs)
+        first_key, later_key = jax.random.split(state.key)
         filled = state.archive.confidences > -jnp.inf
 
         def random_genomes() -> tuple[Genomes, Int[Array, " n"]]:
-            genomes = encoding.init(jax.vmap(jax.random.split)(keys).reshape(-1))
+            individuals = (2 * pairs[:, None] + jnp.arange(2)).reshape(-1)
+            genomes = encoding.init(_fold_in_each(first_key, individuals))
             return genomes, jnp.full(2 * len(pairs), -1, state.archive.parents.dtype)
 
         def offspring() -> tuple[Genomes, Int[Array, " n"]]:
-            parents = jax.vmap(lambda key: _draw_parents(key, filled))(keys)
+            keys = _fold_in_each(jax.random.fold_in(later_key, state.generation), pairs)
+            parent_keys, variation_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+            parents = jax.vmap(lambda key: _draw_parents(key, filled))(parent_keys)
             elites = jax.tree.map(lambda leaf: leaf[parents], state.archive.genomes)
-            children = encoding.vary(keys, elites, state.generation)
+            children = encoding.vary(variation_keys, elites, state.generation)
             return jax.tree.map(_merge_pairs, children), parents.reshape(-1)
 
         genomes, parents = jax.lax.cond(filled.any(), offspring, random_genomes)
@@ -137,10 +139,14 @@ def map_elites(
     return Search(init, step, evaluations=lambda classifier: batch_size, render=encoding.render)
 
 
+def _fold_in_each(key: Key[Array, ""], numbers: Int[Array, " n"]) -> Key[Array, " n"]:
+    return jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
+
+
 def _draw_parents(key: Key[Array, ""], filled: Bool[Array, " k"]) -> Int[Array, " 2"]:
     """Two niches drawn uniformly, with replacement, from the filled ones."""
     filled_so_far = jnp.cumsum(filled)
-    uniform = centred_uniform(jax.random.bits(jax.random.fold_in(key, 2), (2,)))
+    uniform = centred_uniform(jax.random.bits(key, (2,)))
     ranks = jnp.floor(uniform * filled_so_far[-1])
     return jnp.searchsorted(filled_so_far, ranks, side="right")
 
