@@ -33,7 +33,7 @@ from evofool.attacks import (
 )
 from evofool.datasets import load_dataset
 from evofool.errors import EvofoolError
-from evofool.pixels import from_uint8
+from evofool.images import from_uint8
 
 EPSILON = 0.25
 STEP = 0.01 / 0.3 * EPSILON

@@ -17,7 +17,7 @@ import evofool
 from benchmarks.harness import Contender, NotInstalledError
 from evofool import Classifier
 from evofool.encodings import Encoding
-from evofool.pixels import round_to_8_bits
+from evofool.images import round_to_8_bits
 
 Build = Callable[..., Contender]
 

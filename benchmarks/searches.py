@@ -24,7 +24,7 @@ from benchmarks.harness import (
 )
 from evofool import Classifier, Encoding
 from evofool.errors import EvofoolError
-from evofool.pixels import round_to_8_bits
+from evofool.images import round_to_8_bits
 from evofool.search import insert
 from evofool.search.memory import images_at_once
 

@@ -41,6 +41,15 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> UsageError:
     return UsageError(f"unknown {kind} {name!r}{suggestion} Allowed: {shown}")
 
 
+def root_cause(error: BaseException) -> str:
+    """The root of an error in one line: "Connection refused", without all that requests wraps around it."""
+    while isinstance(inner := error.__cause__ or next(iter(error.args), None), BaseException):
+        error = inner
+    # The address and the path are cut because the message has them already.
+    text = getattr(error, "strerror", None) or str(error).split(" for url: ")[0]
+    return " ".join(text.split()) or type(error).__name__
+
+
 def require_positive(**values: float | int | None) -> None:
     """Raise `UsageError` naming the first of the given options that is not above zero and finite.
 

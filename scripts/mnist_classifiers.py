@@ -8,7 +8,7 @@ from rich.console import Console
 
 from evofool.classifiers import Classifier, create_classifier, load_classifier, save_classifier
 from evofool.datasets import load_dataset
-from evofool.pixels import from_uint8
+from evofool.images import from_uint8
 from evofool.training import train
 
 EPOCHS = {"linear": 5, "mlp": 5, "maxout": 5, "lenet": 5, "cnn": 3}  # as the figures in docs/ were made

@@ -24,7 +24,8 @@ from evofool.classifiers import Precision
 from evofool.cli.evolve import Evolve
 from evofool.encodings import CPPNOptions
 from evofool.errors import unknown_name
-from evofool.report import contact_sheet, format_confidence, read_png
+from evofool.images import read_png
+from evofool.report import contact_sheet, format_confidence
 from evofool.runs import RunDirectory, RunSettings
 
 _COLUMNS = 10

@@ -30,7 +30,7 @@ from run import run
 
 from evofool.attacks import Regularisation, first_step_above, gradient_ascent, noise_images
 from evofool.classifiers import Classifier, load_classifier
-from evofool.pixels import from_uint8, to_uint8
+from evofool.images import from_uint8, to_uint8
 from evofool.report import contact_sheet
 from evofool.report.attacks import amplified
 

@@ -18,7 +18,7 @@ from run import run
 
 from evofool.attacks import lbfgs, random_targets
 from evofool.attacks.attack import Targeted, assess
-from evofool.pixels import round_to_8_bits
+from evofool.images import round_to_8_bits
 
 PAPER = "0.06 to 0.14"
 

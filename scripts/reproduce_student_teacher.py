@@ -23,7 +23,7 @@ from run import run
 
 import evofool
 from evofool.cli.train import Train
-from evofool.pixels import to_uint8
+from evofool.images import to_uint8
 from evofool.report import contact_sheet
 from evofool.report.figure import PALETTE, figure, legend_below
 

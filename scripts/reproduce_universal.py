@@ -22,8 +22,8 @@ from evofool.attacks import Untargeted, add_perturbation, universal_perturbation
 from evofool.attacks.universal import Improvement
 from evofool.classifiers import Classifier
 from evofool.datasets import load_dataset
-from evofool.pixels import from_uint8
-from evofool.report import contact_sheet, write_png
+from evofool.images import from_uint8, write_png
+from evofool.report import contact_sheet
 from evofool.report.attacks import amplified
 
 EPSILON = 0.2

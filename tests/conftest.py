@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jax
+import pooch
 import pytest
 from hypothesis import settings
 
@@ -22,9 +24,16 @@ if "EVOFOOL_DATA" not in os.environ and _SHARED.is_dir():
     os.environ["EVOFOOL_DATA"] = str(_SHARED)
 
 
+# Most of a run of the tests is compiling. All workers and all later runs share what has been compiled; a
+# process that a test starts inherits the variable.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pooch.os_cache("evofool") / "tests"))
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Compiled programs and downloads of the tests stay among themselves."""
+def _own_downloads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the tests download stays among themselves."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVOFOOL_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

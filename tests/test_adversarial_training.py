@@ -10,7 +10,7 @@ from evofool import Classifier, create_classifier, load_classifier
 from evofool.attacks import Untargeted, fast_gradient_sign
 from evofool.datasets import Dataset, load_dataset
 from evofool.errors import UsageError
-from evofool.pixels import from_uint8
+from evofool.images import from_uint8
 from evofool.training import train
 
 

@@ -16,9 +16,7 @@ from PIL import Image
 from evofool import create_classifier, load_classifier, save_classifier
 from evofool.datasets import load_dataset
 from evofool.errors import EvofoolError
-from evofool.photographs import load_photograph
-from evofool.pixels import from_uint8
-from evofool.report import read_png, write_png
+from evofool.images import from_uint8, load_photograph, read_png, write_png
 from evofool.report.attacks import AttackedImage, amplified, before_after_figure, trajectory_plot
 
 Command = Callable[..., tuple[int, str, str]]

@@ -34,7 +34,7 @@ from evofool.attacks import (
 from evofool.attacks.gradient_ascent import _gaussian_blur
 from evofool.datasets import load_dataset
 from evofool.errors import EvofoolError, UsageError
-from evofool.pixels import from_uint8
+from evofool.images import from_uint8
 
 BINARY_SHAPE = (6, 5, 1)
 

@@ -11,12 +11,12 @@ from safetensors.numpy import save_file
 
 import evofool
 from evofool.classifiers import CLASSIFIERS, subtract_mean, weights_digest
-from evofool.classifiers.convolution import conv_general_dilated
 from evofool.classifiers.registry import EMBEDDED
 from evofool.classifiers.weights import load_weights_file
 from evofool.datasets import load_dataset
 from evofool.errors import EvofoolError, UsageError
-from evofool.pixels import from_uint8
+from evofool.images import from_uint8
+from evofool.numerics.convolution import conv_general_dilated
 from evofool.training import test_accuracy
 
 DIGITS = tuple("0123456789")

@@ -242,6 +242,11 @@ def test_a_confidence_that_is_not_a_number_is_the_lowest_reward() -> None:
         for logit in (float("nan"), -jnp.inf)
     )
     assert np.isfinite(np.asarray(broken.genomes)).all()
+    # An image of confidence 0 takes an empty niche, and one without a number does not.
+    broken, whole = (
+        state._replace(archive=state.archive._replace(replacements=jnp.zeros(1, jnp.int32)))
+        for state in (broken, whole)
+    )
     assert_same(broken, whole)
     assert float(broken.archive.confidences[0]) > 0.5
 

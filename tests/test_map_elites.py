@@ -13,7 +13,7 @@ import pytest
 
 import evofool
 from evofool.errors import UsageError
-from evofool.pixels import from_uint8, round_to_8_bits, to_uint8
+from evofool.images import from_uint8, round_to_8_bits, to_uint8
 
 
 def digest(state: Any) -> str:

@@ -12,9 +12,9 @@ import pytest
 
 import evofool
 from evofool import UsageError, cppn, direct, map_elites, run
-from evofool.report import read_png
+from evofool.images import read_png
 from evofool.runs import RunSettings, prepare
-from evofool.runs.settings import Job
+from evofool.runs.job import Job
 from evofool.search import StrategyOptions, memory
 
 

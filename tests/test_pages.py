@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from evofool.errors import UsageError
-from evofool.report import confidence_histogram, contact_pages, contact_sheet, format_confidence, read_png
+from evofool.images import read_png
+from evofool.report import confidence_histogram, contact_pages, contact_sheet, format_confidence
 
 
 def test_each_page_is_the_sheet_of_its_classes(tmp_path: Path) -> None:

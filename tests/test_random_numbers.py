@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from evofool.random_numbers import centred_uniform, normals, random_words
+from evofool.numerics.random_numbers import centred_uniform, normals, random_words
 
 KEYS = jax.random.split(jax.random.key(5), 2000)
 

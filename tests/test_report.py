@@ -15,14 +15,13 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from evofool.errors import EvofoolError, UsageError
+from evofool.images import read_png, write_png
 from evofool.report import (
     ReportedMedian,
     contact_sheet,
     convergence_plot,
     format_confidence,
-    read_png,
     reward_plot,
-    write_png,
 )
 from evofool.report.figure import figure
 

@@ -9,8 +9,7 @@ import pytest
 from evofool import Classifier, ClassifierSpec, create_classifier, load_classifier, save_classifier
 from evofool.datasets import load_dataset
 from evofool.errors import UsageError
-from evofool.pixels import from_uint8
-from evofool.report import read_png
+from evofool.images import from_uint8, read_png
 from evofool.studies import RubbishResult, certainty, noise_images_at, rubbish
 
 

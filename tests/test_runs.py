@@ -22,12 +22,11 @@ import pytest
 import evofool
 from evofool import Classifier, create_classifier, load_classifier, save_classifier
 from evofool.classifiers import resized
-from evofool.pixels import from_uint8
-from evofool.report import read_png
+from evofool.images import from_uint8, read_png
 from evofool.runs import Options, RunDirectory, RunSettings, default_path, evolve, prepare
 from evofool.runs.checkpoints import Checkpoints
 from evofool.runs.evolve import reported_median
-from evofool.runs.settings import Job
+from evofool.runs.job import Job
 
 Main = Callable[..., tuple[int, str, str]]
 Start = Callable[..., subprocess.Popen[str]]

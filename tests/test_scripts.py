@@ -14,7 +14,7 @@ import pytest
 
 from evofool import load_classifier
 from evofool.attacks import gradient_ascent, noise_images
-from evofool.report import read_png
+from evofool.images import read_png
 
 Script = Callable[..., int]
 

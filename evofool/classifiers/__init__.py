@@ -4,8 +4,8 @@ from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpe
 from evofool.classifiers.networks import NETWORKS, create_classifier
 from evofool.classifiers.precision import Precision, with_precision
 from evofool.classifiers.registry import CLASSIFIERS, load_classifier, weights_digest
-from evofool.classifiers.views import resized, ten_crop
 from evofool.classifiers.weights import save_classifier
+from evofool.classifiers.wrappers import resized, ten_crop
 
 __all__ = [
     "CLASSIFIERS",

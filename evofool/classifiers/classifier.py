@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from evofool.errors import UsageError, unknown_name
-from evofool.reductions import fold
+from evofool.numerics.reductions import fold
 
 Activation = Literal["softmax", "sigmoid"]
 """How logits become confidences: classes that compete, or each class with its own score."""

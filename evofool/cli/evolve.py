@@ -18,7 +18,7 @@ from evofool.cli.progress import RunProgress
 from evofool.errors import UsageError
 from evofool.report import format_confidence
 from evofool.runs import Options, Outcome, RunDirectory, RunSettings, default_path, evolve, prepare
-from evofool.runs.settings import Job
+from evofool.runs.job import Job
 from evofool.search import population_mesh
 
 _MOST_CLASSES_IN_TABLE = 20

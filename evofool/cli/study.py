@@ -16,8 +16,7 @@ from evofool.cli.directories import make_directory
 from evofool.datasets import load_dataset
 from evofool.errors import EvofoolError, UsageError, require_positive, require_seed
 from evofool.files import save_table
-from evofool.photographs import load_photograph
-from evofool.pixels import from_uint8, to_uint8
+from evofool.images import from_uint8, load_photograph, to_uint8
 from evofool.report import contact_sheet, format_confidence
 from evofool.studies import RubbishResult, certainty, noise_images_at, rubbish
 from evofool.studies.rubbish import Noise

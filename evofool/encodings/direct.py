@@ -11,7 +11,7 @@ from evofool.encodings.colour import hls_to_rgb
 from evofool.encodings.encoding import Encoding
 from evofool.encodings.operators import iso_line_variation, polynomial_mutation, simulated_binary_crossover
 from evofool.errors import UsageError, require_not_negative, require_positive, unknown_name
-from evofool.random_numbers import normals, random_words
+from evofool.numerics.random_numbers import normals, random_words
 
 Variation = Literal["source", "iso-line"]
 """How offspring are made: crossover and mutation as in the source, or steps along the line of the parents."""

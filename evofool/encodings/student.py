@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from evofool.encodings.encoding import Encoding, Estimator
 from evofool.errors import require_positive
-from evofool.random_numbers import centred_uniform, normals, random_words
-from evofool.reductions import fold
+from evofool.numerics.random_numbers import centred_uniform, normals, random_words
+from evofool.numerics.reductions import fold
 
 _SMALLEST = 1e-30
 

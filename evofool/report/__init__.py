@@ -2,7 +2,6 @@
 
 from evofool.report.contact_sheet import contact_sheet, format_confidence
 from evofool.report.histogram import confidence_histogram
-from evofool.report.images import read_png, write_png
 from evofool.report.pages import contact_pages
 from evofool.report.plots import ReportedMedian, convergence_plot, reward_plot
 
@@ -13,7 +12,5 @@ __all__ = [
     "contact_sheet",
     "convergence_plot",
     "format_confidence",
-    "read_png",
     "reward_plot",
-    "write_png",
 ]

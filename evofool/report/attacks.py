@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from evofool.errors import UsageError
+from evofool.images import require_drawable
 from evofool.report.contact_sheet import format_confidence
 from evofool.report.figure import BLUE, VERMILION, figure
-from evofool.report.images import require_drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

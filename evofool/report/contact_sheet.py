@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from evofool.errors import UsageError
 from evofool.files import replacing
-from evofool.report.images import require_drawable
+from evofool.images import require_drawable
 
 # Pixels. Images are enlarged by a whole number up to the side, or shrunk to it if they are larger.
 _SIDE = 160

@@ -2,8 +2,8 @@
 
 from evofool.runs.directory import RunDirectory, default_path
 from evofool.runs.evolve import Options, Outcome, evolve
+from evofool.runs.job import ALGORITHMS, ENCODINGS, Job, RunSettings, prepare
 from evofool.runs.lineage import Birth, ancestry, read_lineage
-from evofool.runs.settings import ALGORITHMS, ENCODINGS, Job, RunSettings, prepare
 
 __all__ = [
     "ALGORITHMS",

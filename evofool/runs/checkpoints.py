@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from evofool.errors import EvofoolError
-from evofool.runs.settings import RunSettings
+from evofool.runs.job import RunSettings
 
 
 class Checkpoints:

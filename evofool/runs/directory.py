@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 from evofool.classifiers import Classifier, weights_digest
 from evofool.errors import EvofoolError, UsageError
 from evofool.files import file_name, replacing
+from evofool.images import write_png
 from evofool.report import (
     ReportedMedian,
     confidence_histogram,
@@ -25,10 +26,9 @@ from evofool.report import (
     contact_sheet,
     convergence_plot,
     reward_plot,
-    write_png,
 )
 from evofool.report.pages import IMAGES_PER_PAGE
-from evofool.runs.settings import RunSettings
+from evofool.runs.job import RunSettings
 from evofool.search import Archive
 
 PICTURES = ("elites.png", "convergence.png", "histogram.png", "rewards.png", "drawings.png")

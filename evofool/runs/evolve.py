@@ -12,12 +12,12 @@ from jaxtyping import UInt8
 
 from evofool.datasets import DIGIT_NAMES
 from evofool.errors import UsageError, require_positive
-from evofool.pixels import from_uint8, to_uint8
+from evofool.images import from_uint8, to_uint8
 from evofool.report import ReportedMedian, format_confidence
 from evofool.runs.checkpoints import Checkpoints
 from evofool.runs.directory import MOST_CLASSES_DRAWN, RunDirectory
+from evofool.runs.job import Job, RunSettings
 from evofool.runs.lineage import RECORDED, LineageFile
-from evofool.runs.settings import Job, RunSettings
 from evofool.search import Archive, run
 
 _IMAGENET_CLASSES = 1000

@@ -14,11 +14,11 @@ from jaxtyping import Array, Float, Int, Key
 from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Estimator, Genomes
 from evofool.errors import UsageError, require_positive, unknown_name
-from evofool.pixels import from_uint8, round_to_8_bits
-from evofool.random_numbers import normals
-from evofool.reductions import mean
+from evofool.images import from_uint8, round_to_8_bits
+from evofool.numerics.loops import fold_in_order, map_in_order
+from evofool.numerics.random_numbers import normals
+from evofool.numerics.reductions import mean
 from evofool.search.archive import Archive, empty_archive, insert, summarise
-from evofool.search.loops import fold_in_order, map_in_order
 from evofool.search.search import Search, target_classes
 
 LITERAL = "literal"

@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Genomes
 from evofool.errors import require_positive
-from evofool.pixels import round_to_8_bits
-from evofool.random_numbers import centred_uniform
+from evofool.images import round_to_8_bits
+from evofool.numerics.random_numbers import centred_uniform
 from evofool.search.archive import Archive, empty_archive, insert, lineage, summarise
 from evofool.search.memory import images_at_once
 from evofool.search.search import Search, target_classes

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import UsageError, require_positive, require_seed, unknown_name
-from evofool.pixels import round_to_8_bits
+from evofool.images import round_to_8_bits
 
 Noise = Literal["uniform", "gaussian"]
 """Noise images: every value uniform in [0, 1], or Gaussian around one half."""

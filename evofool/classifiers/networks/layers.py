@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from evofool.classifiers.convolution import conv_general_dilated
+from evofool.numerics.convolution import conv_general_dilated
 
 _FEWEST_ROWS = 64
 """Below about 50 rows the CPU's matrix library sums in another order, and a row's result would depend on how

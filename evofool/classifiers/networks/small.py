@@ -4,9 +4,9 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from evofool.classifiers.convolution import max_pool
 from evofool.classifiers.networks.layers import conv, dense, flatten
 from evofool.errors import UsageError
+from evofool.numerics.convolution import max_pool
 
 
 class LeNet(nnx.Module):

@@ -20,8 +20,7 @@ from evofool.cli.console import make_console
 from evofool.cli.directories import make_directory
 from evofool.errors import EvofoolError, UsageError
 from evofool.files import save_table
-from evofool.photographs import load_photograph
-from evofool.pixels import from_uint8
+from evofool.images import from_uint8, load_photograph
 
 
 @dataclass(frozen=True, kw_only=True)

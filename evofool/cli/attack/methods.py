@@ -36,9 +36,7 @@ from evofool.cli.attack.batch import AT_ONCE, Batch, unique
 from evofool.cli.attack.method import MaybeWithTarget, Method, OfEachImage, WithTarget, towards
 from evofool.errors import UsageError, require_not_negative, require_positive, require_seed
 from evofool.files import file_name, save_table
-from evofool.photographs import fit_photograph, load_photograph
-from evofool.pixels import from_uint8, to_uint8
-from evofool.report import write_png
+from evofool.images import fit_photograph, from_uint8, load_photograph, to_uint8, write_png
 from evofool.report.attacks import amplified
 
 _PAPERS_EPSILON = 10 / 255

@@ -13,8 +13,8 @@ from rich.table import Table
 from evofool.attacks import AttackResult, Targeted, assess
 from evofool.classifiers import Classifier
 from evofool.cli.attack.batch import AT_ONCE, Batch
-from evofool.pixels import from_uint8, to_uint8
-from evofool.report import contact_sheet, format_confidence, read_png, write_png
+from evofool.images import from_uint8, read_png, to_uint8, write_png
+from evofool.report import contact_sheet, format_confidence
 from evofool.report.attacks import AttackedImage, amplified, before_after_figure, trajectory_plot
 
 _SOURCE_FACTOR = 50

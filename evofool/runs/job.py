@@ -21,7 +21,7 @@ from evofool.classifiers import (
     ten_crop,
     with_precision,
 )
-from evofool.classifiers.views import CROPPED_SIZE
+from evofool.classifiers.wrappers import CROPPED_SIZE
 from evofool.encodings import (
     CPPNOptions,
     DirectOptions,

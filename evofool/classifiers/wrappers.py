@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from evofool.classifiers.classifier import Activation, Classifier, LogitsFunction
 from evofool.errors import UsageError, require_positive
-from evofool.reductions import logsumexp
+from evofool.numerics.reductions import logsumexp
 
 CROPPED_SIZE = (256, 256)
 """Height and width of the images that Nguyen et al. (CVPR 2015) evolved for ImageNet and cropped."""

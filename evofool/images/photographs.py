@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from evofool.datasets import read_image
+from evofool.images.files import read_image
 
 
 def load_photograph(path: Path, input_shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w c"]:

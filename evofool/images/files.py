@@ -1,4 +1,4 @@
-"""PNG files to arrays and back, exactly; a picture is either wholly on the disk or not at all."""
+"""Reading images of any format, and writing PNG files: each is either wholly on the disk or not at all."""
 
 import io
 import os
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 
-from evofool.errors import EvofoolError, UsageError
+from evofool.errors import EvofoolError, UsageError, root_cause
 from evofool.files import replacing
 
 
@@ -63,6 +63,42 @@ def read_png(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w c"]:
     except Exception as error:  # Pillow tells of a damaged file in half a dozen types, SyntaxError among them
         raise EvofoolError(f"{os.fspath(path)} is not a PNG that can be read; make it again") from error
     return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def read_image(path: Path) -> UInt8[np.ndarray, "h w c"]:
+    """The pixels of an image file in any format that Pillow reads, upright, as a camera's orientation tells.
+
+    Args:
+        path: the file. Transparency is dropped, and 16 bits are cut to 8.
+
+    Returns:
+        0 to 255, as `(h, w, 1)` if the file is grey and `(h, w, 3)` otherwise.
+
+    Raises:
+        EvofoolError: the file cannot be read, is empty or damaged, or has pixels of 32 bits.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (5, 4)).save(f"{folder}/black.jpg")
+        ...     read_image(Path(folder, "black.jpg")).shape
+        (4, 5, 3)
+    """
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+            upright = ImageOps.exif_transpose(image)
+            if mode.startswith("I;16"):
+                # By hand, because Pillow's own conversion clips 16 bits to 8 instead of scaling them.
+                return (np.asarray(upright) >> 8).astype(np.uint8)[..., None]
+            grey = mode in ("1", "L", "LA")
+            pixels = np.asarray(upright.convert("L" if grey else "RGB"))
+    # Pillow's decoders meet a damaged file with OSError, SyntaxError, struct.error, IndexError and others.
+    except Exception as error:
+        raise EvofoolError(f"cannot read {path} as an image: {root_cause(error)}") from error
+    if mode in ("I", "F"):
+        raise EvofoolError(f"{path} has pixels of 32 bits, whose range is unknown: save it with 8 bits first")
+    return pixels[..., None] if grey else pixels
 
 
 def require_drawable(shape: tuple[int, ...]) -> None:

@@ -17,11 +17,12 @@ from typing import NamedTuple
 import numpy as np
 import pooch
 from jaxtyping import Int32, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from evofool.errors import EvofoolError, UsageError, unknown_name
+from evofool.errors import EvofoolError, UsageError, root_cause, unknown_name
+from evofool.images import read_image
 
 DATASETS = {
     "digits": "1,797 handwritten digits of 28x28, enlarged from 8x8; nothing to download (scikit-learn)",
@@ -149,7 +150,7 @@ def read_idx(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "..."]:
     try:
         content = _unpacked(Path(path).read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise EvofoolError(f"cannot read {path}: {_reason(error)}") from error
+        raise EvofoolError(f"cannot read {path}: {root_cause(error)}") from error
 
     dimensions = {b"\0\0\x08\x01": 1, b"\0\0\x08\x03": 3}.get(content[:4])
     if dimensions is None:
@@ -301,21 +302,12 @@ def _download(
                 unpacked.replace(folder / file_name)
             return
         except (OSError, EOFError, ValueError, zlib.error) as error:
-            failures.append(f"{url}: {_reason(error)}")
+            failures.append(f"{url}: {root_cause(error)}")
             progress_bar.reset()
     raise EvofoolError(
         f"cannot fetch {'; '.join(failures)}. Download {file_name}.gz by hand into {folder}, "
         "or name another mirror with --url"
     )
-
-
-def _reason(error: BaseException) -> str:
-    """The root of an error in one line: "Connection refused", without all that requests wraps around it."""
-    while isinstance(inner := error.__cause__ or next(iter(error.args), None), BaseException):
-        error = inner
-    # The address and the path are cut because the message has them already.
-    text = getattr(error, "strerror", None) or str(error).split(" for url: ")[0]
-    return " ".join(text.split()) or type(error).__name__
 
 
 class _ProgressBar:
@@ -385,7 +377,7 @@ def _visible(folder: Path) -> list[Path]:
     try:
         return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
-        raise EvofoolError(f"cannot list {folder}: {_reason(error)}") from error
+        raise EvofoolError(f"cannot list {folder}: {root_cause(error)}") from error
 
 
 def _read_classes(class_folders: list[Path]) -> tuple[np.ndarray, np.ndarray]:
@@ -411,38 +403,3 @@ def _read_classes(class_folders: list[Path]) -> tuple[np.ndarray, np.ndarray]:
 def _size(image: np.ndarray) -> str:
     height, width = image.shape[:2]
     return f"{width}x{height}"
-
-
-def read_image(path: Path) -> UInt8[np.ndarray, "h w c"]:
-    """The pixels of an image file in any format that Pillow reads, upright, as a camera's orientation tells.
-
-    Args:
-        path: the file. Transparency is dropped, and 16 bits are cut to 8.
-
-    Returns:
-        0 to 255, as `(h, w, 1)` if the file is grey and `(h, w, 3)` otherwise.
-
-    Raises:
-        EvofoolError: the file cannot be read, is empty or damaged, or has pixels of 32 bits.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     Image.new("RGB", (5, 4)).save(f"{folder}/black.jpg")
-        ...     read_image(Path(folder, "black.jpg")).shape
-        (4, 5, 3)
-    """
-    try:
-        with Image.open(path) as image:
-            mode = image.mode
-            upright = ImageOps.exif_transpose(image)
-            if mode.startswith("I;16"):
-                # By hand, because Pillow's own conversion clips 16 bits to 8 instead of scaling them.
-                return (np.asarray(upright) >> 8).astype(np.uint8)[..., None]
-            grey = mode in ("1", "L", "LA")
-            pixels = np.asarray(upright.convert("L" if grey else "RGB"))
-    # Pillow's decoders meet a damaged file with OSError, SyntaxError, struct.error, IndexError and others.
-    except Exception as error:
-        raise EvofoolError(f"cannot read {path} as an image: {_reason(error)}") from error
-    if mode in ("I", "F"):
-        raise EvofoolError(f"{path} has pixels of 32 bits, whose range is unknown: save it with 8 bits first")
-    return pixels[..., None] if grey else pixels

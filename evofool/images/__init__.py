@@ -1,0 +1,17 @@
+"""Images as arrays: their 8 bits, photographs of any size, reading and writing."""
+
+from evofool.images.files import read_image, read_png, require_drawable, write_png
+from evofool.images.photographs import fit_photograph, load_photograph
+from evofool.images.pixels import from_uint8, round_to_8_bits, to_uint8
+
+__all__ = [
+    "fit_photograph",
+    "from_uint8",
+    "load_photograph",
+    "read_image",
+    "read_png",
+    "require_drawable",
+    "round_to_8_bits",
+    "to_uint8",
+    "write_png",
+]

@@ -1,0 +1,45 @@
+"""Scoring any number of images in bounded memory."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from evofool.errors import UsageError
+
+Result = TypeVar("Result")
+
+
+def in_batches(function: Callable[[PyTree], Result], arrays: PyTree, size: int) -> Result:
+    """Apply a function to many rows, a batch after the other.
+
+    Every batch has the same size, so a compiled function is compiled once: the last one is filled up with
+    copies of the last row, whose results are dropped.
+
+    Args:
+        function: of a batch of rows to a pytree of arrays with as many rows.
+        arrays: pytree of arrays that share their leading axis, at least one row.
+        size: rows per batch, at least one.
+
+    Returns:
+        The results of all rows in one pytree.
+
+    Raises:
+        UsageError: there are no rows.
+
+    Example:
+        >>> in_batches(lambda x: x + 1, jnp.arange(5), 2).tolist()
+        [1, 2, 3, 4, 5]
+    """
+    count = len(jax.tree.leaves(arrays)[0])
+    if count == 0:
+        raise UsageError("there are no images")
+    size = min(size, count)
+    results = []
+    for start in range(0, count, size):
+        rows = jnp.minimum(jnp.arange(start, start + size), count - 1)
+        batch = jax.tree.map(lambda leaf: leaf[rows], arrays)  # noqa: B023
+        results.append(jax.tree.map(lambda leaf: leaf[: count - start], function(batch)))  # noqa: B023
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
