@@ -42,7 +42,7 @@ def map_elites(effort: Effort) -> Iterator[Part]:
 
     def ours(options: evofool.DirectOptions) -> Contender:
         encoding = evofool.direct(network.spec.input_shape, options)
-        return contender(evofool.map_elites(encoding, batch), network, generations)
+        return contender(evofool.map_elites(encoding, evofool.MapElitesOptions(batch)), network, generations)
 
     builders = {
         **{name: partial(ours, options) for name, options in variations.items()},
@@ -64,8 +64,10 @@ def student(effort: Effort) -> Iterator[Part]:
     encoding = evofool.student(network.spec.input_shape)
     policies, generations = effort.size(50, 4), 1  # every side is looked at after each generation
     targets = tuple(range(len(network.spec.class_names)))
-    search = evofool.evolution_strategy(encoding, policies, targets=targets)
-    ranked = evofool.evolution_strategy(encoding, policies, targets=targets, advantage="ranks")
+    search = evofool.evolution_strategy(encoding, evofool.StrategyOptions(policies), targets=targets)
+    ranked = evofool.evolution_strategy(
+        encoding, evofool.StrategyOptions(policies, advantage="ranks"), targets=targets
+    )
     builders = {
         "evofool": lambda: contender(search, network, generations),
         "evofool, ranks": lambda: contender(ranked, network, generations),

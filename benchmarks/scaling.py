@@ -29,8 +29,13 @@ def batch_size(effort: Effort) -> Iterator[Part]:
     most = max(sizes)
 
     def sides(size: int) -> dict[str, Callable[[], Side]]:
-        student = evofool.evolution_strategy(evofool.student(shape), size, targets=(3,))
-        searches = {"direct": evofool.map_elites(evofool.direct(shape), size), "student": student}
+        student = evofool.evolution_strategy(
+            evofool.student(shape), evofool.StrategyOptions(size), targets=(3,)
+        )
+        searches = {
+            "direct": evofool.map_elites(evofool.direct(shape), evofool.MapElitesOptions(size)),
+            "student": student,
+        }
         return _sides(network, size, max(1, most // size), searches)
 
     points = {size: sides(size) for size in sizes}
@@ -72,7 +77,7 @@ def image_size(effort: Effort) -> Iterator[Part]:
 def _encoded(network: Classifier, batch: int, repeats: int) -> dict[str, Callable[[], Side]]:
     encodings: dict[str, Callable[[Any], Encoding]] = {"direct": evofool.direct, "CPPN": evofool.cppn}
     searches = {
-        name: evofool.map_elites(encoding(network.spec.input_shape), batch)
+        name: evofool.map_elites(encoding(network.spec.input_shape), evofool.MapElitesOptions(batch))
         for name, encoding in encodings.items()
     }
     return _sides(network, batch, repeats, searches)

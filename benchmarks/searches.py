@@ -71,7 +71,9 @@ def student(effort: Effort) -> Iterator[Table]:
     generations, fewer = effort.scaled(10, 2), effort.scaled(1, 1)
 
     def ours(estimator: str, generations: int) -> Side:
-        search = evofool.evolution_strategy(encoding, policies, estimator=estimator, targets=targets)
+        search = evofool.evolution_strategy(
+            encoding, evofool.StrategyOptions(policies, estimator=estimator), targets=targets
+        )
         return searching(contender(search, network, generations), network)
 
     def evosax(algorithm: str) -> Side:
@@ -97,7 +99,7 @@ def direct_es(effort: Effort) -> Iterator[Table]:
     """The evolution strategy on pixels against a LeNet, beside evosax."""
     network, policies, generations = lenet(effort), effort.size(1024, 32), effort.scaled(10, 2)
     encoding, targets = evofool.direct(network.spec.input_shape), (3,)
-    search = evofool.evolution_strategy(encoding, policies, targets=targets)
+    search = evofool.evolution_strategy(encoding, evofool.StrategyOptions(policies), targets=targets)
 
     def evosax(algorithm: str) -> Side:
         rival = peers.evosax(network, encoding, policies, generations, algorithm, targets)
@@ -138,7 +140,7 @@ def _beside_forward(
     rivals: Mapping[str, Callable[[], Contender]],
     begun: int = 1,
 ) -> Table:
-    ours = contender(evofool.map_elites(encoding, batch), network, generations)
+    ours = contender(evofool.map_elites(encoding, evofool.MapElitesOptions(batch)), network, generations)
     sides = {
         BARE: lambda: bare_forward(network, batch, generations),
         **_in_parts(network, batch, generations),
@@ -167,7 +169,7 @@ def _parts(
     network: Classifier, name: str, encoding: Encoding, batch: int, effort: Effort, generations: int = 1
 ) -> Table:
     """Where a generation goes: its parts one by one, in turns with the whole of it."""
-    search = evofool.map_elites(encoding, batch)
+    search = evofool.map_elites(encoding, evofool.MapElitesOptions(batch))
     state = evofool.run(search, network, generations)
     archive = state.archive
     drawn = jax.random.randint(jax.random.key(1), ((batch + 1) // 2, 2), 0, len(archive.parents))

@@ -20,7 +20,16 @@ from evofool.encodings import (
     student,
 )
 from evofool.errors import EvofoolError, UsageError
-from evofool.search import Archive, Search, evolution_strategy, map_elites, population_mesh, run
+from evofool.search import (
+    Archive,
+    MapElitesOptions,
+    Search,
+    StrategyOptions,
+    evolution_strategy,
+    map_elites,
+    population_mesh,
+    run,
+)
 
 __version__ = "0.1.0"
 
@@ -32,7 +41,9 @@ __all__ = [
     "DirectOptions",
     "Encoding",
     "EvofoolError",
+    "MapElitesOptions",
     "Search",
+    "StrategyOptions",
     "StudentOptions",
     "UsageError",
     "cppn",

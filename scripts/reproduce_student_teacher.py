@@ -122,7 +122,7 @@ def run_many(
 ) -> Runs:
     """All digits at once, seed after seed."""
     encoding = evofool.student(teacher.spec.input_shape)
-    search = evofool.evolution_strategy(encoding, policies, advantage=advantage)
+    search = evofool.evolution_strategy(encoding, evofool.StrategyOptions(policies, advantage=advantage))
     mean, best, states = [], [], []
     for seed in range(seeds):
         records: list[dict[str, np.ndarray]] = []

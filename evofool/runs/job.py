@@ -33,6 +33,7 @@ from evofool.encodings import (
 )
 from evofool.errors import EvofoolError, UsageError, require_positive, require_seed, unknown_name
 from evofool.search import (
+    MapElitesOptions,
     Search,
     StrategyOptions,
     evolution_strategy,
@@ -40,7 +41,6 @@ from evofool.search import (
     require_memory,
     target_classes,
 )
-from evofool.search.evolution_strategy import OPTIMIZERS
 
 ALGORITHMS = {
     "map-elites": "one elite per class; an image bred for one class may conquer another",
@@ -226,18 +226,11 @@ def prepare(settings: RunSettings, mesh: Mesh | None = None, microbatch: int | N
 
     def search_of(size: int, microbatch: int | None) -> Search:
         if settings.algorithm == "map-elites":
-            return map_elites(encoding, size, targets=named or None, mesh=mesh, microbatch=microbatch)
-        return evolution_strategy(
-            encoding,
-            size,
-            es.sigma,
-            OPTIMIZERS[es.optimizer](es.learning_rate),
-            advantage=es.advantage,
-            antithetic=es.antithetic,
-            estimator=es.estimator,
-            targets=named or None,
-            microbatch=microbatch,
-        )
+            return map_elites(
+                encoding, MapElitesOptions(size), targets=named or None, mesh=mesh, microbatch=microbatch
+            )
+        options = dataclasses.replace(es, policies=size)
+        return evolution_strategy(encoding, options, targets=named or None, microbatch=microbatch)
 
     map_elites_runs = settings.algorithm == "map-elites"
     size, option = (settings.batch_size, "--batch-size") if map_elites_runs else (es.policies, "--policies")

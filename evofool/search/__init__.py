@@ -2,7 +2,7 @@
 
 from evofool.search.archive import Archive, empty_archive, insert
 from evofool.search.evolution_strategy import EvolutionState, StrategyOptions, evolution_strategy
-from evofool.search.map_elites import MapElitesState, map_elites
+from evofool.search.map_elites import MapElitesOptions, MapElitesState, map_elites
 from evofool.search.memory import require_memory
 from evofool.search.run import run
 from evofool.search.search import Search, target_classes
@@ -11,6 +11,7 @@ from evofool.search.sharding import population_mesh
 __all__ = [
     "Archive",
     "EvolutionState",
+    "MapElitesOptions",
     "MapElitesState",
     "Search",
     "StrategyOptions",

@@ -121,13 +121,10 @@ class EvolutionState(NamedTuple):
 
 def evolution_strategy(
     encoding: Encoding,
-    policies: int = 50,
-    sigma: float | optax.Schedule = 0.1,
-    optimizer: optax.GradientTransformation | None = None,
+    options: StrategyOptions = StrategyOptions(),
     *,
-    advantage: str = "mean",
-    antithetic: bool = False,
-    estimator: str | None = None,
+    sigma: optax.Schedule | None = None,
+    optimizer: optax.GradientTransformation | None = None,
     targets: Sequence[int] | None = None,
     microbatch: int | None = None,
 ) -> Search:
@@ -145,21 +142,17 @@ def evolution_strategy(
 
     Args:
         encoding: how a genome becomes an image; its genomes must be real-valued arrays.
-        policies: perturbations per class and generation.
-        sigma: standard deviation of the perturbations, or an optax schedule of the generation.
-        optimizer: any optax optimiser; `optax.sgd(0.1)`, the source's, if not given.
-        advantage: a name in `ADVANTAGES`.
-        antithetic: draw policies in pairs of opposite noise.
-        estimator: "literal", or a name in the encoding's `estimators`; by default the first of these, and
-            literal if there is none.
+        options: how many perturbations, how large, how they are weighed, and the optimiser.
+        sigma: an optax schedule of the generation, in place of the constant in `options`.
+        optimizer: any optax optimiser, in place of the one that `options` names.
         targets: indices of the classes; all if not given.
         microbatch: policies of a class that are scored at once, in whole blocks and at least one. A block has
             up to 1,024 policies (fewer of large images), so that of no more than these all are scored at
             once. By default as many as take a moderate share of memory. The result does not depend on it.
 
     Raises:
-        UsageError: a number that is not positive, an odd number of policies in pairs, an unknown advantage or
-            estimator, genomes that are not real-valued, or bad targets.
+        UsageError: a microbatch that is not positive, an unknown estimator, genomes that are not real-valued,
+            or bad targets.
 
     Example:
         >>> from evofool import evolution_strategy, load_classifier, run, student
@@ -170,15 +163,13 @@ def evolution_strategy(
         (1,)
     """
     require_positive(microbatch=microbatch)
-    StrategyOptions(
-        policies, 1.0 if callable(sigma) else sigma, advantage=advantage, antithetic=antithetic
-    )  # raises what is wrong with them
+    policies, antithetic = options.policies, options.antithetic
     estimators = {**encoding.estimators, LITERAL: literal(encoding)}
-    if estimator is not None and estimator not in estimators:
-        raise unknown_name("estimator of this encoding", estimator, estimators)
-    sample, combine = estimators[estimator or next(iter(estimators))]
-    climb = optax.chain(optax.scale(-1.0), optimizer or optax.sgd(0.1))
-    advantages = ADVANTAGES[advantage]
+    if options.estimator is not None and options.estimator not in estimators:
+        raise unknown_name("estimator of this encoding", options.estimator, estimators)
+    sample, combine = estimators[options.estimator or next(iter(estimators))]
+    climb = optax.chain(optax.scale(-1.0), optimizer or OPTIMIZERS[options.optimizer](options.learning_rate))
+    advantages = ADVANTAGES[options.advantage]
 
     def init(key: Key[Array, ""], classifier: Classifier) -> EvolutionState:
         classes = target_classes(classifier, targets)
@@ -198,7 +189,7 @@ def evolution_strategy(
 
     def step(state: EvolutionState, classifier: Classifier) -> tuple[EvolutionState, dict[str, Array]]:
         generation = state.generation + 1
-        scale = sigma(state.generation) if callable(sigma) else sigma
+        scale = options.sigma if sigma is None else sigma(state.generation)
         classes = jnp.array(target_classes(classifier, targets))
         genes = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(state.genomes))
         plan = _Plan.make(policies, classifier.spec.input_shape, genes, microbatch)

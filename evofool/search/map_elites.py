@@ -1,6 +1,7 @@
 """MAP-Elites over the classes of a classifier."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,23 @@ from evofool.search.search import Search, target_classes
 from evofool.search.sharding import over_population, replicated
 
 
+@dataclass(frozen=True)
+class MapElitesOptions:
+    """The settings of MAP-Elites.
+
+    Attributes:
+        batch_size: offspring per generation. They come in pairs; of an odd number the last one is dropped.
+
+    Raises:
+        UsageError: a batch size that is not positive.
+    """
+
+    batch_size: int = 200
+
+    def __post_init__(self) -> None:
+        require_positive(batch_size=self.batch_size)
+
+
 class MapElitesState(NamedTuple):
     """Where a run of MAP-Elites stands: after `generation` generations these are the elites.
 
@@ -35,7 +53,8 @@ class MapElitesState(NamedTuple):
 
 def map_elites(
     encoding: Encoding,
-    batch_size: int = 200,
+    options: MapElitesOptions = MapElitesOptions(),
+    *,
     targets: Sequence[int] | None = None,
     mesh: Mesh | None = None,
     microbatch: int | None = None,
@@ -49,7 +68,7 @@ def map_elites(
 
     Args:
         encoding: how a genome becomes an image.
-        batch_size: offspring per generation. They come in pairs; of an odd number the last one is left out.
+        options: how many offspring a generation has.
         targets: indices of the classes to evolve images for; all if not given.
         mesh: devices to split each generation over (see `population_mesh`). The result is the same, to the
             last bit where the classifier's confidences do not depend on the batch they are computed in: on
@@ -60,18 +79,19 @@ def map_elites(
             on a CPU what fits its cache, elsewhere the whole generation.
 
     Raises:
-        UsageError: a batch size that is not positive; when `init` is called, no targets, a target twice, or
+        UsageError: a microbatch that is not positive; when `init` is called, no targets, a target twice, or
             one that the classifier does not have.
 
     Example:
-        >>> from evofool import direct, load_classifier, map_elites, run
+        >>> from evofool import MapElitesOptions, direct, load_classifier, map_elites, run
         >>> classifier = load_classifier("lenet-digits")
-        >>> search = map_elites(direct(classifier.spec.input_shape), batch_size=20)
+        >>> search = map_elites(direct(classifier.spec.input_shape), MapElitesOptions(batch_size=20))
         >>> state = run(search, classifier, generations=3)
         >>> state.archive.confidences.shape
         (10,)
     """
-    require_positive(batch_size=batch_size, microbatch=1 if microbatch is None else microbatch)
+    require_positive(microbatch=microbatch)
+    batch_size = options.batch_size
 
     def init(key: Key[Array, ""], classifier: Classifier) -> MapElitesState:
         genomes = jax.eval_shape(encoding.init, jax.random.split(key, 1))

@@ -50,9 +50,10 @@ def required_bytes(search: Search, classifier: Classifier) -> int:
     CPU a checkpoint is made of copies in the same memory, which of large genomes are more than a generation.
 
     Example:
-        >>> from evofool import direct, load_classifier, map_elites
+        >>> from evofool import MapElitesOptions, direct, load_classifier, map_elites
         >>> classifier = load_classifier("lenet-digits")
-        >>> required_bytes(map_elites(direct(classifier.spec.input_shape), 1000), classifier) > 1000 * 28 * 28
+        >>> search = map_elites(direct(classifier.spec.input_shape), MapElitesOptions(1000))
+        >>> required_bytes(search, classifier) > 1000 * 28 * 28
         True
     """
     state = jax.eval_shape(search.init, jax.random.key(0), classifier)

@@ -56,9 +56,9 @@ def run(
         EvofoolError: a generation does not fit into the device's memory.
 
     Example:
-        >>> from evofool import direct, load_classifier, map_elites, run
+        >>> from evofool import MapElitesOptions, direct, load_classifier, map_elites, run
         >>> classifier = load_classifier("lenet-digits")
-        >>> search = map_elites(direct(classifier.spec.input_shape), batch_size=20)
+        >>> search = map_elites(direct(classifier.spec.input_shape), MapElitesOptions(20))
         >>> seen = []
         >>> state = run(search, classifier, 4, chunk=2, on_chunk=lambda state, metrics: seen.append(metrics))
         >>> int(state.generation), len(seen), seen[0]["median_confidence"].shape

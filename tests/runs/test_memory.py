@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import evofool
-from evofool import UsageError, cppn, direct, map_elites, run
+from evofool import MapElitesOptions, UsageError, cppn, direct, map_elites, run
 from evofool.images import read_png
 from evofool.runs import RunSettings, prepare
 from evofool.runs.job import Job
@@ -26,7 +26,7 @@ def digits() -> evofool.Classifier:
 @pytest.mark.parametrize("encoding", [direct, cppn])
 def test_microbatches_change_nothing(digits: evofool.Classifier, encoding: Callable) -> None:
     def archive(microbatch: int | None) -> evofool.Archive:
-        search = map_elites(encoding(digits.spec.input_shape), batch_size=51, microbatch=microbatch)
+        search = map_elites(encoding(digits.spec.input_shape), MapElitesOptions(51), microbatch=microbatch)
         return run(search, digits, 4, chunk=4).archive
 
     jax.tree.map(np.testing.assert_array_equal, archive(None), archive(15))
@@ -36,7 +36,7 @@ def test_microbatches_change_nothing(digits: evofool.Classifier, encoding: Calla
 def test_the_estimate_is_near_to_what_the_compiler_says(
     digits: evofool.Classifier, encoding: Callable
 ) -> None:
-    search = map_elites(encoding(digits.spec.input_shape), 500)
+    search = map_elites(encoding(digits.spec.input_shape), MapElitesOptions(500))
     state = jax.eval_shape(search.init, jax.random.key(0), digits)
     compiled = jax.jit(search.step).lower(state, digits).compile().memory_analysis()
     needed = compiled.argument_size_in_bytes + compiled.temp_size_in_bytes + compiled.output_size_in_bytes
@@ -45,7 +45,7 @@ def test_the_estimate_is_near_to_what_the_compiler_says(
 
 def test_large_genomes_are_counted_until_they_are_in_the_archive() -> None:
     classifier = evofool.create_classifier("linear", (32, 32, 3), tuple(map(str, range(1000))), seed=None)
-    search = map_elites(direct((32, 32, 3)), 1000, microbatch=20)
+    search = map_elites(direct((32, 32, 3)), MapElitesOptions(1000), microbatch=20)
     state = jax.eval_shape(search.init, jax.random.key(0), classifier)
     compiled = jax.jit(search.step).lower(state, classifier).compile().memory_analysis()
     needed = compiled.argument_size_in_bytes + compiled.temp_size_in_bytes + compiled.output_size_in_bytes
@@ -57,14 +57,14 @@ def test_on_a_cpu_the_copies_of_a_checkpoint_are_counted() -> None:
         pytest.skip("an accelerator has memory of its own")
     classifier = evofool.create_classifier("linear", (32, 32, 3), tuple(map(str, range(1000))), seed=None)
     state, weights = 1000 * 32 * 32 * 3 * 4, (32 * 32 * 3 + 1) * 1000 * 4
-    required = memory.required_bytes(map_elites(direct((32, 32, 3)), 2), classifier)
+    required = memory.required_bytes(map_elites(direct((32, 32, 3)), MapElitesOptions(2)), classifier)
     assert 3 * state + weights < required < 1.02 * (3 * state + weights)
 
 
 def test_a_microbatch_needs_less(digits: evofool.Classifier) -> None:
     encoding = direct(digits.spec.input_shape)
     whole, part = (
-        memory.required_bytes(map_elites(encoding, 2000, microbatch=microbatch), digits)
+        memory.required_bytes(map_elites(encoding, MapElitesOptions(2000), microbatch=microbatch), digits)
         for microbatch in (None, 50)
     )
     assert part < whole / 5
@@ -114,7 +114,7 @@ def test_an_evolution_strategy_that_does_not_fit_is_refused_with_what_would(
 
 def test_a_microbatch_is_positive(digits: evofool.Classifier) -> None:
     with pytest.raises(UsageError, match="microbatch must be above zero, not 0"):
-        map_elites(direct(digits.spec.input_shape), 10, microbatch=0)
+        map_elites(direct(digits.spec.input_shape), MapElitesOptions(10), microbatch=0)
 
 
 def test_saved_confidences_are_those_of_single_precision(

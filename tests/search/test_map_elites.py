@@ -28,12 +28,12 @@ def classifier() -> evofool.Classifier:
 
 def small_run(batch_size: int, devices: int | None = None) -> Any:
     mesh = None if devices is None else evofool.population_mesh(devices)
-    search = evofool.map_elites(evofool.direct((28, 28, 1)), batch_size, mesh=mesh)
+    search = evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(batch_size), mesh=mesh)
     return evofool.run(search, classifier(), 20, seed=3)
 
 
 def test_the_length_of_chunks_changes_nothing() -> None:
-    search = evofool.map_elites(evofool.direct((28, 28, 1)), 50)
+    search = evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(50))
     digests = {
         digest(evofool.run(search, classifier(), 60, seed=3, chunk=chunk)) for chunk in (None, 1, 7, 50)
     }
@@ -57,7 +57,7 @@ def test_eight_devices_give_the_bits_of_one(batch_size: int) -> None:
 
 
 def test_going_on_from_a_state_is_going_on() -> None:
-    search = evofool.map_elites(evofool.direct((28, 28, 1)), 20)
+    search = evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(20))
     half = evofool.run(search, classifier(), 5, seed=1)
     whole = evofool.run(search, classifier(), 10, state=half)
     assert digest(whole) == digest(evofool.run(search, classifier(), 10, seed=1))
@@ -65,13 +65,13 @@ def test_going_on_from_a_state_is_going_on() -> None:
 
 
 def test_seeds_differ() -> None:
-    search = evofool.map_elites(evofool.direct((28, 28, 1)), 20)
+    search = evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(20))
     first, second = (evofool.run(search, classifier(), 3, seed=seed) for seed in (1, 2))
     assert digest(first) != digest(second)
 
 
 def test_the_first_generation_is_random_and_fills_every_niche() -> None:
-    search = evofool.map_elites(evofool.direct((28, 28, 1)), 40)
+    search = evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(40))
     archive = evofool.run(search, classifier(), 1).archive
     assert np.all(np.asarray(archive.confidences) > -np.inf)
     assert archive.parents.tolist() == [-1] * 10
@@ -81,14 +81,14 @@ def test_the_first_generation_is_random_and_fills_every_niche() -> None:
 
 def test_what_is_scored_is_what_is_saved() -> None:
     encoding = evofool.direct((28, 28, 1))
-    state = evofool.run(evofool.map_elites(encoding, 100), classifier(), 30)
+    state = evofool.run(evofool.map_elites(encoding, evofool.MapElitesOptions(100)), classifier(), 30)
     levels = to_uint8(round_to_8_bits(encoding.render(state.archive.genomes)))
     confidences = np.diag(classifier()(from_uint8(levels)))
     np.testing.assert_allclose(confidences, state.archive.confidences, atol=1e-6)
 
 
 def test_metrics_describe_the_archive() -> None:
-    search = evofool.map_elites(evofool.direct((28, 28, 1)), 100)
+    search = evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(100))
     seen = []
     state = evofool.run(
         search, classifier(), 12, chunk=5, on_chunk=lambda state, metrics: seen.append(metrics)
@@ -109,7 +109,7 @@ def test_metrics_describe_the_archive() -> None:
 
 
 def test_targets_have_a_niche_each_and_no_one_else() -> None:
-    search = evofool.map_elites(evofool.direct((28, 28, 1)), 50, targets=(7, 2))
+    search = evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(50), targets=(7, 2))
     state = evofool.run(search, classifier(), 40)
     images = evofool.direct((28, 28, 1)).render(state.archive.genomes)
     assert classifier()(images).argmax(axis=1).tolist() == [7, 2]
@@ -121,7 +121,9 @@ def test_a_classifier_that_breaks_fills_no_niche() -> None:
     broken = evofool.Classifier(
         (), lambda params, images: jnp.stack([images.sum(axis=(1, 2, 3)) * jnp.nan] * 2, axis=1), spec
     )
-    state = evofool.run(evofool.map_elites(evofool.direct((4, 4, 1)), 10), broken, 3)
+    state = evofool.run(
+        evofool.map_elites(evofool.direct((4, 4, 1)), evofool.MapElitesOptions(10)), broken, 3
+    )
     assert np.all(np.asarray(state.archive.confidences) == -np.inf)
     assert state.archive.replacements.tolist() == [0, 0]
 
@@ -135,7 +137,9 @@ def test_parents_come_from_the_filled_niches_evenly() -> None:
         return jnp.stack([level, level * jnp.nan, -level], axis=1)
 
     partial = evofool.Classifier((), logits, spec)
-    state = evofool.run(evofool.map_elites(evofool.direct((4, 4, 1)), 400), partial, 20)
+    state = evofool.run(
+        evofool.map_elites(evofool.direct((4, 4, 1)), evofool.MapElitesOptions(400)), partial, 20
+    )
     assert state.archive.parents.tolist()[1] == -1
     assert set(np.asarray(state.archive.parents)[[0, 2]].tolist()) <= {0, 2}
     assert float(state.archive.genomes[0].mean()) > 0.7 > 0.3 > float(state.archive.genomes[2].mean())
@@ -147,7 +151,7 @@ def test_bad_targets_and_lengths_are_named() -> None:
         with pytest.raises(UsageError, match="one or more of lenet-digits's classes, 0 to 9, each once"):
             evofool.run(evofool.map_elites(encoding, targets=targets), classifier(), 1)
     with pytest.raises(UsageError, match="batch_size must be above zero, not 0"):
-        evofool.map_elites(encoding, batch_size=0)
+        evofool.map_elites(encoding, evofool.MapElitesOptions(0))
     with pytest.raises(UsageError, match="generations must be above zero, not -1"):
         evofool.run(evofool.map_elites(encoding), classifier(), -1)
     with pytest.raises(UsageError, match="chunk must be above zero, not 0"):
@@ -160,5 +164,7 @@ def test_bad_targets_and_lengths_are_named() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_every_digit_is_fooled_within_200_generations(lenet: evofool.Classifier, seed: int) -> None:
     """Nguyen et al., section 3.1: median confidence 99.99 % by generation 200."""
-    state = evofool.run(evofool.map_elites(evofool.direct((28, 28, 1)), 200), lenet, 200, seed=seed)
+    state = evofool.run(
+        evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(200)), lenet, 200, seed=seed
+    )
     assert np.median(state.archive.confidences) >= 0.9999

@@ -26,8 +26,12 @@ def classifier() -> evofool.Classifier:
     return evofool.load_classifier("lenet-digits", "sigmoid")
 
 
-def strategy(policies: int = 50, encoding: Any = None, **options: Any) -> evofool.Search:
-    return evofool.evolution_strategy(encoding or evofool.student(SHAPE), policies, **options)
+def strategy(policies: int = 50, encoding: Any = None, **settings: Any) -> evofool.Search:
+    beside = {name: settings.pop(name) for name in ("targets", "microbatch", "optimizer") if name in settings}
+    if callable(settings.get("sigma")):
+        beside["sigma"] = settings.pop("sigma")
+    options = evofool.StrategyOptions(policies, **settings)
+    return evofool.evolution_strategy(encoding or evofool.student(SHAPE), options, **beside)
 
 
 def leaves(state: Any) -> list[np.ndarray]:

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evofool import CPPNOptions, Encoding, UsageError, cppn, create_classifier, map_elites, run
+from evofool import (
+    CPPNOptions,
+    Encoding,
+    MapElitesOptions,
+    UsageError,
+    cppn,
+    create_classifier,
+    map_elites,
+    run,
+)
 from evofool.encodings.colour import hls_to_rgb
 from evofool.encodings.graphs import FUNCTIONS, INPUTS, Graphs
 
@@ -331,7 +340,7 @@ def test_a_run_records_what_became_of_the_graphs() -> None:
     seen: list[dict[str, np.ndarray]] = []
     encoding = cppn((8, 8, 1), CPPNOptions(hidden_nodes=4, connections=9))
     run(
-        map_elites(encoding, batch_size=21),
+        map_elites(encoding, MapElitesOptions(21)),
         classifier,
         60,
         chunk=30,

@@ -24,7 +24,7 @@ from evofool import datasets
 from evofool.datasets import DATASETS, fetch, load_dataset, read_idx
 from evofool.errors import EvofoolError, UsageError
 
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
 MNIST_FILES = (
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
