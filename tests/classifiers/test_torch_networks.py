@@ -10,10 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from test_golden_logits import CLASSES, GOLDEN, SIDES, folder_of_weights, random_images, random_weights
 
 from evofool import Classifier, create_classifier, load_classifier
 from evofool.classifiers.networks.layers import Dense
+from tests.classifiers.test_golden_logits import (
+    CLASSES,
+    GOLDEN,
+    SIDES,
+    folder_of_weights,
+    random_images,
+    random_weights,
+)
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
 tnn = torch.nn

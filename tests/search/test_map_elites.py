@@ -44,7 +44,7 @@ def test_the_length_of_chunks_changes_nothing() -> None:
 def test_eight_devices_give_the_bits_of_one(batch_size: int) -> None:
     """25 images a device at 200; 37 does not even divide."""
     code = (
-        "import sys; sys.path.insert(0, 'tests'); import test_map_elites as t\n"
+        "from tests.search import test_map_elites as t\n"
         f"state = t.small_run({batch_size}, devices=8)\n"
         "assert len(state.archive.confidences.sharding.device_set) == 8\n"
         "print(t.digest(state))"
