@@ -3,9 +3,9 @@
     python scripts/adversarial_training.py --epochs 60 --seeds 3 --out runs/adversarial-training
 
 Goodfellow, Shlens & Szegedy (ICLR 2015, section 6) report that adversarial training lowers the clean test
-error of their maxout network from 0.94% to 0.84%. `evofool train` raises it. This script trains the same network
-(two layers of 240 maxout units of 5 pieces) on MNIST with and without adversarial training, for few epochs
-and for many, with and without dropout, and prints a Markdown table. Each finished run is kept as JSON
+error of their maxout network from 0.94% to 0.84%. `evofool train` raises it. This script trains the same
+network (two layers of 240 maxout units of 5 pieces) on MNIST with and without adversarial training, for few
+epochs and for many, with and without dropout, and prints a Markdown table. Each finished run is kept as JSON
 under OUT, so an interrupted call goes on with what is missing.
 
 Differences from the paper: Adam with a cosine schedule in place of SGD with momentum; no limit on the norm of
