@@ -108,7 +108,7 @@ def _race(
             )
     yield Table(title, [*[_row(*each, evaluations, seconds) for each in records.items()], *rows])
     budgets = {"evaluations": (0, evaluations), "seconds": (1, seconds)}
-    figures = {"median confidence over the classes": 2, f"niches above {100 * CERTAIN:.2f} %": 3}
+    figures = {"median confidence over the classes": 2, f"niches above {100 * CERTAIN:.2f}%": 3}
     for label, figure in figures.items():
         for axis, (column, budget) in budgets.items():
             grid = np.linspace(0, budget, _POINTS)

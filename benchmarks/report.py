@@ -137,7 +137,7 @@ def _text(value: Any, column: str) -> str:
     if "confidence" in column:
         return format_confidence(value)
     if "share" in column or "success" in column:
-        return f"{100 * value:.1f} %"
+        return f"{100 * value:.1f}%"
     if not math.isfinite(value):
         return str(value)
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"

@@ -23,9 +23,9 @@ _AT_ONCE = 1000
 
 # Error and mean confidence on errors at epsilon 0.25, as reported in sections 4 and 6.
 PAPER = {
-    "linear": "99.9 % at 79.3 %",
-    "maxout": "89.4 % at 97.6 %, clean 0.94 %",
-    "maxout-adversarial": "17.9 %, clean 0.84 %",
+    "linear": "99.9% at 79.3%",
+    "maxout": "89.4% at 97.6%, clean 0.94%",
+    "maxout-adversarial": "17.9%, clean 0.84%",
 }
 
 

@@ -40,8 +40,8 @@ class Paper(NamedTuple):
 
 
 PAPER = {
-    "direct": Paper("21.59 %, 45 classes over 99 %", 20_000, 200),
-    "cppn": Paper("88.11 %", 5000, 400),
+    "direct": Paper("21.59%, 45 classes over 99%", 20_000, 200),
+    "cppn": Paper("88.11%", 5000, 400),
 }
 
 
@@ -79,7 +79,7 @@ class Reproduction:
 def main(reproduction: Reproduction) -> None:
     """Run what is missing and print the table."""
     rows = [
-        "| network | encoding | seed | generations | images | median | over 99 % | goal switches | minutes "
+        "| network | encoding | seed | generations | images | median | over 99% | goal switches | minutes "
         "| reported median | of images |",
         "| --- " * 11 + "|",
     ]

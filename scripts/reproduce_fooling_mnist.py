@@ -37,8 +37,8 @@ class Variant(NamedTuple):
 
 
 VARIANTS = {
-    "direct": Variant("direct", "direct", "by generation 50 each digit at 99.99 %, median 99.99 % at 200"),
-    "cppn": Variant("cppn", "CPPN, coordinates in [-1, 1]", "99.99 % after a few generations"),
+    "direct": Variant("direct", "direct", "by generation 50 each digit at 99.99%, median 99.99% at 200"),
+    "cppn": Variant("cppn", "CPPN, coordinates in [-1, 1]", "99.99% after a few generations"),
     "cppn-pixels": Variant(
         "cppn", "CPPN, pixel numbers", "(the released code's)", CPPNOptions(coordinates="pixels")
     ),
@@ -75,7 +75,7 @@ def main(reproduction: Reproduction) -> None:
         f"median at {last}",
         f"lowest at {last}",
     )
-    lines = [f"| {' | '.join((*columns, 'median 99.99 % from', 'reported'))} |", "| --- " * 7 + "|"]
+    lines = [f"| {' | '.join((*columns, 'median 99.99% from', 'reported'))} |", "| --- " * 7 + "|"]
     for name in reproduction.variants:
         if name not in VARIANTS:
             raise unknown_name("variant", name, VARIANTS)

@@ -8,7 +8,7 @@ their LeNet, which they fooled by evolution only. Settings are those of their re
 the mean (here one grey) plus N(0, 1) noise, e 0.04 and l 0.2 (the largest that they used), no decay. The
 rule is shown with our bound on what a step aims for, and without, as theirs is. The regularised images take
 L2 decay of 0.01 and a blur by one pixel every four steps, and steps that aim for 5 in log-odds: smaller ones
-gain less than decay and blur take. The paper reports 99.99 % without resemblance, and some recognisable parts
+gain less than decay and blur take. The paper reports 99.99% without resemblance, and some recognisable parts
 with regularisation. Changes are drawn amplified too, because they are of about one grey level.
 
 To save time, with our bound all classes take rounds of 100 steps, each from the best image so far, and those
@@ -79,7 +79,7 @@ def main(
         network = load_classifier(name)
         everything = len(network.spec.class_names)
         mean = 0.13 if network.spec.input_shape[2] == 1 else 0.45
-        table = Table("", "classes", "50 %", "99 %", "99.9 %", "99.99 %", "99.99 % as saved", "minutes")
+        table = Table("", "classes", "50%", "99%", "99.9%", "99.99%", "99.99% as saved", "minutes")
         table.title = f"{name}: classes that got there in {steps} steps, and the median step of these"
         for kind in KINDS:
             count = min(classes, everything)

@@ -72,7 +72,7 @@ def panda_to_vulture(classifiers: list[Classifier], out: Path) -> None:
         "classifier", "change (levels)", "steps", "panda before", "vulture", "as saved", "first at step"
     )
     table.title = "Giant panda to vulture"
-    table.add_row("GoogLeNet (source)", "0.9", "100", "99.6 %", "98.9 %", "", "")
+    table.add_row("GoogLeNet (source)", "0.9", "100", "99.6%", "98.9%", "", "")
     for classifier in classifiers:
         images = photographs(classifier, ["giant_panda.jpg"])
         for change, steps in ((SOURCE_CHANGE, 10), (SOURCE_CHANGE, STEPS), (CHANGE, STEPS)):
@@ -97,7 +97,7 @@ def black_and_cat(classifiers: list[Classifier], out: Path) -> None:
     """A black image in the source's steps of 0.1 of a level, and a cat."""
     table = Table("classifier", "image", "before", "target", "before ", "after", "as saved", "first at step")
     table.title = "Black to paper towel in steps of 0.1 of a level, cat to bath towel"
-    table.add_row("GoogLeNet (source)", "black", "velvet 27 %", "paper towel", "4 %", "becomes it", "", "")
+    table.add_row("GoogLeNet (source)", "black", "velvet 27%", "paper towel", "4%", "becomes it", "", "")
     for classifier in classifiers:
         black = jnp.zeros((1, *classifier.spec.input_shape))
         cat = photographs(classifier, ["cat.png"])

@@ -5,7 +5,7 @@
 Differences from the paper: MNIST and an L-infinity norm of 0.2 where it has ImageNet and 10/255; 1,000 images
 to learn from where it has 10,000; and beside its DeepFool the gradient of batches of images (Shafahi et al.,
 2020), which is what makes a difference on ten classes. It reports that computed on VGG-19, the perturbation
-fools every other network on more than 53 %.
+fools every other network on more than 53%.
 """
 
 import time

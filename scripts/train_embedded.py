@@ -25,7 +25,7 @@ def main() -> None:
     stored, _ = load_weights_file(EMBEDDED)
     accuracy = test_accuracy(stored, digits.test_images, digits.test_labels)
     save_classifier(EMBEDDED, stored, training_data=data, test_accuracy=accuracy, dtype=np.float16)
-    print(f"{EMBEDDED}: {EMBEDDED.stat().st_size / 1e6:.2f} MB, test accuracy {100 * accuracy:.2f} %")
+    print(f"{EMBEDDED}: {EMBEDDED.stat().st_size / 1e6:.2f} MB, test accuracy {100 * accuracy:.2f}%")
 
 
 if __name__ == "__main__":

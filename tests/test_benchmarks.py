@@ -157,7 +157,7 @@ def test_a_race_is_drawn_in_steps_on_an_axis_for_certainty_and_ours_over_the_oth
 
 def test_a_table_claims_no_more_confidence_than_was_measured() -> None:
     _, rows = report.cells([{"side": "ours", "median_confidence": spread_of(0.5, 0.99999996, 1.0)}])
-    assert rows == [["ours", "99.999996 % (50.00 % to 100 %)"]]
+    assert rows == [["ours", "99.999996% (50.00% to 100%)"]]
 
 
 def test_the_tables_in_the_repository_are_those_of_its_results() -> None:

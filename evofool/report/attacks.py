@@ -124,7 +124,7 @@ def trajectory_plot(
 ) -> None:
     """Plot the probabilities of the classes that an image passes through against the step.
 
-    A class is drawn if it is watched, the likeliest at some step, or above 5 % at one; for each image at most
+    A class is drawn if it is watched, the likeliest at some step, or above 5% at one; for each image at most
     eight, or as many as must be: the first, the last and the watched ones. At most six images are
     drawn, one panel each; the title of a figure that leaves some out says so.
 
@@ -229,7 +229,7 @@ def _draw_way(
         axes.plot(steps, 100 * way[:, index], linewidth=2, label=label)
     axes.set_xlim(0, max(1, len(way) - 1))
     axes.set_ylim(-1, 102)
-    axes.yaxis.set_major_formatter("{x:.0f} %")
+    axes.yaxis.set_major_formatter("{x:.0f}%")
     axes.set_xlabel(steps_label)
     axes.set_ylabel("probability")
     axes.locator_params(axis="x", integer=True)

@@ -136,8 +136,8 @@ def contact_sheet(
 def format_confidence(p: float | int | np.floating) -> str:
     """Write a confidence as a percentage that never claims more than there is.
 
-    Digits are cut, not rounded, so that only a confidence of 1 reads "100 %". Two decimals are shown, and
-    beyond 99.999 % as many as it takes to reach the first digit that is not a nine.
+    Digits are cut, not rounded, so that only a confidence of 1 reads "100%". Two decimals are shown, and
+    beyond 99.999% as many as it takes to reach the first digit that is not a nine.
 
     Args:
         p: the confidence in 0..1, a Python or NumPy number; what is shown are the shortest decimals that
@@ -151,9 +151,9 @@ def format_confidence(p: float | int | np.floating) -> str:
 
     Example:
         >>> format_confidence(0.2159), format_confidence(0.99993), format_confidence(0.999998)
-        ('21.59 %', '99.99 %', '99.9998 %')
+        ('21.59%', '99.99%', '99.9998%')
         >>> format_confidence(np.float32(0.9999999)), format_confidence(1.0)
-        ('99.99999 %', '100 %')
+        ('99.99999%', '100%')
     """
     if not math.isfinite(p):
         return _NO_CONFIDENCE
@@ -161,10 +161,10 @@ def format_confidence(p: float | int | np.floating) -> str:
         raise UsageError(f"a confidence is between 0 and 1, not {p}")
     percentage = Decimal(str(p)) * 100
     if percentage >= 100:
-        return "100 %"
+        return "100%"
     first_not_nine = (100 - percentage).adjusted()
     last_place = first_not_nine if percentage >= _MANY_NINES else -2
-    return f"{percentage.quantize(Decimal(1).scaleb(last_place), ROUND_DOWN)} %"
+    return f"{percentage.quantize(Decimal(1).scaleb(last_place), ROUND_DOWN)}%"
 
 
 class _Header(NamedTuple):

@@ -138,14 +138,14 @@ def set_certainty_axis(axes: "Axes", smallest: float) -> None:
 
     Args:
         axes: with lines of `doubt`.
-        smallest: of what is drawn, in (0, 1]; the axis goes at least to 99.999 %.
+        smallest: of what is drawn, in (0, 1]; the axis goes at least to 99.999%.
     """
     axes.set_yscale("log")
     decades = max(5, math.ceil(-math.log10(smallest)))
     axes.set_ylim(1.1, 0.7 * 10.0**-decades)
     axes.set_yticks([10.0**-nines for nines in range(decades + 1)], minor=False)
     axes.set_yticks([], minor=True)
-    labels = [f"{100 - 10.0 ** (2 - nines):.{max(0, nines - 2)}f} %" for nines in range(decades + 1)]
+    labels = [f"{100 - 10.0 ** (2 - nines):.{max(0, nines - 2)}f}%" for nines in range(decades + 1)]
     if smallest <= _CLOSEST_TO_CERTAIN:
         labels[-1] = f"≥ {labels[-1]}"
     axes.set_yticklabels(labels)

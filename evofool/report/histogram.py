@@ -43,7 +43,7 @@ def confidence_histogram(
         axes.axvline(100 * median, color=VERMILION, linewidth=1.8, label=label)
         axes.set_xlim(0, 100)
         axes.set_xlabel("confidence in the class that the image was evolved for")
-        axes.xaxis.set_major_formatter("{x:.0f} %")
+        axes.xaxis.set_major_formatter("{x:.0f}%")
         axes.set_ylabel("classes")
         axes.locator_params(axis="y", integer=True)
         axes.legend(loc="best")

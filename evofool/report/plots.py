@@ -81,7 +81,7 @@ def convergence_plot(
                 axes.axhline(level, color=INK, linewidth=1, linestyle=":", zorder=4, label=label)
         percent.set_title("Confidence, linear")
         percent.set_ylim(*_PERCENT)
-        percent.yaxis.set_major_formatter("{x:.0f} %")
+        percent.yaxis.set_major_formatter("{x:.0f}%")
         certainty.set_title("Confidence, logarithmic in 1 \N{MINUS SIGN} p")
         set_certainty_axis(certainty, min(np.fmin.reduce(column, initial=1) for column in doubts.values()))
         legend_below(drawn, *percent.get_legend_handles_labels())

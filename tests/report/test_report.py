@@ -174,17 +174,17 @@ def test_contact_sheet_refuses_what_does_not_fit_together(tmp_path):
 @pytest.mark.parametrize(
     ("p", "text"),
     [
-        (0, "0.00 %"),
-        (0.2159, "21.59 %"),
-        (0.98765, "98.76 %"),
-        (0.9999, "99.99 %"),
-        (0.99993, "99.99 %"),
-        (0.99999, "99.999 %"),
-        (0.999998, "99.9998 %"),
-        (np.float32(0.9999999), "99.99999 %"),
-        (np.float32(0.1), "10.00 %"),
-        (1.0, "100 %"),
-        (np.float32(1.0000001), "100 %"),
+        (0, "0.00%"),
+        (0.2159, "21.59%"),
+        (0.98765, "98.76%"),
+        (0.9999, "99.99%"),
+        (0.99993, "99.99%"),
+        (0.99999, "99.999%"),
+        (0.999998, "99.9998%"),
+        (np.float32(0.9999999), "99.99999%"),
+        (np.float32(0.1), "10.00%"),
+        (1.0, "100%"),
+        (np.float32(1.0000001), "100%"),
         (float("nan"), "\N{EN DASH}"),
         (-np.inf, "\N{EN DASH}"),
     ],
@@ -204,8 +204,8 @@ def test_format_confidence(p, text):
 @example(5e-324)
 def test_format_confidence_never_claims_more_than_there_is(p):
     text = format_confidence(p)
-    assert re.fullmatch(r"100 %|\d{1,2}\.\d{2,} %", text)
-    shown, exact = Decimal(text.removesuffix(" %")), Decimal(str(p)) * 100
+    assert re.fullmatch(r"100%|\d{1,2}\.\d{2,}%", text)
+    shown, exact = Decimal(text.removesuffix("%")), Decimal(str(p)) * 100
     last_digit = Decimal(1).scaleb(shown.as_tuple().exponent)
     assert shown <= exact < shown + last_digit
     assert (shown == 100) == (p == 1)
