@@ -18,7 +18,7 @@ the curves of all runs (OUT/imagenet-curve.png) and a page of the first one (OUT
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from fooling import Record, draw_elites, elites_of, finished_run, first_above, records_of
@@ -104,28 +104,26 @@ def main(reproduction: Reproduction) -> None:
 
 def report(runs: tuple[Path, ...], out: Path) -> None:
     """Print when each run passed the paper's median; draw the curves of all and a page of the first."""
-    records = {seed_of(run): records_of(run) for run in runs}
+    records = {str(settings_of(run)["seed"]): records_of(run) for run in runs}
     paper = PAPER["cppn"]
     heading = ("seed", "images to 88.11%", "minutes", "images", "minutes in all", "median", "over 99%")
     rows = [milestones(seed, of_run, paper.median) for seed, of_run in records.items()]
-    images = f"{paper.generations * paper.batch_size:,}"
-    rows.append(
-        ("Nguyen et al.", f"within {images}", "about 4 days on 128 cores", images, "", paper.result, "")
-    )
+    images, time = f"{paper.generations * paper.batch_size:,}", "about 4 days on 128 cores"
+    rows.append(("Nguyen et al.", f"within {images}", time, images, "", paper.result, ""))
     print(markdown(heading, rows))
     out.mkdir(parents=True, exist_ok=True)
     draw_curves(records, paper, out / "imagenet-curve.png")
     draw_page(runs[0], out / "imagenet-cppn.png")
 
 
-def seed_of(run: Path) -> str:
-    """The seed of a run, from its config.json.
+def settings_of(run: Path) -> dict[str, Any]:
+    """The settings of a run, from its config.json.
 
     Raises:
         EvofoolError: there is no run.
     """
     try:
-        return str(json.loads((run / "config.json").read_text(encoding="utf-8"))["settings"]["seed"])
+        return json.loads((run / "config.json").read_text(encoding="utf-8"))["settings"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EvofoolError(f"{run} does not hold a run: its config.json cannot be read") from error
 
@@ -170,7 +168,7 @@ def draw_page(run: Path, path: Path) -> None:
     shown = [elites[index * len(elites) // count] for index in range(count)]
     shown.sort(key=lambda row: -float(row["confidence"]))
     subtitle = f"{count} of {len(elites):,} classes, at equal intervals in the order of their numbers"
-    title = "Fooling images evolved as CPPNs"
+    title = f"Images evolved for {settings_of(run)['classifier']}, CPPN encoding"
     draw_elites(run, shown, path, columns=_COLUMNS, title=title, subtitle=f"{subtitle}; sorted by confidence")
 
 
