@@ -1,7 +1,4 @@
-"""Write the tables of README.md from what they describe.
-
-python scripts/readme_tables.py
-"""
+"""Write the tables of README.md from the registries: `python scripts/readme_tables.py`."""
 
 import inspect
 import re
