@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -222,3 +223,13 @@ def test_a_run_passes_a_median_at_the_first_record_that_reaches_it(
     milestones = module("reproduce_fooling_imagenet").milestones
     assert milestones("11", records, 0.8811) == ("11", "800", "2.0", "1,600", "4.0", "93.00%", "1,004")
     assert milestones("11", records, 0.95)[:3] == ("11", "never", "")
+
+
+def test_the_python_examples_of_the_readme_run(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (SCRIPTS.parent / "README.md").read_text(), re.DOTALL)
+    results: list[dict[str, Any]] = [{} for _ in blocks]
+    for block, names in zip(blocks, results, strict=True):
+        exec(block, names)
+    digits, sides = (names["state"].archive.confidences for names in results)
+    assert digits.min() > 0.999
+    assert sides.min() > 0.5

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,14 +17,10 @@ from evofool.report.figure import BLUE, VERMILION, figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_TOP = 5
-_MOST_ROWS = 6
-_MOST_LINES = 8
+_TOP, _MOST_ROWS, _MOST_LINES = 5, 6, 8
 _SHOWN_FROM = 0.05  # a class that stays below this gets no line
 
-_INK = "#1c1c1e"
-_MUTED = "#8e8e93"
-_BAR = "#c7c7cc"
+_INK, _MUTED, _BAR = "#1c1c1e", "#8e8e93", "#c7c7cc"
 _BEFORE, _AFTER = BLUE, VERMILION
 
 
@@ -166,8 +163,7 @@ def _draw_row(cells: "Sequence[Axes] | np.ndarray", row: AttackedImage, class_na
     before, before_bars, change, after, after_bars = cells
     _show(before, row.before)
     _show(after, row.after)
-    difference = (row.after.astype(np.float64) - row.before) / 255
-    _show(change, amplified(difference))
+    _show(change, amplified((row.after.astype(np.float64) - row.before) / 255))
     levels = np.abs(row.after.astype(int) - row.before).max()
     factor = f"\N{MULTIPLICATION SIGN}{127.5 / levels:.3g}" if levels else "no change"
     plural = "s" if levels != 1 else ""
@@ -203,11 +199,11 @@ def _draw_bars(
         axes.barh(place, 1, height=0.2, color="#f2f2f4")
         axes.barh(place, p, height=0.2, color=colours.get(int(index), _BAR))
         ink = colours.get(int(index), _INK)
+        write = partial(axes.text, va="bottom", fontsize=8.5, color=ink, parse_math=False)
         name = class_names[index]
         name = name if len(name) <= 19 else f"{name[:18].rstrip()}…"
-        axes.text(0, place - 0.2, name, va="bottom", ha="left", fontsize=8.5, color=ink, parse_math=False)
-        figure = format_confidence(np.float32(p))
-        axes.text(1, place - 0.2, figure, va="bottom", ha="right", fontsize=8.5, color=ink)
+        write(0, place - 0.2, name, ha="left")
+        write(1, place - 0.2, format_confidence(np.float32(p)), ha="right")
     axes.set_xlim(0, 1)
     axes.set_ylim(_TOP - 0.4, -0.75)
     axes.set_axis_off()

@@ -177,8 +177,8 @@ def _draw_cell(
     if image is not None:
         sheet.paste(_thumbnail(image, height, width), (x + 1, y + 1))
     else:
-        centre_x, centre_y = x + 1 + width // 2, y + 1 + height // 2
-        pen.line((centre_x - _DASH // 2, centre_y, centre_x + _DASH // 2, centre_y), _MUTED)
+        left, centre_y = x + 1 + (width - _DASH) // 2, y + 1 + height // 2
+        pen.line((left, centre_y, left + _DASH, centre_y), _MUTED)
     y += height + 2 + _CAPTION_GAP
     for line in caption:
         pen.text((x, y), line, _MUTED if image is None else _INK, _font(_NAME_SIZE))
@@ -226,8 +226,8 @@ def _thumbnail_size(height: int, width: int, side: int) -> tuple[int, int]:
 
 def _thumbnail(image: UInt8[np.ndarray, "h w c"], height: int, width: int) -> Image.Image:
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
-    enlarged = width >= picture.width
-    return picture.resize((width, height), Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)
+    filter_ = Image.Resampling.NEAREST if width >= picture.width else Image.Resampling.LANCZOS
+    return picture.resize((width, height), filter_)
 
 
 def _landscape_columns(count: int, pitch_x: int, pitch_y: int) -> int:
