@@ -1,13 +1,13 @@
-# The Python to build the environment with: 3.11 or newer.
+# The Python for the environment: 3.11 or newer.
 PYTHON ?= python3
 VENV := .venv
 
 .PHONY: demo test test-all lint bench clean
 
-demo: $(VENV)/.ready-demo  ## evolve digits for the classifier inside the package
+demo: $(VENV)/.ready-demo  ## evolve digits for the embedded classifier
 	$(VENV)/bin/evofool evolve
 
-test: $(VENV)/.ready-dev  ## the tests, but for the slow ones
+test: $(VENV)/.ready-dev  ## the tests, without the slow ones
 	$(VENV)/bin/python -m pytest -n auto
 
 test-all: $(VENV)/.ready-dev  ## every test

@@ -1,1 +1,1 @@
-"""Speed: what a search costs beside the least that it could cost."""
+"""Benchmarks: the cost of a search beside its lower bound and beside its peers."""

@@ -1,4 +1,4 @@
-"""Measure what a search costs beside the bare forward pass of its classifier, and beside its peers."""
+"""Measure the cost of a search beside the bare forward pass of its classifier, and beside its peers."""
 
 import inspect
 import sys
@@ -36,20 +36,20 @@ CASES: dict[str, Case] = {
     "quality-map-elites": quality.map_elites,
     "quality-student": quality.student,
 }
-"""The cases by name; the first line of what each says of itself is shown by --help."""
+"""The cases by name; --help shows the first line of each docstring."""
 
 
 @dataclass(frozen=True)
 class Benchmarks:
-    """What to measure, and what to do with it.
+    """What to measure, and where to keep it.
 
     Attributes:
-        cases: which cases; all if none is named.
-        json: also write all results to this file, and the plots beside it.
-        quick: small sizes and few rounds, to see that it works.
-        rounds: how often each side is timed; by default as the case needs.
-        save: keep each case in benchmarks/results when it ends, and renew the tables of benchmarks/README.md.
-        readme: measure nothing, only renew the tables of benchmarks/README.md from benchmarks/results.
+        cases: the cases to run; all by default.
+        json: also write all results to this file, and the plots next to it.
+        quick: small sizes and few rounds, to check that everything works.
+        rounds: how often each side is timed; by default each case decides.
+        save: keep each finished case in benchmarks/results, and update the tables of benchmarks/README.md.
+        readme: measure nothing; only update the tables of benchmarks/README.md from benchmarks/results.
     """
 
     cases: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]")]] = ()
@@ -65,7 +65,7 @@ class Benchmarks:
                 raise unknown_name("case", name, CASES)
         require_positive(rounds=self.rounds)
         if self.quick and self.save:
-            raise UsageError("--quick measures nothing that is worth keeping: leave out --quick or --save")
+            raise UsageError("results of --quick are not worth keeping: leave out --quick or --save")
 
     def run(self) -> int:
         """Measure; returns 1 if a case failed, and 0 otherwise."""
@@ -88,7 +88,7 @@ class Benchmarks:
                     if isinstance(part, Table):
                         show(vars(part), console)
             except Exception:
-                # The cases after it are still worth their time.
+                # The other cases are still worth measuring.
                 traceback.print_exc()
                 failed.append(name)
                 continue
@@ -109,7 +109,7 @@ class Benchmarks:
 
     @staticmethod
     def _require_writable(path: Path) -> None:
-        """Find out before the work that its results cannot be kept."""
+        """Fail before the measurements if their results cannot be written."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
@@ -118,7 +118,7 @@ class Benchmarks:
 
 
 def main() -> None:
-    """Measure what the words of the command line name, and exit."""
+    """Run the command line, and exit."""
     listed = "\n".join(f"- {name}: {_about(case).splitlines()[0]}" for name, case in CASES.items())
     try:
         chosen = tyro.cli(Benchmarks, prog="python -m benchmarks", description=f"{__doc__}\n{listed}")

@@ -1,4 +1,4 @@
-"""The gradient methods beside Foolbox's, on the same network and the same digits."""
+"""Gradient methods beside Foolbox's, on the same network and the same digits."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ from evofool.images import from_uint8
 
 EPSILON = 0.25
 STEP = 0.01 / 0.3 * EPSILON
-"""Foolbox's default share of epsilon."""
+"""Foolbox's default step size, relative to epsilon."""
 
 _BARE = "forward and backward pass"
 _OURS, _THEIRS = "evofool", "Foolbox"
@@ -47,14 +47,14 @@ Attack = Callable[[], Images]
 
 
 class _Pair(NamedTuple):
-    """An attack by us and, if it is installed, by Foolbox.
+    """An attack by evofool and, if it is installed, by Foolbox.
 
     Attributes:
         x: the images.
-        goal: what both want.
-        ours: ours.
-        theirs: what builds Foolbox's.
-        passes: how many forward and backward passes ours needs, if that is fixed.
+        goal: the goal of both.
+        ours: evofool's attack.
+        theirs: builds Foolbox's attack.
+        passes: forward and backward passes of evofool's attack, if that number is fixed.
     """
 
     x: Images
@@ -65,14 +65,14 @@ class _Pair(NamedTuple):
 
 
 def attacks(effort: Effort) -> Iterator[Table]:
-    """The gradient methods on digits against a LeNet, beside Foolbox's.
+    """Gradient methods on digits against a LeNet, beside Foolbox.
 
     Foolbox has no L-BFGS; the attack of Carlini and Wagner minimises the same norm for a target.
     """
     network, (x, y) = lenet(effort), _digits(effort)
     goal = Untargeted(y)
     steps, binary, tries = effort.size((40, 6, 100), (2, 1, 2))
-    # The slowest pair, on a few of them.
+    # The slowest pair runs on fewer images.
     some = x[: effort.size(50, 4)]
     targets = random_targets(jax.random.key(0), y[: len(some)], network)
 
@@ -122,9 +122,7 @@ def attacks(effort: Effort) -> Iterator[Table]:
     rows = [
         row for name, pair in pairs.items() for row in _rows(name, pair, network, gradient, effort.repeats(3))
     ]
-    yield Table(
-        f"Attacks on {len(x)} digits against {network.spec.name}", rows, bars="times_as_fast_as_Foolbox"
-    )
+    yield Table(f"Attacks on {len(x)} digits against {network.spec.name}", rows, bars="speedup_over_Foolbox")
 
 
 def _rows(name: str, pair: _Pair, network: Classifier, gradient: Side, rounds: int) -> list[Row]:
@@ -149,9 +147,9 @@ def _rows(name: str, pair: _Pair, network: Classifier, gradient: Side, rounds: i
         for who in runs
     }
     if pair.passes:
-        rows[_OURS]["ratio_to_its_gradients_alone"] = spread(pair.passes * seconds[_BARE] / seconds[_OURS])
+        rows[_OURS]["ratio_to_its_bare_gradients"] = spread(pair.passes * seconds[_BARE] / seconds[_OURS])
     if not absent:
-        rows[_OURS]["times_as_fast_as_Foolbox"] = spread(seconds[_THEIRS] / seconds[_OURS])
+        rows[_OURS]["speedup_over_Foolbox"] = spread(seconds[_THEIRS] / seconds[_OURS])
         if pair.passes == 1:
             rows[_OURS]["share_of_equal_images"] = _agreement(images)
     return [*rows.values(), *absent]
@@ -167,12 +165,12 @@ def _digits(effort: Effort) -> tuple[Images, Any]:
 
 
 def _mean_l2(x: Images, attacked: Images, counted: np.ndarray) -> float | None:
-    """The mean Euclidean length of the changes that count."""
+    """The mean Euclidean norm of the counted perturbations."""
     lengths = np.sqrt(np.square(np.asarray(attacked - x)).sum(axis=(1, 2, 3)))
     return round(float(lengths[counted].mean()), 4) if counted.any() else None
 
 
 def _agreement(images: dict[str, Images]) -> float:
-    """The share of the images that both changed alike."""
+    """The share of images that both attacks changed equally."""
     apart = np.abs(np.asarray(images[_OURS] - images[_THEIRS])).max(axis=(1, 2, 3))
     return float((apart < 1e-5).mean())

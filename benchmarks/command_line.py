@@ -1,4 +1,4 @@
-"""What a user waits for: the start of the command line, and the checkpoints of a run."""
+"""Waiting times of the command line: its start, and the checkpoints of a run."""
 
 import os
 import subprocess
@@ -16,10 +16,10 @@ from evofool.runs import Options, RunDirectory, RunSettings, evolve, prepare
 
 
 def start_up(effort: Effort) -> Iterator[Table]:
-    """The command line from start to exit, each time in a new process, with a cold and a warm cache."""
+    """The command line from start to exit, in a new process each time, with a cold and a warm cache."""
     few = effort.size((), ("--generations", "2", "--batch-size", "8"))
     commands = {
-        "python: nothing but its start": ["-c", "pass"],
+        "python -c pass": ["-c", "pass"],
         "import of the command line": ["-c", "import evofool.cli"],
         "evofool evolve --generations 1": ["-m", "evofool", "evolve", *few, "--generations", "1"],
         "evofool evolve": ["-m", "evofool", "evolve", *few],
@@ -51,7 +51,7 @@ def start_up(effort: Effort) -> Iterator[Table]:
 
 
 def checkpoints(effort: Effort) -> Iterator[Table]:
-    """A whole run with checkpoints, by default and every 50 generations, beside one at its end."""
+    """Whole runs with checkpoints as by default, every 50 generations, and only at the end."""
     batch, more = effort.size((200, 1024), (8, 16))
     runs = (
         RunSettings(generations=effort.size(500, 4), batch_size=batch),
@@ -61,7 +61,7 @@ def checkpoints(effort: Effort) -> Iterator[Table]:
     rows = [
         row for settings in runs for row in _checkpoint_rows(settings, effort.size(50, 2), effort.repeats(5))
     ]
-    yield Table("What checkpoints add to a run", rows)
+    yield Table("The cost of checkpoints", rows)
 
 
 def _checkpoint_rows(settings: RunSettings, chunk: int, rounds: int) -> Iterator[dict[str, object]]:
@@ -81,7 +81,7 @@ def _checkpoint_rows(settings: RunSettings, chunk: int, rounds: int) -> Iterator
             written.setdefault(every, sum(1 for _ in directory.checkpoints.iterdir()))
         processor[every].append(time.process_time() - started)
 
-    labels = {None: "as often as the default is", chunk: f"every {chunk} generations", last: "at the end"}
+    labels = {None: "by default", chunk: f"every {chunk} generations", last: "at the end"}
     sides = {label: Side(partial(whole_run, every)) for every, label in labels.items()}
     seconds = interleaved(sides, rounds, settle=False)
     once = seconds[labels[last]]

@@ -1,4 +1,4 @@
-"""Timing several sides in turns, in one process, so that what else the machine does falls on all alike."""
+"""Interleaved timing in one process, so that other load on the machine affects all sides equally."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ from evofool import Classifier, Search, load_classifier
 from evofool.errors import EvofoolError
 
 BARE = "forward pass"
-"""The side that all others are compared with: the least that any search costs."""
+"""The baseline of all ratios: the lower bound on the cost of a search."""
 
 PACKAGES = ("evofool", "jax", "jaxlib", "flax", "numpy", "evosax", "qdax", "ribs", "foolbox")
 
@@ -28,42 +28,42 @@ Row = dict[str, Any]
 
 
 class NotInstalledError(Exception):
-    """What a side needs is not here; the side is named in the table and left out."""
+    """A package that a side needs is missing; the table names the side without figures."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much work a case makes of it.
+    """How much a case measures.
 
     Attributes:
-        quick: sizes and rounds that only show that it works.
-        rounds: how often each side is timed; chosen by the case if not given.
+        quick: minimal sizes and rounds, to check that a case works.
+        rounds: how often each side is timed; by default the case decides.
     """
 
     quick: bool = False
     rounds: int | None = None
 
     def size(self, full: Any, quick: Any) -> Any:
-        """What a case works with."""
+        """The full or the quick size."""
         return quick if self.quick else full
 
     def scaled(self, full: int, quick: int) -> int:
-        """As `size`, and sixteen times as much where an accelerator makes short work of it."""
+        """As `size`, times sixteen on an accelerator."""
         return self.size(full if jax.default_backend() == "cpu" else 16 * full, quick)
 
     def repeats(self, full: int) -> int:
-        """How often a case that takes `full` rounds by itself times each side."""
+        """How often to time each side, for a case with `full` rounds by default."""
         return self.rounds or (2 if self.quick else full)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of figures; what is a dict of median, lowest and highest is shown as one cell.
+    """Rows of figures. A dict of median, lowest and highest is one cell.
 
     Attributes:
-        title: above the table.
-        rows: the first value of each names it.
-        bars: the column that is drawn as bars, if any.
+        title: the heading.
+        rows: the rows; the first value of each is its name.
+        bars: the column to draw as bars, if any.
     """
 
     title: str
@@ -73,7 +73,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Curves:
-    """Lines to be drawn, each with `x`, `median`, and either `lowest` and `highest` or the two quartiles."""
+    """Lines of a plot, each with `x`, `median`, and either `lowest` and `highest` or the two quartiles."""
 
     title: str
     x: str
@@ -84,15 +84,15 @@ class Curves:
 
 @dataclass
 class Side:
-    """A piece of work.
+    """A piece of work to time.
 
     Attributes:
-        run: does it, and returns arrays, which are waited for.
-        evaluations: how many images it scores, or whatever else is counted.
-        prepare: what `run` is called with; made before every call, and not timed.
-        compile_seconds: how long it took to compile; if not given, how much longer the first call takes.
-        memory_mib: what the compiled program holds: arguments, results and all between them.
-        flops: floating-point operations of an evaluation, where they are known.
+        run: does the work and returns arrays, which are waited for.
+        evaluations: the images it scores, or whatever else is counted.
+        prepare: makes the arguments of `run` before every call; not timed.
+        compile_seconds: compilation time; by default the extra time of the first call.
+        memory_mib: memory of the compiled program: arguments, results and temporaries.
+        flops: floating-point operations per evaluation, if known.
     """
 
     run: Callable[..., Any]
@@ -104,13 +104,13 @@ class Side:
 
 
 class Contender(NamedTuple):
-    """A search to be timed, and whose elites can be followed: ours or a peer's.
+    """A search to time and to follow, of evofool or of a peer.
 
     Attributes:
         init: `init(seed) -> state`.
-        advance: `advance(state, classifier) -> state`, some generations later; compiled if it can be.
+        advance: `advance(state, classifier) -> state`, some generations later; compiled if possible.
         confidences: `confidences(state) -> [k]`, the best so far for each class; not finite if there is none.
-        evaluations: how many images an `advance` scores.
+        evaluations: the images that an `advance` scores.
     """
 
     init: Callable[[int], Any]
@@ -120,20 +120,20 @@ class Contender(NamedTuple):
 
 
 def say(line: str) -> None:
-    """Tell whoever waits what is going on."""
+    """Report progress on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
 def compiled(
     function: Callable[..., Any], *arguments: Any, evaluations: int = 1, donated: tuple[int, ...] = ()
 ) -> Side:
-    """A side that is one call of a compiled function, which is compiled here and now.
+    """A side that is one call of a function, compiled immediately.
 
     Args:
-        function: a function, or one that `jax.jit` has wrapped.
-        arguments: what it is called with.
-        evaluations: how many images a call scores.
-        donated: the arguments that the function may overwrite, of which each call gets a copy.
+        function: a function, or the result of `jax.jit`.
+        arguments: its arguments.
+        evaluations: the images that a call scores.
+        donated: the arguments that the function may overwrite; each call gets a copy of them.
     """
     started = time.perf_counter()
     jitted = function if hasattr(function, "lower") else jax.jit(function, donate_argnums=donated)
@@ -162,19 +162,19 @@ def _program_mib(program: Any) -> float | None:
 def bare_forward(
     classifier: Classifier, batch_size: int, repeats: int = 1, at_once: int | None = None
 ) -> Side:
-    """The least that any search costs: `repeats` forward passes of a batch, in one compiled loop.
+    """The lower bound on the cost of a search: `repeats` forward passes of a batch, in one compiled loop.
 
     Args:
-        classifier: whose logits.
-        batch_size: images of a pass.
-        repeats: how many passes.
-        at_once: how many images of the batch are scored together, a divisor of its size; all if not given.
+        classifier: the classifier, of which only the logits are computed.
+        batch_size: images per pass.
+        repeats: number of passes.
+        at_once: images scored together, a divisor of the batch size; all by default.
     """
     images = jax.random.uniform(jax.random.key(0), (batch_size, *classifier.spec.input_shape))
 
     def forward(classifier: Classifier, images: jax.Array) -> jax.Array:
         def once(_: Any, total: jax.Array) -> jax.Array:
-            # For the compiler the images depend on the last pass, so that none of them can be left out.
+            # The barrier makes the images depend on the previous pass, so the compiler cannot drop a pass.
             again, total = jax.lax.optimization_barrier((images, total))
             if at_once is None:
                 return total + classifier.logits(again)
@@ -206,12 +206,12 @@ def contender(search: Search, classifier: Classifier, generations: int) -> Conte
 
 
 def searching(contender: Contender, classifier: Classifier, begun: int = 1) -> Side:
-    """A side that advances a search from the same state each time: that after `begun` advances."""
+    """A side that advances a search from the same state each time, the one after `begun` advances."""
     state = contender.init(0)
     if not hasattr(contender.advance, "lower"):
-        # It keeps its state to itself, and goes on.
+        # It holds its own state and continues from it.
         return Side(contender.advance, contender.evaluations, lambda: (state, classifier))
-    # A search of evofool updates its state in place, and so do the others where they can.
+    # evofool updates its state in place, and so do the peers that can.
     side = compiled(contender.advance, state, classifier, evaluations=contender.evaluations, donated=(0,))
     for _ in range(begun):
         state = side.run(state, classifier)
@@ -220,15 +220,15 @@ def searching(contender: Contender, classifier: Classifier, begun: int = 1) -> S
 
 
 def interleaved(sides: Mapping[str, Side], rounds: int, *, settle: bool = True) -> dict[str, np.ndarray]:
-    """Seconds of every round of every side.
+    """The seconds of every side in every round.
 
-    Each call that is timed follows one of the same side that is not, which takes the caches and the memory
-    back from the side before. The first one may compile: what it takes longer than the others is noted.
+    Before each timed call an untimed call of the same side warms up caches and memory. The extra time of the
+    very first call is the compilation time of a side that does not know it.
 
     Args:
-        sides: what to time.
-        rounds: how often.
-        settle: whether every call follows one that is not timed, or only that of the first round.
+        sides: the sides to time.
+        rounds: number of rounds.
+        settle: whether to warm up in every round, or in the first one only.
     """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     first: dict[str, float] = {}
@@ -246,7 +246,7 @@ def interleaved(sides: Mapping[str, Side], rounds: int, *, settle: bool = True) 
 
 
 def timed(side: Side) -> float:
-    """Seconds until everything that a side returns is there."""
+    """The seconds until all results of a side are ready."""
     arguments = jax.block_until_ready(side.prepare())
     started = time.perf_counter()
     jax.block_until_ready(side.run(*arguments))
@@ -254,20 +254,20 @@ def timed(side: Side) -> float:
 
 
 def spread(values: Any, digits: int = 4) -> dict[str, float]:
-    """Median, lowest and highest, rounded to so many significant digits."""
+    """Median, lowest and highest, rounded to significant digits."""
     values = np.asarray(values, float)
     named = {"median": np.median(values), "lowest": values.min(), "highest": values.max()}
     return {name: float(f"{value:.{digits}g}") for name, value in named.items()}
 
 
 def compare(title: str, builders: Mapping[str, Callable[[], Side]], rounds: int, bare: str = BARE) -> Table:
-    """Time sides in turns: evaluations per second, and their ratio to the bare side round by round.
+    """Time sides in turns: evaluations per second, and their ratio to the baseline round by round.
 
     Args:
-        title: above the table.
-        builders: what makes each side; one that raises `NotInstalledError` is a row that says so.
-        rounds: how often each is timed.
-        bare: the side that the ratios are to.
+        title: the heading.
+        builders: builds each side; `NotInstalledError` becomes a row with a note.
+        rounds: how often each side is timed.
+        bare: the baseline of the ratios.
     """
     sides, absent = built(builders)
     seconds = interleaved(sides, rounds)
@@ -275,7 +275,7 @@ def compare(title: str, builders: Mapping[str, Callable[[], Side]], rounds: int,
 
 
 def built(builders: Mapping[str, Callable[[], Side]]) -> tuple[dict[str, Side], list[Row]]:
-    """The sides that can be built, and a row for each that needs what is not installed."""
+    """The sides that can be built, and a row for each one that misses a package."""
     sides: dict[str, Side] = {}
     absent: list[Row] = []
     for name, build in builders.items():
@@ -294,14 +294,14 @@ def rates(
     bare: str = BARE,
     absent: Sequence[Row] = (),
 ) -> Table:
-    """Evaluations per second of sides that were timed, and their ratios round by round.
+    """Evaluations per second of timed sides, and their ratios round by round.
 
     Args:
-        title: above the table.
-        sides: what was timed; the first named evofool is the one that peers are compared with.
-        seconds: of every round of every side.
-        bare: which side the ratios are to; where others begin with its name, as the same pass in smaller
-            parts does, there are ratios to the fastest of them too.
+        title: the heading.
+        sides: the timed sides; peers are compared with the first one named evofool.
+        seconds: the seconds of every side in every round.
+        bare: the baseline of the ratios. If other names begin with it, such as the same pass in smaller
+            parts, there are ratios to the fastest of them too.
         absent: rows of sides that could not be timed.
     """
     per_second = {name: side.evaluations / seconds[name] for name, side in sides.items()}
@@ -317,11 +317,9 @@ def rates(
             "ratio_to_the_fastest_pass": spread(per_second[name] / per_second[fastest])
             if len(passes) > 1
             else None,
-            "evofool_is_times_as_fast": spread(per_second[ours] / per_second[name])
-            if name in peers
-            else None,
+            "speedup_of_evofool": spread(per_second[ours] / per_second[name]) if name in peers else None,
             "compile_seconds": None if side.compile_seconds is None else round(side.compile_seconds, 3),
-            "program_mib": None if side.memory_mib is None else round(side.memory_mib, 1),
+            "program_MiB": None if side.memory_mib is None else round(side.memory_mib, 1),
             "gflop_per_second": None if side.flops is None else _gigaflops(per_second[name], side.flops),
         }
         for name, side in sides.items()
@@ -334,7 +332,7 @@ def _gigaflops(per_second: np.ndarray, flops: float) -> float:
 
 
 def lenet(effort: Effort, activation: Any = None) -> Classifier:
-    """The LeNet of Nguyen et al., or where it is not at hand the one inside the package."""
+    """The LeNet of Nguyen et al., or the embedded one if it is not available."""
     try:
         return load_classifier(effort.size("lenet-nguyen2015", "lenet-digits"), activation)
     except EvofoolError:
@@ -343,7 +341,7 @@ def lenet(effort: Effort, activation: Any = None) -> Classifier:
 
 @dataclass
 class Result:
-    """What a case measured, and where."""
+    """The measurements of a case."""
 
     case: str
     about: str
@@ -351,7 +349,7 @@ class Result:
     seconds: float = 0.0
 
     def to_json(self, command: str, quick: bool) -> dict[str, Any]:
-        """Everything, with the device, the versions and the commit, as plain values."""
+        """All measurements with device, versions and commit, as plain values."""
         return {
             "case": self.case,
             "about": self.about,
@@ -366,7 +364,7 @@ class Result:
 
 
 def environment() -> dict[str, Any]:
-    """Where it was measured."""
+    """Device, versions, commit and date."""
     return {
         "device": device_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -377,7 +375,7 @@ def environment() -> dict[str, Any]:
 
 
 def device_name() -> str:
-    """The device that computes, as its maker calls it; a processor with its number of cores."""
+    """The name of the device; for a processor with its number of cores."""
     device = jax.devices()[0]
     if device.platform != "cpu":
         return device.device_kind
@@ -396,13 +394,13 @@ def _version(package: str) -> str | None:
 
 @cache
 def _commit() -> str:
-    """The commit when it was first asked for: results that are kept would make a clean one dirty."""
+    """The commit at the first call; saved results would make it dirty later."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _peak_mib() -> dict[str, float]:
-    """The most that the process, and the device if it says so, have held so far."""
+    """The peak memory of the process and, if known, of the device."""
     import resource  # not on Windows
 
     scale = 2**20 if sys.platform == "darwin" else 2**10

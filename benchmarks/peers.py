@@ -1,7 +1,7 @@
-"""What people would use instead, each in its own recommended loop, on the same classifier and the same work.
+"""The peers, each in its own recommended loop, on the same classifier and the same work.
 
-Every peer scores images that are rounded to 8 bits, as evofool does, and has one niche per class. A peer that
-is not installed (extra `bench`) raises `NotInstalledError` when it is built.
+Every peer scores images rounded to 8 bits, as evofool does, and has one niche per class. A peer that is not
+installed (extra `bench`) raises `NotInstalledError` when it is built.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ Build = Callable[..., Contender]
 
 
 def needs(package: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A side that imports a package which may not be installed."""
+    """Decorate the builder of a side that imports an optional package."""
 
     def decorate(build: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(build)
@@ -39,7 +39,7 @@ def needs(package: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def scorer(encoding: Encoding, image_shape: tuple[int, int, int]) -> Callable[..., tuple[Any, Any]]:
-    """Of flat genomes: the most likely class of each, the cell it competes for, and the confidence in it."""
+    """A function of flat genomes: the most likely class of each, its cell, and the confidence in it."""
 
     def score(classifier: Classifier, flat: Any) -> tuple[Any, Any]:
         images = round_to_8_bits(encoding.render(flat.reshape(-1, *image_shape)))
@@ -54,7 +54,7 @@ QDAX_VARIATIONS = {
     "polynomial mutation and crossover": 0.5,
     "iso-line variation": 1.0,
 }
-"""QDax's ways to vary, with the share of the offspring that has two parents."""
+"""QDax's variations, with the share of the offspring that has two parents."""
 
 
 @needs("qdax")
@@ -161,10 +161,10 @@ def evosax(
     algorithm: str,
     targets: tuple[int, ...],
 ) -> Contender:
-    """A strategy of evosax for each class in turn, on the whole genome as one solution, in a compiled loop.
+    """A strategy of evosax for one class after another, on the whole genome, in a compiled loop.
 
-    Open_ES takes the source's steps (sigma 0.1, gradient ascent with 0.1); SNES has its own and starts with
-    the same sigma. What else they do, such as ranking, is their default.
+    Open_ES has the source's sigma and learning rate (both 0.1); SNES has its own and starts with the same
+    sigma. Everything else, such as ranking, is the default.
     """
     from evosax import algorithms
 
@@ -210,7 +210,7 @@ def evosax(
 def source_loop(
     classifier: Classifier, policies: int, generations: int, targets: tuple[int, ...]
 ) -> Contender:
-    """Student and teacher as the source writes it: NumPy noise, one policy at a time, one call for each."""
+    """The source's student and teacher: NumPy noise, one policy at a time, one prediction per policy."""
     shape = classifier.spec.input_shape
     hidden, pixels, sigma, rate = 100, int(np.prod(shape)), 0.1, 0.1
     predict = jax.jit(lambda classifier, images: classifier(images))

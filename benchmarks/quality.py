@@ -1,4 +1,4 @@
-"""What the same number of evaluations, and the same seconds, buy: our elites and those of the peers."""
+"""The elites of evofool and of its peers after equal evaluations and after equal time."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +32,7 @@ Builders = Mapping[str, Callable[[], Contender]]
 
 
 def map_elites(effort: Effort) -> Iterator[Part]:
-    """MAP-Elites beside QDax and pyribs: how sure a LeNet is of the elites, by evaluations and by seconds."""
+    """MAP-Elites beside QDax and pyribs: confidence of a LeNet in the elites, by evaluations and seconds."""
     network, batch, generations = lenet(effort), effort.size(200, 8), effort.size(5, 2)
     variations = {
         "evofool": evofool.DirectOptions(),
@@ -52,17 +52,17 @@ def map_elites(effort: Effort) -> Iterator[Part]:
         },
         "pyribs, Gaussian emitter": partial(peers.pyribs, network, batch, generations),
     }
-    # The source's 200 generations of 200, and the seconds that the slowest needs for them and more.
+    # The source's 200 generations of 200, and about the seconds that the slowest side needs for them.
     budget = effort.size((40_000, 6.0), (32, 0.05))
-    title = f"MAP-Elites against {network.spec.name}, {batch} offspring a generation"
+    title = f"MAP-Elites against {network.spec.name}, {batch} offspring per generation"
     yield from _race(title, network, builders, *budget, effort.repeats(5))
 
 
 def student(effort: Effort) -> Iterator[Part]:
-    """The student's strategy for all digits beside evosax: how sure a LeNet with sigmoid scores is."""
+    """The student's strategy for all digits beside evosax: confidence of a LeNet with sigmoid scores."""
     network = lenet(effort, "sigmoid")
     encoding = evofool.student(network.spec.input_shape)
-    policies, generations = effort.size(50, 4), 1  # every side is looked at after each generation
+    policies, generations = effort.size(50, 4), 1  # every side is recorded after each generation
     targets = tuple(range(len(network.spec.class_names)))
     search = evofool.evolution_strategy(encoding, evofool.StrategyOptions(policies), targets=targets)
     ranked = evofool.evolution_strategy(
@@ -78,14 +78,14 @@ def student(effort: Effort) -> Iterator[Part]:
         "the source's loop": partial(peers.source_loop, network, policies, generations, targets),
     }
     budget = effort.size((5_000, 8.0), (40, 0.05))
-    title = f"Student against {network.spec.name}, {policies} policies a generation and class"
+    title = f"Student against {network.spec.name}, {policies} policies per generation and class"
     yield from _race(title, network, builders, *budget, effort.repeats(3))
 
 
 def _race(
     title: str, network: Classifier, builders: Builders, evaluations: int, seconds: float, seeds: int
 ) -> Iterator[Part]:
-    """Run all contenders from the same seeds, in turns, until both budgets are spent."""
+    """Run all contenders from the same seeds, interleaved, until both budgets are spent."""
     contenders: dict[str, Contender] = {}
     rows: list[Row] = []
     for name, build in builders.items():
@@ -94,7 +94,7 @@ def _race(
         except NotInstalledError as error:
             rows.append({"side": name, "note": str(error)})
             continue
-        # So that what is timed below is compiled.
+        # Compile before timing.
         jax.block_until_ready(_best(contenders[name], _advance(contenders[name], network)))
         say(f"    {name}: compiled")
     records: dict[str, list[np.ndarray]] = {name: [] for name in contenders}
@@ -108,7 +108,7 @@ def _race(
             )
     yield Table(title, [*[_row(*each, evaluations, seconds) for each in records.items()], *rows])
     budgets = {"evaluations": (0, evaluations), "seconds": (1, seconds)}
-    figures = {"median confidence over the classes": 2, f"niches above {100 * CERTAIN:.2f} %": 3}
+    figures = {"median confidence over the classes": 2, f"niches above {100 * CERTAIN:.2f}%": 3}
     for label, figure in figures.items():
         for axis, (column, budget) in budgets.items():
             grid = np.linspace(0, budget, _POINTS)
@@ -131,7 +131,7 @@ def _best(contender: Contender, state: Any) -> np.ndarray:
 def _record(
     contender: Contender, network: Classifier, seed: int, evaluations: int, seconds: float
 ) -> np.ndarray:
-    """Evaluations, seconds, median confidence and certain niches after each advance, beginning with none."""
+    """Evaluations, seconds, median confidence and certain niches after each advance, from zero."""
     state = jax.block_until_ready(contender.init(seed))
     lines = [(0.0, 0.0, 0.0, 0.0)]
     started = time.perf_counter()
@@ -145,7 +145,7 @@ def _record(
 
 
 def _at(record: np.ndarray, column: int, budgets: Any) -> np.ndarray:
-    """The lines of a record that had been reached when so much of a column was spent."""
+    """The lines of a record at which each budget of a column was spent."""
     return record[np.searchsorted(record[:, column], budgets, side="right") - 1]
 
 

@@ -1,4 +1,4 @@
-"""What a case measured, for people: tables on the terminal and in README.md, plots beside the JSON."""
+"""Reports of results: tables on the terminal and in README.md, plots next to the JSON."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ from evofool.report.figure import BLUE, DASHES, INK, PALETTE, doubt, figure, leg
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"
 _BEGIN, _END = "<!-- made from results/ by `python -m benchmarks --readme` -->", "<!-- to here -->"
-_PANEL_LETTERS = 46  # of a title that a panel has for itself
+_PANEL_LETTERS = 46  # per line of a panel's title
 _NUMBER = "{x:,.10g}"
 _BANDS = (("lower_quartile", "upper_quartile"), ("lowest", "highest"))
 
@@ -38,7 +38,7 @@ def show(table: Mapping[str, Any], console: Console) -> None:
 
 
 def cells(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """The heading and the rows of a table as text; a row may lack a column, an empty one is left out."""
+    """The heading and the rows of a table as text. Rows may lack columns; empty columns are left out."""
     columns = list(dict.fromkeys(key for row in rows for key in row if _any(rows, key)))
     return (
         [column.replace("_", " ") for column in columns],
@@ -47,7 +47,7 @@ def cells(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
 
 
 def save(result: Mapping[str, Any]) -> Path:
-    """Keep a result and its plots in results/, with the device in the name; returns the JSON's path."""
+    """Save a result and its plots in results/, named after the device; returns the path of the JSON."""
     RESULTS.mkdir(exist_ok=True)
     device = device_name().lower().replace(" ", "-").replace("/", "-")
     path = RESULTS / f"{result['case']}-{device}.json"
@@ -57,7 +57,7 @@ def save(result: Mapping[str, Any]) -> Path:
 
 
 def dumps(results: Any) -> str:
-    """JSON with a line for each list or object that holds no other."""
+    """JSON with one line for each innermost list or object."""
     text = json.dumps(results, indent=1, allow_nan=False)
     for innermost in (r"\[\s+[^\[\]{}]*?\s+\]", r"\{\s+[^\[\]{}]*?\s+\}"):
         text = re.sub(innermost, lambda found: re.sub(r"\s*\n\s*", " ", found[0]), text)
@@ -65,7 +65,7 @@ def dumps(results: Any) -> str:
 
 
 def renew_readme() -> None:
-    """Write the tables of all results into README.md, between the two marks."""
+    """Write the tables of all results into README.md, between the two markers."""
     before, _, rest = README.read_text().partition(_BEGIN)
     after = rest.partition(_END)[2]
     README.write_text(f"{before}{_BEGIN}\n\n{markdown()}{_END}{after}")
@@ -78,7 +78,7 @@ def markdown() -> str:
 
 
 def draw(result: Mapping[str, Any], path: Path) -> None:
-    """Plot a result's bars and curves, if it has any, as panels of one PNG."""
+    """Plot the bars and curves of a result, if any, as panels of one PNG."""
     bars = [table for table in result["tables"] if table["bars"]]
     panels = [*[(_draw_bars, table) for table in bars], *[(_draw_lines, each) for each in result["curves"]]]
     if not panels:
@@ -137,7 +137,7 @@ def _text(value: Any, column: str) -> str:
     if "confidence" in column:
         return format_confidence(value)
     if "share" in column or "success" in column:
-        return f"{100 * value:.1f} %"
+        return f"{100 * value:.1f}%"
     if not math.isfinite(value):
         return str(value)
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
@@ -162,7 +162,7 @@ def _draw_bars(axis: Any, table: Mapping[str, Any]) -> None:
 
 def _draw_lines(axis: Any, curves: Mapping[str, Any]) -> None:
     lines = curves["lines"]
-    # The best so far holds until there is a better one; between two sizes there are others.
+    # A race is a step function: the best so far holds until there is a better one.
     step = None if curves["logarithmic"] else "post"
     confidence = "confidence" in curves["y"]
     ours = [name for name in lines if name.startswith("evofool")]
@@ -180,7 +180,7 @@ def _draw_lines(axis: Any, curves: Mapping[str, Any]) -> None:
             drawstyle="default" if step is None else "steps-post",
             color=colour,
             label=name,
-            # Ours lie over the others, and dashes let each of them be seen where they are equal.
+            # evofool is drawn on top, dashed where its lines may coincide.
             linestyle=DASHES[ours.index(name) % len(DASHES)] if name in ours else "-",
             linewidth=2.4 if name in ours else 1.3,
             zorder=3 if name in ours else 2,
@@ -192,6 +192,6 @@ def _draw_lines(axis: Any, curves: Mapping[str, Any]) -> None:
         set_certainty_axis(axis, smallest)
     else:
         top = axis.get_ylim()[1]
-        axis.set_ylim(-0.03 * top, top)  # so that a line at 0 is not taken for the axis
+        axis.set_ylim(-0.03 * top, top)  # keeps a line at 0 off the axis
         axis.yaxis.set_major_formatter(_NUMBER)
     axis.set_xlabel(curves["x"])

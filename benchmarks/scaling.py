@@ -1,4 +1,4 @@
-"""How the pace of a search changes with the size of its batch, the number of classes and the images."""
+"""Throughput of a search by batch size, number of classes and image size."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -22,7 +22,7 @@ Part = Table | Curves
 
 
 def batch_size(effort: Effort) -> Iterator[Part]:
-    """Throughput against the batch size, of MAP-Elites and of the student's strategy, on a LeNet."""
+    """Throughput of MAP-Elites and of the student's strategy against a LeNet, by batch size."""
     network = lenet(effort, "sigmoid")
     shape = network.spec.input_shape
     sizes = effort.size((50, 100, 200, 400, 1024, 2048, 4096, 8192, 16_384), (8, 16))
@@ -44,7 +44,7 @@ def batch_size(effort: Effort) -> Iterator[Part]:
 
 
 def classes(effort: Effort) -> Iterator[Part]:
-    """Throughput of MAP-Elites against the number of classes, on LeNets of random weights."""
+    """Throughput of MAP-Elites by the number of classes, against LeNets with random weights."""
     batch, repeats = effort.size((1024, 5), (8, 1))
 
     def sides(count: int) -> dict[str, Callable[[], Side]]:
@@ -60,17 +60,17 @@ def classes(effort: Effort) -> Iterator[Part]:
 
 
 def image_size(effort: Effort) -> Iterator[Part]:
-    """Throughput of MAP-Elites against the size of colour images, on MobileNets of random weights."""
+    """Throughput of MAP-Elites by the size of colour images, against MobileNets with random weights."""
     names = tuple(f"class {index}" for index in range(effort.size(100, 4)))
 
     def sides(size: int, batch: int) -> dict[str, Callable[[], Side]]:
         network = evofool.create_classifier("mobilenet-v1-0.25", (size, size, 3), names)
         return _encoded(network, batch, repeats=1)
 
-    # As many pixels in each.
+    # Equal pixels per batch.
     batches = effort.size({32: 2048, 64: 512, 128: 128, 256: 32}, {32: 4})
     points = {size: sides(size, batch) for size, batch in batches.items()}
-    title = "Throughput by the height and width of the images, as many pixels in a batch of each"
+    title = "Throughput by the height and width of the images, at equal pixels per batch"
     yield from _sweep(title, "height and width", points, effort.repeats(3))
 
 
@@ -98,7 +98,7 @@ def _sides(
 def _sweep(
     title: str, axis: str, points: Mapping[int, dict[str, Callable[[], Side]]], rounds: int
 ) -> Iterator[Part]:
-    """The sides at each point of an axis: one table, and lines of the throughput and of the ratio."""
+    """Compare the sides at each point of an axis: a table, and curves of the throughput and of the ratio."""
     measured: dict[tuple[str, str], dict[str, list[float]]] = {}
     rows = []
     for point, builders in points.items():

@@ -1,4 +1,4 @@
-"""Every search beside the bare forward pass of its classifier, and beside the peers that do the same."""
+"""Every search beside the bare forward pass of its classifier, and beside its peers."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -29,7 +29,7 @@ from evofool.search import insert
 from evofool.search.memory import images_at_once
 
 IMAGENET = {"squeezenet-1.0": 16, "mobilenet-v1-0.25": 128}
-"""Large classifiers, with a batch that two cores score in about a quarter of a second."""
+"""Large classifiers, with the batch that two cores score in about a quarter of a second."""
 
 
 def map_elites(effort: Effort) -> Iterator[Table]:
@@ -46,7 +46,7 @@ def map_elites(effort: Effort) -> Iterator[Table]:
 
 
 def cppn(effort: Effort) -> Iterator[Table]:
-    """MAP-Elites with the CPPN encoding against a LeNet; the population is that of a short run."""
+    """MAP-Elites with the CPPN encoding against a LeNet, timed after a short run."""
     network, batch, generations = lenet(effort), effort.size(1024, 32), effort.scaled(10, 2)
     encoding = evofool.cppn(network.spec.input_shape)
     begun = max(1, effort.size(60, 1) // generations)
@@ -86,12 +86,12 @@ def student(effort: Effort) -> Iterator[Table]:
         "evofool, marginalised-pixels": lambda: ours("marginalised-pixels", generations),
         "evofool, literal": lambda: ours("literal", fewer),
         **{f"evosax {name}": partial(evosax, name) for name in peers.EVOSAX_ALGORITHMS},
-        # The source's 50 policies; how many there are makes no difference to it.
+        # The source's 50 policies; its throughput does not depend on their number.
         "the source's loop": lambda: searching(
             peers.source_loop(network, effort.size(50, 4), fewer, targets), network
         ),
     }
-    title = f"Student against {network.spec.name}, {policies:,} policies a generation, one class"
+    title = f"Student against {network.spec.name}, {policies:,} policies per generation, one class"
     yield compare(title, sides, effort.repeats(7))
 
 
@@ -118,7 +118,7 @@ def _imagenet(
     effort: Effort, name: str, encoding_of: Callable[[tuple[int, int, int]], Encoding]
 ) -> Iterator[Table]:
     for classifier, batch in IMAGENET.items():
-        # After the first generations few niches are won anew, and less is copied into the archive.
+        # After the first generations niches change hands rarely, and less is copied into the archive.
         batch, generations, begun = effort.scaled(batch, 4), effort.size(2, 1), effort.size(10, 1)
         try:
             network = evofool.load_classifier(classifier)
@@ -147,18 +147,18 @@ def _beside_forward(
         f"evofool, {name}": lambda: searching(ours, network, begun),
         **{rival: lambda build=build: searching(build(), network) for rival, build in rivals.items()},
     }
-    title = f"MAP-Elites, {name}, against {network.spec.name}, {batch:,} offspring a generation"
+    title = f"MAP-Elites, {name}, against {network.spec.name}, {batch:,} offspring per generation"
     return compare(title, sides, rounds)
 
 
 def _at_once(network: Classifier, batch: int) -> int:
-    """About how many images of a batch evofool scores at once: the largest equal parts that are no larger."""
+    """The images of a batch that evofool scores at once: the largest divisor that it allows."""
     most = images_at_once(network) or batch
     return max(size for size in range(1, batch + 1) if batch % size == 0 and size <= most)
 
 
 def _in_parts(network: Classifier, batch: int, repeats: int) -> dict[str, Callable[[], Side]]:
-    """The forward pass in as large parts as evofool scores at once, if these are smaller than the batch."""
+    """The forward pass in the parts that evofool scores at once, if they are smaller than the batch."""
     at_once = _at_once(network, batch)
     if at_once == batch:
         return {}
@@ -168,7 +168,7 @@ def _in_parts(network: Classifier, batch: int, repeats: int) -> dict[str, Callab
 def _parts(
     network: Classifier, name: str, encoding: Encoding, batch: int, effort: Effort, generations: int = 1
 ) -> Table:
-    """Where a generation goes: its parts one by one, in turns with the whole of it."""
+    """The cost of each part of a generation, interleaved with the whole."""
     search = evofool.map_elites(encoding, evofool.MapElitesOptions(batch))
     state = evofool.run(search, network, generations)
     archive = state.archive
@@ -209,4 +209,4 @@ def _parts(
         }
         for part, measured in seconds.items()
     ]
-    return Table(f"A generation of {batch:,}, {name}, against {network.spec.name}, by its parts", rows)
+    return Table(f"A generation of {batch:,}, {name}, against {network.spec.name}, by part", rows)

@@ -20,7 +20,7 @@ _BATCH = 128
 
 
 def training(effort: Effort) -> Iterator[Table]:
-    """An epoch of training a LeNet, beside the forward and backward passes of its batches alone."""
+    """An epoch of training a LeNet, beside the bare forward and backward passes of its batches."""
     try:
         data = load_dataset(effort.size("mnist", "digits"))
     except EvofoolError:
@@ -36,7 +36,7 @@ def training(effort: Effort) -> Iterator[Table]:
     started = time.perf_counter()
 
     def on_epoch(epoch: int, loss: float) -> None:
-        """Between two epochs it is the other side's turn."""
+        """Time the other side between two epochs."""
         nonlocal started
         seconds["evofool"].append(time.perf_counter() - started)
         timed(bare)
@@ -49,7 +49,7 @@ def training(effort: Effort) -> Iterator[Table]:
     measured = {name: np.array(values[1:]) for name, values in seconds.items()}
     first = seconds["evofool"][0]
     sides["evofool"].compile_seconds = max(0.0, first - float(np.median(measured["evofool"])))
-    yield rates(f"Training a LeNet, {count:,} images an epoch, batch {_BATCH}", sides, measured, _BARE)
+    yield rates(f"Training a LeNet, {count:,} images per epoch, batch {_BATCH}", sides, measured, _BARE)
 
 
 def _passes(network: Classifier, images: Any, labels: Any) -> Any:
@@ -59,7 +59,7 @@ def _passes(network: Classifier, images: Any, labels: Any) -> Any:
         return optax.softmax_cross_entropy_with_integer_labels(network.logits(images), labels).mean()
 
     def step(gradients: Any, batch: Any) -> Any:
-        # For the compiler the weights depend on the last gradients, so that none can be left out.
+        # The barrier makes the weights depend on the last gradients, so the compiler cannot drop a pass.
         weights, _ = jax.lax.optimization_barrier((network, gradients))
         return jax.grad(loss)(weights, *batch), None
 

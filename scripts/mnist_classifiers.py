@@ -1,4 +1,4 @@
-"""The classifiers for MNIST that the reproductions attack, trained once and kept."""
+"""The MNIST classifiers that the reproductions attack, trained once and cached."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from evofool.datasets import load_dataset
 from evofool.images import from_uint8
 from evofool.training import train
 
-EPOCHS = {"linear": 5, "mlp": 5, "maxout": 5, "lenet": 5, "cnn": 3}  # as the figures in docs/ were made
+EPOCHS = {"linear": 5, "mlp": 5, "maxout": 5, "lenet": 5, "cnn": 3}  # as for the figures in docs/
 ADVERSARIAL_EPSILON = 0.25
 PLAIN = tuple(EPOCHS)
 ADVERSARIAL = ("maxout", "lenet")
@@ -20,7 +20,7 @@ console = Console(highlight=False, width=140)
 
 
 def trained(network: str, folder: Path, *, adversarial: bool = False) -> Classifier:
-    """A network trained on MNIST with the settings of `evofool train`, from the folder if it is there."""
+    """A network trained on MNIST with the settings of `evofool train`, cached in the folder."""
     path = folder / f"{network}{'-adversarial' if adversarial else ''}.safetensors"
     if not path.is_file():
         console.print(f"training {path.stem}")

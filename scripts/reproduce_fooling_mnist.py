@@ -1,28 +1,26 @@
-"""Fooling images for MNIST: Figures 4 and 5 of Nguyen et al. (CVPR 2015), what they report beside.
+"""Fooling images for MNIST: Figures 4 and 5 of Nguyen et al. (CVPR 2015), beside the paper's figures.
 
-Evolves images for the LeNet that was released with the paper (EVOFOOL_DATA says where its weights are), with
-both encodings and several seeds, and prints a Markdown table. An interrupted run goes on where it was, and so
-does a longer one.
+Evolves images for the LeNet that was released with the paper (its weights are under EVOFOOL_DATA), with both
+encodings and several seeds, and prints a Markdown table. Interrupted runs resume; longer runs extend the
+shorter ones.
 
     python scripts/reproduce_fooling_mnist.py --out runs/fooling-mnist
 
-What differs from the paper: its mean image is not subtracted, and CPPNs are told coordinates in [-1, 1],
-where the released code tells them the numbers of column and row (the third row).
+Differences from the paper: the mean image is not subtracted. CPPNs receive coordinates in [-1, 1]; the third
+row has the pixel numbers of the released code.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
+from fooling import Record, finished_run, first_above
 from run import run
+from tables import markdown, spread
 
-from evofool.cli.evolve import Evolve
 from evofool.encodings import CPPNOptions
 from evofool.errors import unknown_name
-from evofool.report import format_confidence
-from evofool.runs import RunDirectory, RunSettings
+from evofool.runs import RunSettings
 
 CERTAIN = 0.9999
 
@@ -37,10 +35,10 @@ class Variant(NamedTuple):
 
 
 VARIANTS = {
-    "direct": Variant("direct", "direct", "by generation 50 each digit at 99.99 %, median 99.99 % at 200"),
-    "cppn": Variant("cppn", "CPPN, coordinates in [-1, 1]", "99.99 % after a few generations"),
+    "direct": Variant("direct", "direct", "every digit at 99.99% by generation 50, median 99.99% at 200"),
+    "cppn": Variant("cppn", "CPPN, coordinates in [-1, 1]", "99.99% after a few generations"),
     "cppn-pixels": Variant(
-        "cppn", "CPPN, pixel numbers", "(the released code's)", CPPNOptions(coordinates="pixels")
+        "cppn", "CPPN, pixel numbers", "(coordinates of the released code)", CPPNOptions(coordinates="pixels")
     ),
 }
 
@@ -51,10 +49,10 @@ class Reproduction:
 
     Attributes:
         out: the folder of the runs.
-        variants: which rows of the table to make.
-        seeds: how many runs of each.
-        generations: how long each run is; the paper's figures are of 200.
-        batch_size: offspring per generation; the source's is 200.
+        variants: the rows of the table.
+        seeds: runs per row, seeded 0, 1, ...
+        generations: length of each run; 200 in the paper.
+        batch_size: offspring per generation; 200 in the paper.
     """
 
     out: Path
@@ -68,35 +66,28 @@ def main(reproduction: Reproduction) -> None:
     """Run what is missing and print the table."""
     last = reproduction.generations
     early = min(50, last)
-    columns = (
-        "encoding",
-        f"median at {early}",
-        f"lowest at {early}",
-        f"median at {last}",
-        f"lowest at {last}",
-    )
-    lines = [f"| {' | '.join((*columns, 'median 99.99 % from', 'reported'))} |", "| --- " * 7 + "|"]
+    measured = [f"{name} at {generation}" for generation in (early, last) for name in ("median", "lowest")]
+    rows = []
     for name in reproduction.variants:
         if name not in VARIANTS:
             raise unknown_name("variant", name, VARIANTS)
-        runs = [records_of(reproduction, name, seed) for seed in range(reproduction.seeds)]
+        variant = VARIANTS[name]
+        runs = [run_of(reproduction, name, seed) for seed in range(reproduction.seeds)]
         cells = [
-            spread([run[generation - 1][f"{metric}_confidence"] for run in runs])
+            spread([records[generation - 1][f"{metric}_confidence"] for records in runs])
             for generation in (early, last)
             for metric in ("median", "min")
         ]
-        variant = VARIANTS[name]
-        lines.append(f"| {' | '.join((variant.name, *cells, reached(runs), variant.reported))} |")
-    print("\n".join(lines))
+        rows.append((variant.name, *cells, reached(runs), variant.reported))
+    print(markdown(("encoding", *measured, "median 99.99% from", "reported"), rows))
     print(
         f"\nMedian of {reproduction.seeds} seeds, lowest and highest in brackets; "
-        f"{reproduction.batch_size} images a generation."
+        f"{reproduction.batch_size} images per generation."
     )
 
 
-def records_of(reproduction: Reproduction, name: str, seed: int) -> list[dict[str, float]]:
-    """The metrics of a run, which is made or finished first."""
-    path = reproduction.out / f"{name}-{seed}"
+def run_of(reproduction: Reproduction, name: str, seed: int) -> list[Record]:
+    """The metrics of a run, which is started or resumed first."""
     settings = RunSettings(
         classifier="lenet-nguyen2015",
         encoding=VARIANTS[name].encoding,
@@ -105,26 +96,16 @@ def records_of(reproduction: Reproduction, name: str, seed: int) -> list[dict[st
         seed=seed,
         cppn=VARIANTS[name].cppn,
     )
-    begun = any(path.glob("checkpoints/[0-9]*"))
-    where = {"resume": path} if begun else {"out": path, "overwrite": True}
-    if code := Evolve(settings, **where, quiet=True).run():
-        sys.exit(code)
-    return RunDirectory.open(path).read_metrics()
+    return finished_run(reproduction.out / f"{name}-{seed}", settings, quiet=True)
 
 
-def spread(values: list[float]) -> str:
-    """The median of several runs with the extremes."""
-    low, middle, high = (format_confidence(np.float32(np.quantile(values, q))) for q in (0, 0.5, 1))
-    return f"{middle} ({low} to {high})"
-
-
-def reached(runs: list[list[dict[str, float]]]) -> str:
-    """The generation from which on the median class is certain."""
-    first = [next((r["generation"] for r in run if r["median_confidence"] >= CERTAIN), None) for run in runs]
-    known = [generation for generation in first if generation is not None]
+def reached(runs: list[list[Record]]) -> str:
+    """The generation from which the median class is certain; how many runs get there, if not all do."""
+    records = [first_above(records, CERTAIN) for records in runs]
+    known = [record["generation"] for record in records if record is not None]
     if len(known) < len(runs):
         return f"{len(known)} of {len(runs)} runs"
-    return f"generation {int(np.median(known))} ({int(min(known))} to {int(max(known))})"
+    return f"generation {spread(known, lambda generation: f'{int(generation)}')}"
 
 
 if __name__ == "__main__":

@@ -3,16 +3,16 @@
     python scripts/reproduce_gradient_ascent.py --out runs/ascent
     python scripts/reproduce_gradient_ascent.py --classifier squeezenet-1.0 --classes 10 --out runs/squeezenet
 
-Differences from the paper: MobileNet v1 0.25 or SqueezeNet 1.0 where it has CaffeNet, and for the digits
-their LeNet, which they fooled by evolution only. Settings are those of their released code: 500 steps from
-the mean (here one grey) plus N(0, 1) noise, e 0.04 and l 0.2 (the largest that they used), no decay. The
-rule is shown with our bound on what a step aims for, and without, as theirs is. The regularised images take
-L2 decay of 0.01 and a blur by one pixel every four steps, and steps that aim for 5 in log-odds: smaller ones
-gain less than decay and blur take. The paper reports 99.99 % without resemblance, and some recognisable parts
-with regularisation. Changes are drawn amplified too, because they are of about one grey level.
+Differences from the paper: MobileNet v1 0.25 or SqueezeNet 1.0 instead of CaffeNet, and for the digits the
+paper's LeNet, which it fools by evolution only. The settings are those of the released code: 500 steps from
+the mean (here one grey) plus N(0, 1) noise, e = 0.04 and l = 0.2 (the largest values it uses), no decay. The
+step rule runs with evofool's bound on the gain per step and without it, as in the source. Regularised images
+have an L2 decay of 0.01, a blur by one pixel every four steps, and steps that aim for 5 in log-odds; smaller
+steps gain less than decay and blur cost. The paper reports 99.99% without resemblance, and some recognisable
+parts with regularisation. Changes are also drawn amplified, because they are about one grey level.
 
-To save time, with our bound all classes take rounds of 100 steps, each from the best image so far, and those
-that are certain as saved with 8 bits take no further round. The other two take all steps in one.
+To save time, bounded runs take rounds of 100 steps from the best image so far, and a class that is certain as
+saved in 8 bits takes no further round. The other kinds take all steps in one round.
 """
 
 import time
@@ -31,6 +31,7 @@ from run import run
 from evofool.attacks import Regularisation, first_step_above, gradient_ascent, noise_images
 from evofool.classifiers import Classifier, load_classifier
 from evofool.images import from_uint8, to_uint8
+from evofool.numerics.batches import in_batches
 from evofool.report import contact_sheet
 from evofool.report.attacks import amplified
 
@@ -45,8 +46,8 @@ KINDS: dict[str, dict[str, Any]] = {
     },
 }
 CERTAIN = 0.9999
-# A round starts from the best image of the one before. Steps that overshoot would be taken again: the best
-# image is then the one that the round started from.
+# A round starts from the best image so far. Unbounded steps overshoot, so the best image would remain the
+# starting one, and the next round would repeat the same steps.
 _ROUND = {BOUNDED: 100}
 _AT_ONCE = 10
 
@@ -62,25 +63,24 @@ def main(
     beside: int | None = None,
     steps: int = 500,
 ) -> None:
-    """Print how many classes are reached and when; save the images.
+    """Print how many classes reach each confidence, and when; save the images.
 
     Args:
         out: folder for the images.
-        classifier: what to fool.
-        classes: how many, spread evenly over all; at most those there are.
-        first_class: the first of them, as an index.
-        names: of the classes, in place of these.
-        beside: to how many of these the source's rule and regularisation are applied, 0 for neither; all if
-            not given.
-        steps: of gradient ascent.
+        classifier: the classifiers to fool.
+        classes: number of classes, spread evenly over all.
+        first_class: index of the first class.
+        names: names of the classes, instead of evenly spread ones.
+        beside: number of classes for the source's rule and for regularisation, 0 for neither; all by default.
+        steps: steps of gradient ascent.
     """
     out.mkdir(parents=True, exist_ok=True)
     for name in classifier:
         network = load_classifier(name)
         everything = len(network.spec.class_names)
         mean = 0.13 if network.spec.input_shape[2] == 1 else 0.45
-        table = Table("", "classes", "50 %", "99 %", "99.9 %", "99.99 %", "99.99 % as saved", "minutes")
-        table.title = f"{name}: classes that got there in {steps} steps, and the median step of these"
+        table = Table("", "classes", "50%", "99%", "99.9%", "99.99%", "99.99% as saved", "minutes")
+        table.title = f"{name}: classes that reach a confidence within {steps} steps, and their median step"
         for kind in KINDS:
             count = min(classes, everything)
             chosen = [network.spec.class_index(target) for target in names]
@@ -91,10 +91,10 @@ def main(
             if not len(targets):
                 continue
             started = time.perf_counter()
-            images, ways = ascend(network, targets, mean, steps, kind)
+            images, trajectories = ascend(network, targets, mean, steps, kind)
             minutes = (time.perf_counter() - started) / 60
             confidences = saved_confidences(network, targets, images)
-            cells = [*map(partial(reached, ways), (0.5, 0.99, 0.999, CERTAIN))]
+            cells = [*map(partial(reached, trajectories), (0.5, 0.99, 0.999, CERTAIN))]
             cells.append(str(int((confidences >= CERTAIN).sum())))
             table.add_row(kind, str(len(targets)), *cells, f"{minutes:.1f}")
             console.print(f"{name}, {kind}: {'; '.join(cells)}")
@@ -114,9 +114,9 @@ def main(
 def ascend(
     classifier: Classifier, targets: Int[np.ndarray, " n"], mean: float, steps: int, kind: str
 ) -> tuple[Float[np.ndarray, "n h w c"], Float[np.ndarray, "t n"]]:
-    """The best image of each class, and its confidence after each step (nan after it was left alone)."""
+    """The best image of each class, and its trajectory of confidences (nan after its last round)."""
     images = np.array(noise_images(jax.random.key(0), len(targets), classifier, mean_image=mean))
-    ways = np.full((steps + 1, len(targets)), np.nan, np.float32)
+    trajectories = np.full((steps + 1, len(targets)), np.nan, np.float32)
     steps_of_round = _ROUND.get(kind, steps)
     for done in range(0, steps, steps_of_round):
         unfinished = np.flatnonzero(saved_confidences(classifier, targets, images) < CERTAIN)
@@ -133,15 +133,15 @@ def ascend(
                 **{"early_progress": 0.04, "late_progress": 0.2} | KINDS[kind],
             )
             images[part] = result.images
-            ways[done : until + 1, part] = np.asarray(result.trajectory)[..., 0]
+            trajectories[done : until + 1, part] = np.asarray(result.trajectory)[..., 0]
             taken = min(first + _AT_ONCE, len(unfinished))
             console.print(f"  steps {done} to {until}: {taken} of {len(unfinished)} classes", style="dim")
-    return images, ways
+    return images, trajectories
 
 
-def reached(ways: Float[np.ndarray, "t n"], confidence: float) -> str:
-    """How many classes have had a confidence, and the median of the first steps with it."""
-    steps = np.asarray(first_step_above(jnp.asarray(ways), confidence))
+def reached(trajectories: Float[np.ndarray, "t n"], confidence: float) -> str:
+    """How many classes reach a confidence, and the median of the first steps at which they do."""
+    steps = np.asarray(first_step_above(jnp.asarray(trajectories), confidence))
     there = steps[steps >= 0]
     return f"{len(there)}, step {np.median(there):.0f}" if len(there) else "0"
 
@@ -149,10 +149,9 @@ def reached(ways: Float[np.ndarray, "t n"], confidence: float) -> str:
 def saved_confidences(
     classifier: Classifier, targets: Int[np.ndarray, " n"], images: Float[np.ndarray, "n h w c"]
 ) -> Float[np.ndarray, " n"]:
-    """The confidence in each target of its image with 8 bits."""
+    """The confidence of each image in its target after rounding to 8 bits."""
     rounded = from_uint8(to_uint8(images))
-    parts = [classifier(rounded[i : i + _AT_ONCE]) for i in range(0, len(rounded), _AT_ONCE)]
-    return np.concatenate(parts)[np.arange(len(targets)), targets]
+    return np.asarray(in_batches(classifier, rounded, _AT_ONCE))[np.arange(len(targets)), targets]
 
 
 if __name__ == "__main__":

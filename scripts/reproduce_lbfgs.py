@@ -1,10 +1,10 @@
-"""The smallest changes for a target of Szegedy et al. (ICLR 2014, table 1), and noise of the same size.
+"""The smallest targeted changes of Szegedy et al. (ICLR 2014, table 1), and noise of the same size.
 
     python scripts/reproduce_lbfgs.py --classifiers runs/mnist-classifiers
 
-Differences from the paper: 200 test digits with targets drawn at random, networks trained for 5 epochs with
-Adam and without weight decay, a LeNet where the paper has an autoencoder's features, and c |r|^2 where the
-paper writes c |r| in what is minimised.
+Differences from the paper: 200 test digits with random targets; networks trained for 5 epochs with Adam and
+without weight decay; a LeNet in place of features of an autoencoder; and c |r|^2 in the objective, where the
+paper writes c |r|.
 """
 
 from pathlib import Path
@@ -32,8 +32,8 @@ def main(classifiers: Path = Path("runs/mnist-classifiers"), digits: int = 200) 
         "as saved in 8 bits",
         "mean distortion",
         "paper",
-        "noise of that size: wrong",
-        "noise: the target",
+        "noise of equal size: wrong class",
+        "noise: target class",
     )
     table.title = f"Box-constrained L-BFGS on {digits} test digits with random targets"
     for network in ("linear", "mlp", "lenet"):

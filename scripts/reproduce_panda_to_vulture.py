@@ -1,10 +1,10 @@
-"""Panda to vulture, black to paper towel, cat to bath towel, and who resists (J. Evans' examples).
+"""Panda to vulture, black to paper towel, cat to bath towel, and which photographs resist (J. Evans).
 
     python scripts/reproduce_panda_to_vulture.py --out runs/panda-to-vulture
 
-The photographs are those under $EVOFOOL_DATA/photos. Differences from the source: SqueezeNet 1.0 and
-MobileNet v1 0.25 where it has GoogLeNet, other photographs, and beside its total change of 0.9 grey levels
-also one of 2, because a change of less than half a level is undone when an image is saved with 8 bits.
+The photographs are in $EVOFOOL_DATA/photos. Differences from the source: SqueezeNet 1.0 and MobileNet v1 0.25
+instead of GoogLeNet; other photographs; and besides the source's total change of 0.9 grey levels also one of
+2, because saving in 8 bits undoes changes below half a level.
 """
 
 from pathlib import Path
@@ -55,8 +55,8 @@ def main(
     Args:
         out: folder for the figures.
         networks: the classifiers.
-        targets: how many of the dozen targets are tried in the last table.
-        steps: of each way in the last table.
+        targets: number of the twelve targets in the last table.
+        steps: steps of each trajectory in the last table.
     """
     out.mkdir(parents=True, exist_ok=True)
     classifiers = [load_classifier(name) for name in networks]
@@ -67,12 +67,12 @@ def main(
 
 
 def panda_to_vulture(classifiers: list[Classifier], out: Path) -> None:
-    """The source's way in 10 and in 100 steps, with its total change and with ours."""
+    """The source's total change in 10 and in 100 steps, and ours in 100."""
     table = Table(
         "classifier", "change (levels)", "steps", "panda before", "vulture", "as saved", "first at step"
     )
     table.title = "Giant panda to vulture"
-    table.add_row("GoogLeNet (source)", "0.9", "100", "99.6 %", "98.9 %", "", "")
+    table.add_row("GoogLeNet (source)", "0.9", "100", "99.6%", "98.9%", "", "")
     for classifier in classifiers:
         images = photographs(classifier, ["giant_panda.jpg"])
         for change, steps in ((SOURCE_CHANGE, 10), (SOURCE_CHANGE, STEPS), (CHANGE, STEPS)):
@@ -97,7 +97,7 @@ def black_and_cat(classifiers: list[Classifier], out: Path) -> None:
     """A black image in the source's steps of 0.1 of a level, and a cat."""
     table = Table("classifier", "image", "before", "target", "before ", "after", "as saved", "first at step")
     table.title = "Black to paper towel in steps of 0.1 of a level, cat to bath towel"
-    table.add_row("GoogLeNet (source)", "black", "velvet 27 %", "paper towel", "4 %", "becomes it", "", "")
+    table.add_row("GoogLeNet (source)", "black", "velvet 27%", "paper towel", "4%", "becomes it", "", "")
     for classifier in classifiers:
         black = jnp.zeros((1, *classifier.spec.input_shape))
         cat = photographs(classifier, ["cat.png"])
@@ -125,7 +125,7 @@ def black_and_cat(classifiers: list[Classifier], out: Path) -> None:
 
 
 def one_step_away(classifiers: list[Classifier]) -> None:
-    """What the panda is after one sign step away from its class; the source's became a weasel."""
+    """The class of the panda after one sign step away from its own; in the source it is a weasel."""
     table = Table("classifier", "one step of", "becomes", "confidence")
     table.title = "One sign step away from panda (source: weasel)"
     for classifier in classifiers:
@@ -144,13 +144,13 @@ def one_step_away(classifiers: list[Classifier]) -> None:
 
 
 def who_resists(classifiers: list[Classifier], targets: tuple[str, ...], steps: int) -> None:
-    """Four photographs and a dozen targets: the change in grey levels at which each target is first."""
+    """The change, in grey levels, at which four photographs become each of twelve targets."""
     for classifier in classifiers:
         images = photographs(classifier, PHOTOGRAPHS)
         names = [classifier.spec.class_names[int(top)] for top in classifier(images).argmax(axis=1)]
         table = Table("target", *names)
         table.title = (
-            f"{classifier.spec.name}: total change, in levels, at which the target is the likeliest class "
+            f"{classifier.spec.name}: total change, in levels, at which the target is the most likely class "
             f"(steps of {CHANGE / steps:g}; the source stops at {SOURCE_CHANGE})"
         )
         gave_way = 0
@@ -170,7 +170,7 @@ def who_resists(classifiers: list[Classifier], targets: tuple[str, ...], steps: 
 
 
 def photographs(classifier: Classifier, names: list[str] | tuple[str, ...]) -> Float[Array, "n h w c"]:
-    """Photographs as the classifier takes them."""
+    """Photographs in the size of the classifier."""
     paths = [path_in_data("photos", name) for name in names]
     return from_uint8(np.stack([load_photograph(path, classifier.spec.input_shape) for path in paths]))
 
@@ -178,7 +178,7 @@ def photographs(classifier: Classifier, names: list[str] | tuple[str, ...]) -> F
 def towards(
     classifier: Classifier, images: Float[Array, "n h w c"], target: str, steps: int, change: float
 ) -> tuple[AttackResult, AttackResult]:
-    """The images on their way to the target, and what they are after 8-bit rounding."""
+    """The attacked images, and the same after rounding to 8 bits."""
     goal = Targeted(jnp.full(len(images), classifier.spec.class_index(target)))
     result = iterated_gradient_sign(classifier, images, goal, steps=steps, step_size=change / 255 / steps)
     return result, assess(classifier, images, round_to_8_bits(result.images), goal)
@@ -190,7 +190,7 @@ def shown(confidence: Float[Array, ""]) -> str:
 
 
 def step(result: AttackResult) -> str:
-    """The step that first reached the target."""
+    """The first step at which the target is the most likely class."""
     assert result.first_step is not None
     first = int(result.first_step[0])
     return "never" if first < 0 else str(first)
@@ -206,7 +206,7 @@ def draw(
     path: Path,
     title: str,
 ) -> None:
-    """The image before and after, and the probabilities on the way."""
+    """Draw the image before and after, and the trajectory of the probabilities."""
     index = classifier.spec.class_index(target)
     names = classifier.spec.class_names
     row = AttackedImage(

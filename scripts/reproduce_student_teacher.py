@@ -2,12 +2,11 @@
 
     python scripts/reproduce_student_teacher.py --out reproduction
 
-The source's setting is 50 policies, 100 episodes, sigma 0.1, learning rate 0.1 and a teacher with sigmoid
-scores, a Keras CNN that was not published. The teacher here is a CNN of the same layers, trained when the
-script first runs (MNIST: `evofool fetch mnist`), or any classifier given with --teacher; the estimator is the
-marginalised one, of the same expectation. The same is run with softmax scores, with centred ranks in place of
-reward minus mean (with either), and with 4,096 policies. Writes the tables (tables.md and, with more in it,
-summary.json), the curves of all runs (curves.png) and drawings.
+The source has 50 policies, 100 episodes, sigma 0.1, learning rate 0.1 and a teacher with sigmoid scores, an
+unpublished Keras CNN. The teacher here is a CNN with the same layers, trained on the first run (MNIST:
+`evofool fetch mnist`), or any classifier given with --teacher. The estimator is marginalised: its update has
+the same expectation. The script also runs softmax scores, centred ranks instead of reward minus mean (with
+either), and 4,096 policies. It writes tables.md, summary.json (with more figures), curves.png and drawings.
 """
 
 import json
@@ -20,6 +19,7 @@ import jax
 import numpy as np
 from rich.console import Console
 from run import run
+from tables import markdown
 
 import evofool
 from evofool.cli.train import Train
@@ -28,24 +28,24 @@ from evofool.report import contact_sheet
 from evofool.report.figure import PALETTE, figure, legend_below
 
 CLAIMS = (
-    "The source's claims: the reward starts low and approaches 1 for several digits (1.0 reported for 1, 2, "
-    "3, 4), with patience and some tuning; it does not converge at every start; no drawing looks like its "
+    "The source claims that the reward starts low and approaches 1 for several digits (1.0 for 1, 2, 3 and "
+    "4), with patience and some tuning; that not every start converges; and that no drawing looks like its "
     "digit."
 )
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to run.
+    """The settings of the reproduction.
 
     Attributes:
-        out: folder for the table, the figures and the teacher.
-        teacher: a classifier by name or file; by default a CNN trained on MNIST for this.
-        seeds: runs with the source's 50 policies.
-        policies: policies an episode in the source's setting.
+        out: folder for the tables, the figures and the teacher.
+        teacher: name or file of a classifier; by default a CNN trained on MNIST.
+        seeds: runs per setting.
+        policies: policies per episode; the source has 50.
         episodes: episodes of a run.
-        large_policies: policies of the larger setting; 0 leaves it out.
-        large_seeds: runs with that many.
+        large_policies: policies per episode of the larger setting; 0 omits it.
+        large_seeds: runs of the larger setting.
         large_episodes: episodes of these runs.
     """
 
@@ -65,9 +65,9 @@ class Runs:
 
     Attributes:
         mean: mean reward of the policies, [seeds, episodes, digits].
-        best: best reward of an episode, of the same shape.
-        images: the first seed's best drawings.
-        confidences: what the teacher gives them.
+        best: best reward of each episode, of the same shape.
+        images: the best drawings of the first seed.
+        confidences: the teacher's confidences in them.
     """
 
     mean: Any
@@ -77,7 +77,7 @@ class Runs:
 
 
 def main(options: Options) -> None:
-    """Run every setting and write what came of it."""
+    """Run every setting; write tables, curves and drawings."""
     options.out.mkdir(parents=True, exist_ok=True)
     console = Console(highlight=False, width=150)
     teacher_file = options.out / "teacher.safetensors"
@@ -120,7 +120,7 @@ def main(options: Options) -> None:
 def run_many(
     teacher: evofool.Classifier, advantage: str, policies: int, episodes: int, seeds: int, console: Console
 ) -> Runs:
-    """All digits at once, seed after seed."""
+    """Run all digits at once, seed by seed."""
     encoding = evofool.student(teacher.spec.input_shape)
     search = evofool.evolution_strategy(encoding, evofool.StrategyOptions(policies, advantage=advantage))
     mean, best, states = [], [], []
@@ -142,7 +142,7 @@ def run_many(
 
 
 def summarise(runs: Runs, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Per digit: how many runs reach a reward, and after how many episodes."""
+    """For each digit, how many runs reach a reward, and after how many episodes."""
     rows = []
     for digit, name in enumerate(names):
         mean, best = runs.mean[:, :, digit], runs.best[:, :, digit]
@@ -163,38 +163,31 @@ def summarise(runs: Runs, names: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def table(label: str, rows: list[dict[str, Any]]) -> str:
-    """A heading and a Markdown table with one line per digit."""
+    """A heading and a Markdown table with one row per digit."""
     columns = (
-        *("digit", "first mean reward", "best minus mean, first"),
+        *("digit", "first mean reward", "first best minus mean"),
         *("a policy >= 0.99", "episodes", "a policy >= 0.9999"),
         *("the mean >= 0.99", "episodes", "worst run ends at"),
     )
-    lines = [f"### {label}", "", _line(columns), "| --- " * len(columns) + "|"]
-    lines += [
-        _line(
-            (
-                row["digit"],
-                _cut(row["first_mean_reward"], 5),
-                _cut(row["median_spread_of_first_episode"], 5),
-                f"{row['best_reaches_0.99']} of {row['runs']}",
-                _quartiles(row["best_episodes_0.99"]),
-                f"{row['best_reaches_0.9999']} of {row['runs']}",
-                f"{row['mean_reaches_0.99']} of {row['runs']}",
-                _quartiles(row["mean_episodes_0.99"]),
-                _cut(row["last_mean_reward_of_worst_run"], 4),
-            )
+    cells = [
+        (
+            row["digit"],
+            _truncated(row["first_mean_reward"], 5),
+            _truncated(row["median_spread_of_first_episode"], 5),
+            f"{row['best_reaches_0.99']} of {row['runs']}",
+            _quartiles(row["best_episodes_0.99"]),
+            f"{row['best_reaches_0.9999']} of {row['runs']}",
+            f"{row['mean_reaches_0.99']} of {row['runs']}",
+            _quartiles(row["mean_episodes_0.99"]),
+            _truncated(row["last_mean_reward_of_worst_run"], 4),
         )
         for row in rows
     ]
-    return "\n".join(lines) + "\n"
+    return f"### {label}\n\n{markdown(columns, cells)}\n"
 
 
-def _line(cells: tuple[str, ...]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _cut(reward: float, digits: int) -> str:
-    """So many decimals, cut and not rounded: only a reward of 1 reads 1.0000."""
+def _truncated(reward: float, digits: int) -> str:
+    """A reward with truncated decimals: only a reward of 1 reads 1.0000."""
     return str(Decimal(str(reward)).quantize(Decimal(1).scaleb(-digits), ROUND_DOWN))
 
 
@@ -202,7 +195,7 @@ def _quartiles(values: list[float] | None) -> str:
     return "never" if values is None else f"{values[1]:.0f} ({values[0]:.0f} to {values[2]:.0f})"
 
 
-# The first lies lowest; each next one is narrower and broken, so that lines that coincide are all seen.
+# Later lines are drawn over earlier ones and are narrower or broken, so that coinciding lines stay visible.
 _STROKES = (
     *({"linestyle": "-", "linewidth": 3.8}, {"linestyle": "-", "linewidth": 2.4}),
     *({"linestyle": "--", "linewidth": 1.8}, {"linestyle": ":", "linewidth": 1.8}),
@@ -211,7 +204,7 @@ _STROKES = (
 
 
 def draw_curves(curves: dict[str, Runs], names: tuple[str, ...], path: Path) -> None:
-    """A panel per digit: the mean reward's median over the seeds, and its quartiles."""
+    """Plot the mean reward of each digit: median and quartiles over the seeds."""
     title = "Mean reward of the policies: median and quartiles over the seeds"
     with figure(path, title, size=(12, 5.8)) as drawn:
         panels = drawn.subplots(2, 5, sharex=True, sharey=True).ravel()
@@ -226,7 +219,7 @@ def draw_curves(curves: dict[str, Runs], names: tuple[str, ...], path: Path) -> 
                 )
         for name, axes in zip(names, panels, strict=True):
             axes.set_title(name)
-            axes.set_ylim(-0.03, 1.03)  # so that a line at 0 is not taken for the axis
+            axes.set_ylim(-0.03, 1.03)  # keeps a line at 0 off the axis
         for axes in panels[5:]:
             axes.set_xlabel("episode")
         legend_below(drawn, *panels[0].get_legend_handles_labels())

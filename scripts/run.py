@@ -1,4 +1,4 @@
-"""How a script here is run: its options are those of its main function, and what goes wrong is one line."""
+"""Run a script: its options are the parameters of its main function, and errors are one line."""
 
 import sys
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from evofool.errors import EvofoolError
 def run(main: Callable[..., None]) -> None:
     """Call a script's main function with the options of the command line.
 
-    Exits with the error's code after one line if the user can mend what went wrong, 1 for a file that cannot
-    be read or written.
+    An error that the user can fix ends in one line and exits with its code; a file that cannot be read or
+    written exits with 1.
     """
     try:
         description = sys.modules[main.__module__].__doc__

@@ -1,8 +1,8 @@
-"""Train the classifier that evofool carries: a LeNet for scikit-learn's digits, stored in half precision.
+"""Train the embedded classifier: a LeNet for scikit-learn's digits, stored in half precision.
 
     python scripts/train_embedded.py
 
-The weights are stored in 16 bits to stay under 1 MB; the accuracy in the file is that of the stored weights.
+The weights are stored in 16 bits to stay below 1 MB. The accuracy in the file is that of the stored weights.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from evofool.training import test_accuracy, train
 
 
 def main() -> None:
-    """Train, store, and store again with the accuracy that the stored weights have."""
+    """Train, store, and store again with the accuracy of the stored weights."""
     digits = load_dataset("digits")
     classifier = create_classifier("lenet", (28, 28, 1), digits.class_names, name="lenet-digits")
     trained = train(classifier, digits, epochs=30, batch_size=64, learning_rate=1e-3).classifier
@@ -25,7 +25,7 @@ def main() -> None:
     stored, _ = load_weights_file(EMBEDDED)
     accuracy = test_accuracy(stored, digits.test_images, digits.test_labels)
     save_classifier(EMBEDDED, stored, training_data=data, test_accuracy=accuracy, dtype=np.float16)
-    print(f"{EMBEDDED}: {EMBEDDED.stat().st_size / 1e6:.2f} MB, test accuracy {100 * accuracy:.2f} %")
+    print(f"{EMBEDDED}: {EMBEDDED.stat().st_size / 1e6:.2f} MB, test accuracy {100 * accuracy:.2f}%")
 
 
 if __name__ == "__main__":

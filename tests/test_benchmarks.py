@@ -1,4 +1,4 @@
-"""The benchmarks as a program: what they leave, what they refuse, and that a failure loses nothing else."""
+"""The command line of the benchmarks: results, tables and plots, and user errors."""
 
 import json
 import sys
@@ -59,7 +59,7 @@ def failing(effort: Effort) -> Iterator[Table]:
     raise RuntimeError("broken")
 
 
-def test_a_case_compares_with_the_bare_pass_and_names_a_peer_that_is_not_installed(
+def test_a_case_compares_with_the_bare_pass_and_names_a_missing_peer(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "evosax", None)
@@ -91,7 +91,7 @@ def test_the_peers_run(bench: Bench, tmp_path: Path, case: str) -> None:
     assert all(row["evaluations_per_second"]["lowest"] > 0 for row in rows)
 
 
-def test_a_case_that_fails_loses_neither_the_others_nor_the_exit_code(
+def test_a_failing_case_keeps_the_results_of_the_others_and_exits_with_1(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(CASES, "first", succeeding)
@@ -105,7 +105,7 @@ def test_a_case_that_fails_loses_neither_the_others_nor_the_exit_code(
     assert "failed: second" in capsys.readouterr().err
 
 
-def test_saved_results_carry_the_device_and_are_the_tables_of_the_readme(
+def test_saved_results_are_named_after_the_device_and_printed_in_the_readme(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CASES, "first", succeeding)
@@ -121,18 +121,18 @@ def test_saved_results_carry_the_device_and_are_the_tables_of_the_readme(
     assert (tmp_path / "README.md").read_text() == readme
 
 
-def test_a_race_is_drawn_in_steps_on_an_axis_for_certainty_and_ours_over_the_others(
+def test_a_race_is_drawn_in_steps_with_evofool_on_top(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: dict[tuple[str, int], Line2D] = {}
     plot = Axes.plot
 
-    def noting(axes: Axes, *args: Any, **options: Any) -> Any:
+    def recording(axes: Axes, *args: Any, **options: Any) -> Any:
         (line,) = plot(axes, *args, **options)
         drawn[str(options["label"]), axes.get_subplotspec().colspan.start] = line
         return [line]
 
-    monkeypatch.setattr(Axes, "plot", noting)
+    monkeypatch.setattr(Axes, "plot", recording)
     line = {"x": [0, 1, 2], "median": [0, 0.9, 1], "lower_quartile": [0, 0.5, 1], "upper_quartile": [0, 1, 1]}
     # More than there are colours.
     lines = dict.fromkeys(["evofool", "evofool, ranks", *map(str, range(9))], line)
@@ -155,12 +155,12 @@ def test_a_race_is_drawn_in_steps_on_an_axis_for_certainty_and_ours_over_the_oth
     assert [axes.get_title("left") for axes in (certainty, niches)] == ["Median confidence", "Niches"]
 
 
-def test_a_table_claims_no_more_confidence_than_was_measured() -> None:
+def test_confidences_in_tables_are_truncated() -> None:
     _, rows = report.cells([{"side": "ours", "median_confidence": spread_of(0.5, 0.99999996, 1.0)}])
-    assert rows == [["ours", "99.999996 % (50.00 % to 100 %)"]]
+    assert rows == [["ours", "99.999996% (50.00% to 100%)"]]
 
 
-def test_the_tables_in_the_repository_are_those_of_its_results() -> None:
+def test_the_tables_in_the_repository_match_its_results() -> None:
     before = report.README.read_text()
     assert f"\n{report.markdown()}<!-- to here -->" in before
 
@@ -174,7 +174,7 @@ def test_the_tables_in_the_repository_are_those_of_its_results() -> None:
         (("student", "--json", "/proc/none/out.json"), 1, "cannot write /proc/none/out.json"),
     ],
 )
-def test_what_cannot_be_ends_in_one_line(
+def test_user_errors_are_reported_in_one_line(
     bench: Bench, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], code: int, words: str
 ) -> None:
     assert bench(*args) == code

@@ -1,6 +1,8 @@
-"""The scripts of the papers' figures: what they write, and that what goes wrong is one line."""
+"""The scripts: their tables and pictures, and user errors in one line."""
 
+import doctest
 import importlib
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from evofool import load_classifier
 from evofool.attacks import gradient_ascent, noise_images
+from evofool.errors import UsageError
 from evofool.images import read_png
+from evofool.results import Content, Kind
+from evofool.runs import RunSettings
 
 Script = Callable[..., int]
 
@@ -58,7 +64,7 @@ def script(monkeypatch: pytest.MonkeyPatch, module: Callable[[str], ModuleType])
         ("reproduce_student_teacher", ("--out", "/proc/none"), "/proc/none"),
     ],
 )
-def test_missing_data_ends_in_one_line(
+def test_missing_data_is_reported_in_one_line(
     script: Script,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -80,19 +86,19 @@ def test_an_unknown_name_is_a_usage_error(script: Script, tmp_path: Path) -> Non
     assert script("reproduce_fooling_mnist", "--out", tmp_path, "--variants", "drect") == 2
 
 
-def test_ascent_as_the_source_has_it_takes_all_steps_in_one_go(module: Callable[[str], ModuleType]) -> None:
+def test_the_source_rule_takes_all_steps_in_one_round(module: Callable[[str], ModuleType]) -> None:
     script, lenet, targets = module("reproduce_gradient_ascent"), load_classifier("lenet-digits"), [3, 8]
-    images, way = script.ascend(lenet, np.array(targets), 0.13, 120, script.OF_THE_SOURCE)
+    images, trajectory = script.ascend(lenet, np.array(targets), 0.13, 120, script.OF_THE_SOURCE)
     start = noise_images(jax.random.key(0), 2, lenet, mean_image=0.13)
     options = {"early_progress": 0.04, "late_progress": 0.2, "largest_odds_gain": None, "mean_image": 0.13}
     expected = gradient_ascent(lenet, start, jnp.array(targets), steps=120, **options)
     of_targets = np.asarray(expected.trajectory)[:, [0, 1], targets]
-    np.testing.assert_allclose(way, of_targets, rtol=1e-3)
+    np.testing.assert_allclose(trajectory, of_targets, rtol=1e-3)
     np.testing.assert_allclose(images, expected.images, atol=1e-3)
 
 
 @pytest.mark.slow
-def test_the_student_and_teacher_in_small(script: Script, tmp_path: Path) -> None:
+def test_the_student_and_teacher_tables_have_a_row_per_digit(script: Script, tmp_path: Path) -> None:
     small = ("--seeds", 2, "--policies", 3, "--episodes", 2, "--large-policies", 0)
     assert script("reproduce_student_teacher", "--teacher", "lenet-digits", "--out", tmp_path, *small) == 0
     sections = (tmp_path / "tables.md").read_text().split("### ")[1:]
@@ -108,7 +114,7 @@ def test_the_student_and_teacher_in_small(script: Script, tmp_path: Path) -> Non
     assert read_png(tmp_path / "curves.png").std() > 10
 
 
-def test_a_reward_below_one_does_not_read_as_one(module: Callable[[str], ModuleType]) -> None:
+def test_rewards_are_truncated_never_rounded_up_to_one(module: Callable[[str], ModuleType]) -> None:
     row: dict[str, Any] = {
         "digit": "zero",
         "runs": 20,
@@ -125,3 +131,105 @@ def test_a_reward_below_one_does_not_read_as_one(module: Callable[[str], ModuleT
     expected = "| zero | 0.29000 | 0.00001 | 20 of 20 | 2 (1 to 3) | 7 of 20 | 0 of 20 | never | 0.9999 |"
     assert text.splitlines()[0] == "### a setting"
     assert text.splitlines()[-1] == expected
+
+
+def test_the_examples_of_the_table_helpers_run(module: Callable[[str], ModuleType]) -> None:
+    result = doctest.testmod(module("tables"))
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_the_tables_of_the_readme_match_the_registries(module: Callable[[str], ModuleType]) -> None:
+    script = module("readme_tables")
+    text = script.README.read_text()
+    for name in script.TABLES:
+        assert f"<!-- table: {name} -->" in text
+    assert script.renewed(text) == text
+
+
+def test_a_table_is_renewed_between_its_markers_only(module: Callable[[str], ModuleType]) -> None:
+    script = module("readme_tables")
+    before, after = "before\n<!-- table: classifiers -->\n", "<!-- end -->\nafter | old |\n"
+    renewed = script.renewed(f"{before}| old |\n{after}")
+    assert renewed.startswith(before)
+    assert renewed.endswith(after)
+    assert "`lenet-digits`" in renewed
+    with pytest.raises(UsageError, match="did you mean 'classifiers'"):
+        script.renewed("<!-- table: classifier -->\n<!-- end -->")
+    kind = Kind("a note", {"a.txt": Content("Note", "a short text"), "more/": Content("More", "others")})
+    assert script.of_results(kind).splitlines()[2:] == ["| `a.txt` | a short text |", "| `more/` | others |"]
+
+
+def test_a_run_is_extended_from_where_it_ended(module: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    script = module("fooling")
+    short, long = (
+        script.finished_run(tmp_path / "run", RunSettings(generations=generations, batch_size=20), quiet=True)
+        for generations in (2, 5)
+    )
+    assert [record["generation"] for record in long] == [1, 2, 3, 4, 5]
+    assert long[:2] == short
+    assert len(script.elites_of(tmp_path / "run")) == 10
+
+
+def test_finished_runs_are_reported_beside_the_paper(
+    script: Script,
+    module: Callable[[str], ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runs = [tmp_path / "first", tmp_path / "second"]
+    records = []
+    for seed, run in enumerate(runs, 3):
+        settings = RunSettings(generations=2 + seed, batch_size=20, seed=seed)
+        records.append(module("fooling").finished_run(run, settings, quiet=True))
+    drawn: dict[str, Any] = {}
+    plot = Axes.plot
+
+    def recording(axes: Axes, x: Any, y: Any, **options: Any) -> Any:
+        drawn[options["label"]] = (np.asarray(x).tolist(), np.asarray(y).tolist())
+        return plot(axes, x, y, **options)
+
+    monkeypatch.setattr(Axes, "plot", recording)
+    capsys.readouterr()
+    assert script("reproduce_fooling_imagenet", "--out", tmp_path / "out", "--finished", *runs) == 0
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["| 3", "| 4", "| Nguyen et al."]
+    assert [row[3] for row in rows] == ["100", "120", "2,000,000"]
+    assert drawn == {
+        f"seed {seed}": (
+            [record["evaluations"] for record in of_run],
+            [100 * record["median_confidence"] for record in of_run],
+        )
+        for seed, of_run in enumerate(records, 3)
+    }
+    for picture in ("imagenet-curve.png", "imagenet-cppn.png"):
+        assert read_png(tmp_path / "out" / picture).std() > 10
+    assert script("reproduce_fooling_imagenet", "--out", tmp_path, "--finished", tmp_path / "none") == 1
+
+
+def test_a_run_passes_a_median_at_the_first_record_that_reaches_it(
+    module: Callable[[str], ModuleType],
+) -> None:
+    records = [
+        {
+            "evaluations": 400 * g,
+            "seconds": 60.0 * g,
+            "median_confidence": median,
+            "niches_over_0.99": 1000 + g,
+        }
+        for g, median in enumerate((0.5, 0.8811, 0.88, 0.93), 1)
+    ]
+    milestones = module("reproduce_fooling_imagenet").milestones
+    assert milestones("11", records, 0.8811) == ("11", "800", "2.0", "1,600", "4.0", "93.00%", "1,004")
+    assert milestones("11", records, 0.95)[:3] == ("11", "never", "")
+
+
+def test_the_python_examples_of_the_readme_run(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (SCRIPTS.parent / "README.md").read_text(), re.DOTALL)
+    results: list[dict[str, Any]] = [{} for _ in blocks]
+    for block, names in zip(blocks, results, strict=True):
+        exec(block, names)
+    digits, sides = (names["state"].archive.confidences for names in results)
+    assert digits.min() > 0.999
+    assert sides.min() > 0.5

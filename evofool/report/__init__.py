@@ -1,4 +1,4 @@
-"""Pictures of a run: what was evolved, how certain the classifier is, and how it became so."""
+"""Pictures of a run: contact sheets, convergence and reward plots, histograms; figures of attacks."""
 
 from evofool.report.contact_sheet import contact_sheet, format_confidence
 from evofool.report.histogram import confidence_histogram

@@ -1,9 +1,10 @@
-"""One picture of all classes: each image with its name and the confidence that the classifier has in it."""
+"""Contact sheets: the image of each class with its name and confidence."""
 
 import math
 import os
 from collections.abc import Sequence
 from decimal import ROUND_DOWN, Decimal
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,26 +12,19 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from evofool.errors import UsageError
+from evofool.errors import UsageError, require_positive
 from evofool.files import replacing
 from evofool.images import require_drawable
 
 # Pixels. Images are enlarged by a whole number up to the side, or shrunk to it if they are larger.
-_SIDE = 160
-_SIDE_OF_MANY = 112
-_MANY = 200
-_NARROWEST_CELL = 96  # a confidence of eight nines still fits on its line
-_WIDEST_HEADER = 480  # a sheet of few classes grows to this for its title's sake
-_MARGIN = 40
-_GAP = 24
-_CAPTION_GAP = 7
-_NAME_LINE = 17
-_CONFIDENCE_LINE = 16
-_TITLE_LINE = 32
-_SUBTITLE_LINE = 21
-_HEADER_GAP = 20
+_SIDE, _SIDE_OF_MANY, _MANY = 160, 112, 200
+_NARROWEST_CELL = 96  # wide enough for a confidence of eight nines
+_WIDEST_HEADER = 480  # a sheet of few classes is widened up to this to fit its title
+_MARGIN, _GAP, _CAPTION_GAP, _HEADER_GAP = 40, 24, 7, 20
+_NAME_SIZE, _CONFIDENCE_SIZE = 13.0, 12.0
+_NAME_LINE, _CONFIDENCE_LINE, _TITLE_LINE, _SUBTITLE_LINE = 17, 16, 32, 21
 _DASH = 12
-_PAGE_WIDTH = 1600  # beyond which the title and the margins grow
+_PAGE_WIDTH = 1600  # title and margins grow on wider sheets
 
 _BACKGROUND = (255, 255, 255)
 _INK = (28, 28, 30)
@@ -41,7 +35,7 @@ _EMPTY = (248, 248, 249)
 _LANDSCAPE = 16 / 10
 _NO_CONFIDENCE = "\N{EN DASH}"
 _MANY_NINES = Decimal("99.999")
-_ROUNDING_ERROR = 1e-3  # by which a softmax in half precision may exceed 1
+_ROUNDING_ERROR = 1e-3  # a softmax in half precision may exceed 1 by this much
 
 
 def contact_sheet(
@@ -56,22 +50,22 @@ def contact_sheet(
 ) -> None:
     """Save one picture of all classes, as in Figures 4 and 5 of Nguyen et al. (2015).
 
-    Small images are enlarged by a whole number so that every pixel stays a crisp square; images larger than
-    a cell are shrunk. A class whose confidence is not finite has no image yet and is left as a pale frame.
+    Small images are enlarged by a whole number, so that every pixel stays a crisp square; large ones are
+    shrunk to the cell. A class whose confidence is not finite has no image yet and is drawn as a pale frame.
 
     Args:
         images: one image per class, pixels in 0..255, grey (`c` = 1) or RGB (`c` = 3).
-        names: the class of each image; a long one takes two lines, a longer one is cut with an ellipsis.
-        confidences: what the classifier gives each image for its class, in 0..1; nan or -inf where there
-            is none.
-        path: the file, always a PNG; one that is there is replaced in one step.
-        columns: images in a row; by default as many as make a landscape sheet of about 16:10.
-        title: a line in larger type above the images.
-        subtitle: a line in grey under the title.
+        names: the class of each image. Long names wrap to two lines; longer ones end in an ellipsis.
+        confidences: the confidence of each image in its class, in 0..1; nan or -inf for a class without an
+            image.
+        path: the PNG file. An existing file is replaced atomically.
+        columns: images per row; by default as many as make the sheet about 16:10.
+        title: a heading above the images.
+        subtitle: a smaller grey line below the title.
 
     Raises:
-        UsageError: there are no images, they are neither grey nor RGB, there is not one name and one
-            confidence for each, a confidence is outside 0..1, or `columns` is not positive.
+        UsageError: there are no images, they are neither grey nor RGB, the numbers of images, names and
+            confidences differ, a confidence is outside 0..1, or `columns` is not positive.
         OSError: the file cannot be written.
 
     Example:
@@ -80,80 +74,55 @@ def contact_sheet(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     contact_sheet(noise, list("0123456789"), np.full(10, 0.9999), f"{folder}/sheet.png")
     """
-    count = len(images)
-    if not count == len(names) == len(confidences):
+    if not len(images) == len(names) == len(confidences):
         raise UsageError(
             f"each image needs a name and a confidence: "
-            f"{count} images, {len(names)} names, {len(confidences)} confidences"
+            f"{len(images)} images, {len(names)} names, {len(confidences)} confidences"
         )
     require_drawable(images.shape)
-    if columns is not None and columns < 1:
-        raise UsageError(f"columns must be above zero, not {columns}")
+    require_positive(columns=columns)
     labels = [format_confidence(confidence) for confidence in confidences]
+    grid = _lay_out(images.shape, names, columns)
 
-    name_font, confidence_font = _font(13.0), _font(12.0)
-    height, width = _thumbnail_size(
-        images.shape[1], images.shape[2], _SIDE if count <= _MANY else _SIDE_OF_MANY
-    )
-    cell_width = max(width + 2, _NARROWEST_CELL)
-    captions = [_wrap(name, name_font, cell_width, most_lines=2) for name in names]
-    caption_height = _CAPTION_GAP + max(map(len, captions)) * _NAME_LINE + _CONFIDENCE_LINE
-    pitch_x, pitch_y = cell_width + _GAP, height + 2 + caption_height + _GAP
-    columns = min(count, columns or _landscape_columns(count, pitch_x, pitch_y))
-    grid_width = columns * pitch_x - _GAP
-    grid_height = math.ceil(count / columns) * pitch_y - _GAP
-
-    # A page of a thousand images is looked at from further away: its title and margins grow, but more slowly.
-    scale = max(1.0, math.sqrt(grid_width / _PAGE_WIDTH))
+    # A sheet of a thousand images is viewed from further away: its title and margins grow, but more slowly.
+    scale = max(1.0, math.sqrt(grid.width / _PAGE_WIDTH))
     margin = round(_MARGIN * scale)
-    header = _set_header(title or "", subtitle or "", grid_width, scale)
-    sheet_size = max(grid_width, header.width) + 2 * margin, header.height + grid_height + 2 * margin
-    sheet = Image.new("RGB", sheet_size, _BACKGROUND)
+    header = _set_header(title or "", subtitle or "", grid.width, scale)
+    size = max(grid.width, header.width) + 2 * margin, header.height + grid.height + 2 * margin
+    sheet = Image.new("RGB", size, _BACKGROUND)
     pen = ImageDraw.Draw(sheet)
     for line_y, line, font, colour in header.lines:
         pen.text((margin, margin + line_y), line, colour, font)
-
-    for index, image in enumerate(images):
-        row, column = divmod(index, columns)
-        x, y = margin + column * pitch_x, margin + header.height + row * pitch_y
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        row, column = divmod(index, grid.columns)
+        corner = margin + column * grid.pitch_x, margin + header.height + row * grid.pitch_y
         filled = bool(np.isfinite(confidences[index]))
-        pen.rectangle((x, y, x + width + 1, y + height + 1), fill=_EMPTY, outline=_HAIRLINE)
-        if filled:
-            sheet.paste(_thumbnail(image, height, width), (x + 1, y + 1))
-        else:
-            centre_x, centre_y = x + 1 + width // 2, y + 1 + height // 2
-            pen.line((centre_x - _DASH // 2, centre_y, centre_x + _DASH // 2, centre_y), _MUTED)
-        y += height + 2 + _CAPTION_GAP
-        for line in captions[index]:
-            pen.text((x, y), line, _INK if filled else _MUTED, name_font)
-            y += _NAME_LINE
-        if filled:
-            pen.text((x, y), labels[index], _MUTED, confidence_font)
+        _draw_cell(sheet, corner, grid, image if filled else None, grid.captions[index], label)
     with replacing(path) as temporary:
         sheet.save(temporary, format="PNG")
 
 
 def format_confidence(p: float | int | np.floating) -> str:
-    """Write a confidence as a percentage that never claims more than there is.
+    """Format a confidence as a percentage that never overstates it.
 
-    Digits are cut, not rounded, so that only a confidence of 1 reads "100 %". Two decimals are shown, and
-    beyond 99.999 % as many as it takes to reach the first digit that is not a nine.
+    Digits are truncated, not rounded, so only a confidence of 1 reads "100%". Two decimals are shown; above
+    99.999%, as many as are needed to reach the first digit that is not a nine.
 
     Args:
-        p: the confidence in 0..1, a Python or NumPy number; what is shown are the shortest decimals that
-            name it in its own precision. A softmax may exceed 1 by a rounding error.
+        p: the confidence in 0..1, a Python or NumPy number. The digits are those of the shortest decimal that
+            identifies it in its own precision. A softmax may exceed 1 by a rounding error.
 
     Returns:
-        The percentage, or an en dash if `p` is not finite, as that of an empty niche.
+        The percentage, or an en dash if `p` is not finite, as for an empty niche.
 
     Raises:
         UsageError: `p` is outside 0..1.
 
     Example:
         >>> format_confidence(0.2159), format_confidence(0.99993), format_confidence(0.999998)
-        ('21.59 %', '99.99 %', '99.9998 %')
+        ('21.59%', '99.99%', '99.9998%')
         >>> format_confidence(np.float32(0.9999999)), format_confidence(1.0)
-        ('99.99999 %', '100 %')
+        ('99.99999%', '100%')
     """
     if not math.isfinite(p):
         return _NO_CONFIDENCE
@@ -161,10 +130,61 @@ def format_confidence(p: float | int | np.floating) -> str:
         raise UsageError(f"a confidence is between 0 and 1, not {p}")
     percentage = Decimal(str(p)) * 100
     if percentage >= 100:
-        return "100 %"
+        return "100%"
     first_not_nine = (100 - percentage).adjusted()
     last_place = first_not_nine if percentage >= _MANY_NINES else -2
-    return f"{percentage.quantize(Decimal(1).scaleb(last_place), ROUND_DOWN)} %"
+    return f"{percentage.quantize(Decimal(1).scaleb(last_place), ROUND_DOWN)}%"
+
+
+class _Grid(NamedTuple):
+    """Where the cells of a sheet are, in pixels."""
+
+    columns: int
+    width: int
+    height: int
+    pitch_x: int
+    pitch_y: int
+    image_width: int
+    image_height: int
+    captions: list[list[str]]
+
+
+def _lay_out(shape: tuple[int, ...], names: Sequence[str], columns: int | None) -> _Grid:
+    count, height, width, _ = shape
+    height, width = _thumbnail_size(height, width, _SIDE if count <= _MANY else _SIDE_OF_MANY)
+    cell_width = max(width + 2, _NARROWEST_CELL)
+    captions = [_wrap(name, _font(_NAME_SIZE), cell_width, most_lines=2) for name in names]
+    caption_height = _CAPTION_GAP + max(map(len, captions)) * _NAME_LINE + _CONFIDENCE_LINE
+    pitch_x, pitch_y = cell_width + _GAP, height + 2 + caption_height + _GAP
+    columns = min(count, columns or _landscape_columns(count, pitch_x, pitch_y))
+    grid_size = columns * pitch_x - _GAP, math.ceil(count / columns) * pitch_y - _GAP
+    return _Grid(columns, *grid_size, pitch_x, pitch_y, width, height, captions)
+
+
+def _draw_cell(
+    sheet: Image.Image,
+    corner: tuple[int, int],
+    grid: _Grid,
+    image: UInt8[np.ndarray, "h w c"] | None,
+    caption: list[str],
+    label: str,
+) -> None:
+    """Draw one class; without an image, a dash in a pale frame."""
+    pen = ImageDraw.Draw(sheet)
+    x, y = corner
+    width, height = grid.image_width, grid.image_height
+    pen.rectangle((x, y, x + width + 1, y + height + 1), fill=_EMPTY, outline=_HAIRLINE)
+    if image is not None:
+        sheet.paste(_thumbnail(image, height, width), (x + 1, y + 1))
+    else:
+        left, centre_y = x + 1 + (width - _DASH) // 2, y + 1 + height // 2
+        pen.line((left, centre_y, left + _DASH, centre_y), _MUTED)
+    y += height + 2 + _CAPTION_GAP
+    for line in caption:
+        pen.text((x, y), line, _MUTED if image is None else _INK, _font(_NAME_SIZE))
+        y += _NAME_LINE
+    if image is not None:
+        pen.text((x, y), label, _MUTED, _font(_CONFIDENCE_SIZE))
 
 
 class _Header(NamedTuple):
@@ -189,14 +209,15 @@ def _set_header(title: str, subtitle: str, grid_width: int, scale: float) -> _He
     return _Header(lines, width, y + round(_HEADER_GAP * scale) if lines else 0)
 
 
+@cache
 def _font(size: float, name: str = "DejaVuSans") -> ImageFont.FreeTypeFont:
-    import matplotlib  # brings the fonts, and takes a quarter of a second that only a sheet need pay
+    import matplotlib  # for its fonts; the import takes a quarter of a second
 
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf"), size)
 
 
 def _thumbnail_size(height: int, width: int, side: int) -> tuple[int, int]:
-    """The height and width at which an image is drawn: a whole multiple of its own, or shrunk to fit."""
+    """The height and width of a thumbnail: a whole multiple of the image's, or shrunk to fit."""
     longest = max(height, width)
     if longest <= side:
         return height * (side // longest), width * (side // longest)
@@ -205,12 +226,12 @@ def _thumbnail_size(height: int, width: int, side: int) -> tuple[int, int]:
 
 def _thumbnail(image: UInt8[np.ndarray, "h w c"], height: int, width: int) -> Image.Image:
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
-    enlarged = width >= picture.width
-    return picture.resize((width, height), Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)
+    filter_ = Image.Resampling.NEAREST if width >= picture.width else Image.Resampling.LANCZOS
+    return picture.resize((width, height), filter_)
 
 
 def _landscape_columns(count: int, pitch_x: int, pitch_y: int) -> int:
-    """The number of columns that comes nearest to 16:10 without leaving much of the last row empty."""
+    """The number of columns closest to 16:10 that leaves little of the last row empty."""
 
     def cost(columns: int) -> float:
         rows = math.ceil(count / columns)
@@ -221,7 +242,7 @@ def _landscape_columns(count: int, pitch_x: int, pitch_y: int) -> int:
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int, most_lines: int) -> list[str]:
-    """Break a text into lines no wider than `width` pixels; what is too long ends in an ellipsis."""
+    """Break a text into lines of at most `width` pixels; text that does not fit ends in an ellipsis."""
     words = text.split()
     lines: list[str] = []
     while words and len(lines) < most_lines:

@@ -1,4 +1,4 @@
-"""What all plots share: a figure that is saved whole, the style, the colours, and the axis for certainty."""
+"""What all plots share: figures that are saved atomically, the style, the palette, the certainty axis."""
 
 import math
 import os
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, but for their yellow and black.
+# The colour-blind safe palette of Okabe and Ito, without its yellow and black.
 BLUE, VERMILION, GREEN = "#0072b2", "#d55e00", "#009e73"
 PINK, ORANGE, SKY = "#cc79a7", "#e69f00", "#56b4e9"
 INK, GREY = "#3a3a3c", "#8e8e93"
 PALETTE = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, INK, GREY)
 DASHES = ("-", "--", ":", "-.")
-"""Lines take the colours in turn, and the next dashes when these are used up."""
+"""Lines cycle through the palette, then through the dashes."""
 
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -59,22 +59,22 @@ _STYLE: dict[Any, Any] = {
 }
 
 _TITLE_FROM_LEFT = 0.12  # inches
-_LETTERS_PER_INCH = 8  # of a title
+_TITLE_LETTERS_PER_INCH = 8
 _LEGEND_LETTERS_PER_INCH = 13.6
-_KEY_LETTERS = 8  # the stroke before a name in the legend, and the gap after it
-_CLOSEST_TO_CERTAIN = 1e-8  # a confidence of exactly 1 has no place on a logarithmic axis
+_KEY_LETTERS = 8  # the width of a legend key and its gap
+_CLOSEST_TO_CERTAIN = 1e-8  # a logarithmic axis cannot show a confidence of exactly 1
 
 
 @contextmanager
 def figure(
     path: str | os.PathLike[str], title: str | None = None, *, size: tuple[float | int, float | int]
 ) -> Iterator["Figure"]:
-    """A figure to draw on, which is saved at the end of the block if nothing went wrong in it.
+    """A figure to draw on, saved at the end of the block unless the block raises.
 
     Args:
-        path: the file, always a PNG; one that is there is replaced in one step.
-        title: lines in larger type above the panels; a long one is wrapped.
-        size: width and height in inches, of 150 pixels each.
+        path: the PNG file. An existing file is replaced atomically.
+        title: a heading above the panels; long ones are wrapped.
+        size: width and height in inches, at 150 pixels per inch.
 
     Raises:
         OSError: the file cannot be written.
@@ -87,7 +87,7 @@ def figure(
         ...     os.listdir(folder)
         ['line.png']
     """
-    import matplotlib  # takes a second to import, which only who plots need pay
+    import matplotlib  # the import takes a second
     from matplotlib.figure import Figure
     from matplotlib.rcsetup import cycler
 
@@ -96,7 +96,7 @@ def figure(
         drawn = Figure(figsize=size, layout="constrained")
         if title:
             drawn.suptitle(
-                textwrap.fill(title, int(_LETTERS_PER_INCH * size[0])),
+                textwrap.fill(title, int(_TITLE_LETTERS_PER_INCH * size[0])),
                 x=_TITLE_FROM_LEFT / size[0],
                 ha="left",
                 fontsize=13,
@@ -109,7 +109,7 @@ def figure(
 
 
 def legend_below(drawn: "Figure", handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """Name the lines under all panels, in rows of as many as fit."""
+    """Add a legend below all panels, with as many columns as fit."""
     fitting = _LEGEND_LETTERS_PER_INCH * drawn.get_figwidth()
     lengths = np.array([len(label) + _KEY_LETTERS for label in labels])
 
@@ -117,14 +117,14 @@ def legend_below(drawn: "Figure", handles: Sequence[Any], labels: Sequence[str])
         return sum(int(column.max()) for column in np.array_split(lengths, columns))
 
     most = next((columns for columns in range(len(labels), 1, -1) if width(columns) <= fitting), 1)
-    columns = math.ceil(len(labels) / math.ceil(len(labels) / most))  # no row that is nearly empty
+    columns = math.ceil(len(labels) / math.ceil(len(labels) / most))  # rows of equal length
     legend = drawn.legend(handles, labels, loc="outside lower center", ncols=columns)
     for text in legend.get_texts():
         text.set_parse_math(False)
 
 
 def doubt(confidences: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """What is drawn on a certainty axis: 1 - p, not closer to 0 than 1e-8; nan stays.
+    """The coordinate on a certainty axis: 1 - p, at least 1e-8; nan stays nan.
 
     Example:
         >>> doubt(np.array([0.0, 0.75, 1.0])).tolist()
@@ -134,18 +134,18 @@ def doubt(confidences: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape
 
 
 def set_certainty_axis(axes: "Axes", smallest: float) -> None:
-    """Make the vertical axis logarithmic in 1 - p, up for better, with ticks that name p.
+    """Make the vertical axis logarithmic in 1 - p, certainty at the top, with ticks labelled by p.
 
     Args:
-        axes: with lines of `doubt`.
-        smallest: of what is drawn, in (0, 1]; the axis goes at least to 99.999 %.
+        axes: axes on which values of `doubt` are drawn.
+        smallest: the smallest value drawn, in (0, 1]. The axis reaches at least 99.999%.
     """
     axes.set_yscale("log")
     decades = max(5, math.ceil(-math.log10(smallest)))
     axes.set_ylim(1.1, 0.7 * 10.0**-decades)
     axes.set_yticks([10.0**-nines for nines in range(decades + 1)], minor=False)
     axes.set_yticks([], minor=True)
-    labels = [f"{100 - 10.0 ** (2 - nines):.{max(0, nines - 2)}f} %" for nines in range(decades + 1)]
+    labels = [f"{100 - 10.0 ** (2 - nines):.{max(0, nines - 2)}f}%" for nines in range(decades + 1)]
     if smallest <= _CLOSEST_TO_CERTAIN:
         labels[-1] = f"≥ {labels[-1]}"
     axes.set_yticklabels(labels)

@@ -1,4 +1,4 @@
-"""How the confidence of a run is spread over its classes."""
+"""The distribution of the confidences of a run over its classes."""
 
 import os
 
@@ -16,12 +16,13 @@ _INCHES = (7.5, 4.2)
 def confidence_histogram(
     confidences: Float[np.ndarray, " k"], path: str | os.PathLike[str], *, title: str | None = None
 ) -> None:
-    """Save a histogram of the classes over confidence, with their median.
+    """Save a histogram of the confidences of all classes, with their median.
 
     Args:
-        confidences: of each class, in 0..1; nan or -inf where it has no image, which is left out.
-        path: the file, always a PNG; one that is there is replaced in one step.
-        title: a line in larger type above.
+        confidences: the confidence of each class, in 0..1; nan or -inf for a class without an image, which is
+            left out.
+        path: the PNG file. An existing file is replaced atomically.
+        title: a heading above the plot.
 
     Raises:
         UsageError: no class has an image.
@@ -42,8 +43,8 @@ def confidence_histogram(
         label = f"median {format_confidence(median)}"
         axes.axvline(100 * median, color=VERMILION, linewidth=1.8, label=label)
         axes.set_xlim(0, 100)
-        axes.set_xlabel("confidence in the class that the image was evolved for")
-        axes.xaxis.set_major_formatter("{x:.0f} %")
+        axes.set_xlabel("confidence in the target class")
+        axes.xaxis.set_major_formatter("{x:.0f}%")
         axes.set_ylabel("classes")
         axes.locator_params(axis="y", integer=True)
         axes.legend(loc="best")

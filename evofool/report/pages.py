@@ -1,4 +1,4 @@
-"""A run of many classes on pages that can be read: in the order of confidence, and in that of the names."""
+"""Contact sheets of a run with many classes, page by page: sorted by confidence and by name."""
 
 import math
 import os
@@ -24,22 +24,22 @@ def contact_pages(
     title: str,
     images_per_page: int = IMAGES_PER_PAGE,
 ) -> list[Path]:
-    """Save all classes on pages twice: the most convincing first, and by name.
+    """Save all classes on pages, sorted by decreasing confidence and again by name.
 
     Args:
         images: one image per class, pixels in 0..255, grey (`c` = 1) or RGB (`c` = 3).
         names: the class of each image.
-        confidences: what the classifier gives each image for its class, in 0..1; nan or -inf where there is
-            none, which comes last.
-        folder: where; it is made if it is not there.
-        title: a line above the images of each page.
-        images_per_page: how many classes share a page.
+        confidences: the confidence of each image in its class, in 0..1; nan or -inf for a class without an
+            image, which comes last.
+        folder: the folder of the pages; it is created if missing.
+        title: a heading on each page.
+        images_per_page: the number of classes on a page.
 
     Returns:
-        The files, by_confidence_01.png, ... and by_name_01.png, ... in this order.
+        The files: by_confidence_01.png, ..., then by_name_01.png, ...
 
     Raises:
-        UsageError: what `contact_sheet` does not take, or no images on a page.
+        UsageError: `contact_sheet` rejects the arguments, or `images_per_page` is not positive.
         OSError: a file cannot be written.
 
     Example:

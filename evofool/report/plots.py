@@ -1,7 +1,8 @@
-"""How the confidence of a run rose, generation by generation."""
+"""Plots of confidence and reward against the generation."""
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class ReportedMedian(NamedTuple):
-    """What a run is compared with.
+    """A published result to compare a run with.
 
     Attributes:
-        confidence: the median over all classes, in 0..1.
-        source: who reports it, and of what.
+        confidence: the median confidence over all classes, in 0..1.
+        source: the publication and the setting.
     """
 
     confidence: float
@@ -28,7 +29,7 @@ class ReportedMedian(NamedTuple):
 
 
 _INCHES = (10, 4.4)
-_REWARDS, _PERCENT = (-0.02, 1.02), (-2, 102)  # so that a line at 0 is not taken for the axis
+_REWARDS, _PERCENT = (-0.02, 1.02), (-2, 102)  # keeps a line at 0 off the axis
 
 
 def convergence_plot(
@@ -38,22 +39,21 @@ def convergence_plot(
     title: str | None = None,
     reported: ReportedMedian | None = None,
 ) -> None:
-    """Plot the confidence of all classes against the generation: median, quartiles, best and lowest.
+    """Plot the confidence over all classes against the generation: median, quartiles, minimum and maximum.
 
-    The left panel shows it in percent. The right panel shows the distance from certainty, 1 - p, on a
-    logarithmic axis on which up is better, for that is where the last nines are won. A dotted line marks what
-    is reported elsewhere of such a run.
+    The left panel is linear. The right panel is logarithmic in 1 - p, which resolves confidences close to 1.
+    A dotted line marks a published median.
 
     Args:
-        records: one mapping per generation shown, as the lines of a `metrics.jsonl`, with the numbers
-            `generation`, `median_confidence`, `lower_quartile_confidence`, `upper_quartile_confidence`,
-            `min_confidence` and `max_confidence`; confidences in 0..1, not finite where there is none yet.
-        path: the file, always a PNG of 1500 x 660 pixels; one that is there is replaced in one step.
-        title: a line in larger type above the panels.
-        reported: the median that is reported of such a run; no line if there is none.
+        records: one mapping per logged generation, as in `metrics.jsonl`, with the numbers `generation`,
+            `median_confidence`, `lower_quartile_confidence`, `upper_quartile_confidence`, `min_confidence`
+            and `max_confidence`. Confidences are in 0..1, and not finite while no class has an image.
+        path: the PNG file of 1500 x 660 pixels. An existing file is replaced atomically.
+        title: a heading above the panels.
+        reported: the published median to mark, if any.
 
     Raises:
-        UsageError: there are no records, or one lacks a number that is plotted.
+        UsageError: there are no records, or a record lacks one of these numbers.
         OSError: the file cannot be written.
 
     Example:
@@ -63,8 +63,6 @@ def convergence_plot(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     convergence_plot([record], f"{folder}/convergence.png", title="LeNet")
     """
-    if not records:
-        raise UsageError("there are no records to plot: the run has not finished a generation")
     generation = _column(records, "generation")
     confidence = {
         name: np.clip(_column(records, f"{name}_confidence"), 0, 1)
@@ -81,7 +79,7 @@ def convergence_plot(
                 axes.axhline(level, color=INK, linewidth=1, linestyle=":", zorder=4, label=label)
         percent.set_title("Confidence, linear")
         percent.set_ylim(*_PERCENT)
-        percent.yaxis.set_major_formatter("{x:.0f} %")
+        percent.yaxis.set_major_formatter("{x:.0f}%")
         certainty.set_title("Confidence, logarithmic in 1 \N{MINUS SIGN} p")
         set_certainty_axis(certainty, min(np.fmin.reduce(column, initial=1) for column in doubts.values()))
         legend_below(drawn, *percent.get_legend_handles_labels())
@@ -94,19 +92,19 @@ def reward_plot(
     *,
     title: str | None = None,
 ) -> None:
-    """Plot the reward of each class against the generation: of the mean policy, and of the best.
+    """Plot the mean and the best reward of each class against the generation.
 
     The left panel is the figure of Frigeni's student and teacher, for all classes at once.
 
     Args:
-        records: one mapping per generation shown, with `generation` and the lists `mean_rewards` and
+        records: one mapping per logged generation, with `generation` and the lists `mean_rewards` and
             `max_rewards` of one reward in 0..1 per class.
-        names: of the classes, in the order of the lists.
-        path: the file, always a PNG; one that is there is replaced in one step.
-        title: a line in larger type above the panels.
+        names: the names of the classes, in the order of the lists.
+        path: the PNG file. An existing file is replaced atomically.
+        title: a heading above the panels.
 
     Raises:
-        UsageError: there are no records, or one lacks what is plotted.
+        UsageError: there are no records, or a record lacks these lists.
         OSError: the file cannot be written.
 
     Example:
@@ -115,22 +113,15 @@ def reward_plot(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     reward_plot(records, ["zero", "one"], f"{folder}/rewards.png")
     """
-    if not records:
-        raise UsageError("there are no records to plot: the run has not finished a generation")
     generation = _column(records, "generation")
-    try:
-        rewards = {
-            key: np.array([record[key] for record in records]) for key in ("mean_rewards", "max_rewards")
-        }
-    except KeyError as error:
-        raise UsageError(f"a record to plot lacks {error}: it is not from an evolution strategy") from error
+    captions = {"mean_rewards": "Mean reward of all policies", "max_rewards": "Reward of the best policy"}
+    rewards = {caption: _column(records, key) for key, caption in captions.items()}
     dot = _dot(generation)
     with figure(path, title, size=_INCHES) as drawn:
         panels = drawn.subplots(1, 2, sharey=True)
-        captions = ("Reward, mean of all policies", "Reward, best policy")
-        for axes, caption, key in zip(panels, captions, rewards, strict=True):
-            for index, name in enumerate(names):
-                axes.plot(generation, rewards[key][:, index], linewidth=1.3, marker=dot, label=name)
+        for axes, (caption, of_classes) in zip(panels, rewards.items(), strict=True):
+            for name, reward in zip(names, of_classes.T, strict=True):
+                axes.plot(generation, reward, linewidth=1.3, marker=dot, label=name)
             axes.set_title(caption)
             axes.set_xlabel("generation")
             axes.set_ylim(*_REWARDS)
@@ -138,32 +129,27 @@ def reward_plot(
         legend_below(drawn, *panels[0].get_legend_handles_labels())
 
 
-def _column(records: Sequence[Mapping[str, Any]], key: str) -> Float[np.ndarray, " n"]:
+def _column(records: Sequence[Mapping[str, Any]], key: str) -> Float[np.ndarray, "n *classes"]:
+    if not records:
+        raise UsageError("there are no records to plot: no generation is finished")
     try:
-        column = np.array([float(record[key]) for record in records])
+        column = np.array([record[key] for record in records], float)
     except KeyError as error:
-        raise UsageError(f"a record to plot lacks {key!r}: it is not from a run's metrics.jsonl") from error
+        raise UsageError(f"a record lacks {key!r}: no run of this kind logged it") from error
     return np.where(np.isfinite(column), column, np.nan)  # a gap in the line
 
 
 def _draw(
     axes: "Axes", generation: Float[np.ndarray, " n"], level: Mapping[str, Float[np.ndarray, " n"]]
 ) -> None:
-    dot = _dot(generation)
-    axes.plot(generation, level["max"], color=GREEN, linewidth=1, marker=dot, label="best class")
-    axes.plot(
-        generation, level["median"], color=BLUE, linewidth=2.2, zorder=3, marker=dot, label="median class"
-    )
+    line = partial(axes.plot, generation, marker=_dot(generation))
+    line(level["max"], color=GREEN, linewidth=1, label="best class")
+    line(level["median"], color=BLUE, linewidth=2.2, zorder=3, label="median class")
+    quartiles = level["lower_quartile"], level["upper_quartile"]
     axes.fill_between(
-        generation,
-        level["lower_quartile"],
-        level["upper_quartile"],
-        color=BLUE,
-        alpha=0.18,
-        linewidth=0,
-        label="middle half of classes",
+        generation, *quartiles, color=BLUE, alpha=0.18, linewidth=0, label="middle half of classes"
     )
-    axes.plot(generation, level["min"], color=VERMILION, linewidth=1, marker=dot, label="lowest class")
+    line(level["min"], color=VERMILION, linewidth=1, label="lowest class")
     axes.set_xlabel("generation")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.locator_params(axis="x", integer=True, nbins=7)
@@ -171,5 +157,5 @@ def _draw(
 
 
 def _dot(generation: Float[np.ndarray, " n"]) -> str | None:
-    """The marker of a line, which needs two points to be seen without one."""
+    """The marker of a line: a single point is invisible without one."""
     return "o" if len(generation) == 1 else None

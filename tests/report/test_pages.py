@@ -1,4 +1,4 @@
-"""A run of many classes: every class is on a page of each order, in its place."""
+"""The pages of a run hold every class once per order, in its place."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ import pytest
 
 from evofool.errors import UsageError
 from evofool.images import read_png
-from evofool.report import confidence_histogram, contact_pages, contact_sheet, format_confidence
+from evofool.report import contact_pages, contact_sheet, format_confidence
 
 
-def test_each_page_is_the_sheet_of_its_classes(tmp_path: Path) -> None:
+def test_each_page_is_the_contact_sheet_of_its_classes(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (25, 9, 9, 3), dtype=np.uint8)
     names = [f"class {index * 7 % 25:02d}" for index in range(25)]
     confidences = np.linspace(0.9, 0.1, 25).astype(np.float32)
@@ -38,18 +38,7 @@ def test_each_page_is_the_sheet_of_its_classes(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_png(file), read_png(tmp_path / "expected.png"))
 
 
-def test_a_page_has_room_for_an_image(tmp_path: Path) -> None:
+def test_a_page_without_images_is_refused(tmp_path: Path) -> None:
     images = np.zeros((1, 9, 9, 1), np.uint8)
     with pytest.raises(UsageError, match="images_per_page must be above zero"):
         contact_pages(images, ["one"], np.ones(1), tmp_path / "pages", title="", images_per_page=0)
-
-
-def test_the_histogram_is_drawn_of_the_classes_that_have_an_image(tmp_path: Path) -> None:
-    some = np.array([0.1, 0.5, 0.50001, 1.0], np.float32)
-    confidence_histogram(some, tmp_path / "some.png", title="Some")
-    confidence_histogram(np.append(some, [-np.inf, np.nan]), tmp_path / "more.png", title="Some")
-    np.testing.assert_array_equal(read_png(tmp_path / "some.png"), read_png(tmp_path / "more.png"))
-    confidence_histogram(some[:2], tmp_path / "fewer.png", title="Some")
-    assert not np.array_equal(read_png(tmp_path / "some.png"), read_png(tmp_path / "fewer.png"))
-    with pytest.raises(UsageError, match="no class has an image"):
-        confidence_histogram(np.array([-np.inf]), tmp_path / "none.png")
