@@ -22,11 +22,12 @@ from run import run
 
 from evofool.classifiers import Precision
 from evofool.cli.evolve import Evolve
-from evofool.encodings import CPPNOptions
+from evofool.encodings import CPPNOptions, DirectOptions
 from evofool.errors import unknown_name
 from evofool.images import read_png
 from evofool.report import contact_sheet, format_confidence
 from evofool.runs import RunDirectory, RunSettings
+from evofool.search import MapElitesOptions
 
 _COLUMNS = 10
 
@@ -130,13 +131,12 @@ def finished_run(reproduction: Reproduction, classifier: str, encoding: str, see
     budgets = CPPNOptions(hidden_nodes=reproduction.hidden_nodes, connections=reproduction.connections)
     settings = RunSettings(
         classifier=classifier,
-        encoding=encoding,
+        search=MapElitesOptions(reproduction.batch_size or PAPER[encoding].batch_size),
+        encoding=budgets if encoding == "cppn" else DirectOptions(),
         generations=reproduction.generations,
-        batch_size=reproduction.batch_size or PAPER[encoding].batch_size,
         ten_crop=reproduction.ten_crop,
         precision=reproduction.precision,
         seed=seed,
-        cppn=budgets if encoding == "cppn" else CPPNOptions(),
     )
     begun = any(path.glob("checkpoints/[0-9]*"))
     where = {"resume": path} if begun else {"out": path, "overwrite": True}

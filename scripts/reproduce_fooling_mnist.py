@@ -19,10 +19,11 @@ import numpy as np
 from run import run
 
 from evofool.cli.evolve import Evolve
-from evofool.encodings import CPPNOptions
+from evofool.encodings import CPPNOptions, DirectOptions
 from evofool.errors import unknown_name
 from evofool.report import format_confidence
 from evofool.runs import RunDirectory, RunSettings
+from evofool.search import MapElitesOptions
 
 CERTAIN = 0.9999
 
@@ -30,18 +31,17 @@ CERTAIN = 0.9999
 class Variant(NamedTuple):
     """One row of the table."""
 
-    encoding: str
+    encoding: DirectOptions | CPPNOptions
     name: str
     reported: str
-    cppn: CPPNOptions = CPPNOptions()
 
 
 VARIANTS = {
-    "direct": Variant("direct", "direct", "by generation 50 each digit at 99.99 %, median 99.99 % at 200"),
-    "cppn": Variant("cppn", "CPPN, coordinates in [-1, 1]", "99.99 % after a few generations"),
-    "cppn-pixels": Variant(
-        "cppn", "CPPN, pixel numbers", "(the released code's)", CPPNOptions(coordinates="pixels")
+    "direct": Variant(
+        DirectOptions(), "direct", "by generation 50 each digit at 99.99 %, median 99.99 % at 200"
     ),
+    "cppn": Variant(CPPNOptions(), "CPPN, coordinates in [-1, 1]", "99.99 % after a few generations"),
+    "cppn-pixels": Variant(CPPNOptions(coordinates="pixels"), "CPPN, pixel numbers", "(the released code's)"),
 }
 
 
@@ -101,9 +101,8 @@ def records_of(reproduction: Reproduction, name: str, seed: int) -> list[dict[st
         classifier="lenet-nguyen2015",
         encoding=VARIANTS[name].encoding,
         generations=reproduction.generations,
-        batch_size=reproduction.batch_size,
+        search=MapElitesOptions(reproduction.batch_size),
         seed=seed,
-        cppn=VARIANTS[name].cppn,
     )
     begun = any(path.glob("checkpoints/[0-9]*"))
     where = {"resume": path} if begun else {"out": path, "overwrite": True}

@@ -2,9 +2,7 @@
 
 import inspect
 import os
-import shutil
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Union
@@ -92,11 +90,9 @@ def _description(name: str, command: _Command, evolve: Evolve, args: Sequence[st
         return command.summary
     if name != "evolve":
         return None
-    columns = shutil.get_terminal_size().columns
     text = inspect.cleandoc((Evolve.__doc__ or "").partition("Attributes:")[0])
-    paragraphs = [textwrap.fill(paragraph, columns) for paragraph in text.split("\n\n")]
-    examples = [f"  evofool evolve {choice} --help" for choice in other_choices(evolve)]
-    return "\n".join(["\n\n".join(paragraphs), "", "The options of other choices are shown by", *examples])
+    examples = "\n".join(f"  evofool evolve {choice} --help" for choice in other_choices(evolve))
+    return f"{text}\n\nThe options of other choices are shown by\n{examples}"
 
 
 def _keep_compiled_programs() -> None:

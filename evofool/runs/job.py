@@ -214,7 +214,7 @@ def prepare(settings: RunSettings, mesh: Mesh | None = None, microbatch: int | N
             f"{settings.generations:,} generations of {size:,} evaluations are more than the {_LARGEST_ID:,} "
             f"that can be numbered: lower generations or {settings.search.size}"
         )
-    require_memory(search_of, scorer, size, microbatch)
+    require_memory(search_of, scorer, size, microbatch, settings.search.size)
     return Job(classifier, scorer, encoding, search, target_classes(classifier, named))
 
 
