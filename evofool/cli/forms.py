@@ -42,7 +42,7 @@ class _Option(NamedTuple):
 
 
 def with_choices(command: Command, args: Sequence[str]) -> Command:
-    """The command with the choices that a command line names; all else is kept.
+    """The command with the choices that a command line names; everything else is kept.
 
     Raises:
         UsageError: a choice has an unknown name, or an option belongs to another choice.
@@ -67,7 +67,7 @@ def given_options(args: Sequence[str]) -> dict[str, str]:
 
 
 def form_of(command: AnyOptions) -> type:
-    """The dataclass that parses the options of a command with its choices; its defaults are their values."""
+    """A dataclass that parses the options of a command; its defaults are the values of the command."""
     hints = get_type_hints(type(command), include_extras=True)
     fields: list[tuple[str, Any, Any]] = []
     for field in dataclasses.fields(command):
@@ -92,7 +92,7 @@ def form_of(command: AnyOptions) -> type:
 
 
 def filled_in(command: Command, form: Any) -> Command:
-    """The command with the values that its form has read."""
+    """The command with the values that its form has parsed."""
     values = {}
     for field in dataclasses.fields(command):
         value = getattr(command, field.name)
@@ -104,7 +104,7 @@ def filled_in(command: Command, form: Any) -> Command:
 
 
 def other_choices(command: AnyOptions) -> list[str]:
-    """The choices that the command could have in place of its own, as on the command line."""
+    """The choices other than those of the command, as written on the command line."""
     return [
         f"{option.flag} {name}"
         for option in _options(command)
@@ -123,7 +123,8 @@ def _options(options: AnyOptions, path: tuple[str, ...] = (), prefix: str = "") 
             continue
         inner = prefix
         if registry is not None:
-            yield _Option(_flag(prefix, registry.kind), here, value, registry)
+            if len(registry) > 1:
+                yield _Option(_flag(prefix, registry.kind), here, value, registry)
             inner = f"{registry.name_of(value)}." if registry.kind == _BY_NAME else prefix
         yield from _options(value, here, inner)
 
@@ -133,7 +134,7 @@ def _flag(prefix: str, name: str) -> str:
 
 
 def _flags(command: AnyOptions) -> set[str]:
-    """All options of a command with its choices, those that switch something off included."""
+    """All options of a command with its choices, including those that switch something off."""
     flags = set()
     for option in _options(command):
         flags.add(option.flag)
@@ -144,7 +145,7 @@ def _flags(command: AnyOptions) -> set[str]:
 
 
 def _choose(command: Command, given: Mapping[str, str]) -> Command:
-    """The command with the choices in `given`, where it has such a choice."""
+    """The command with the choices in `given`, as far as it offers them."""
     for option in _options(command):
         if option.registry is not None and option.flag in given:
             entry = option.registry.named(given[option.flag])
@@ -176,7 +177,7 @@ def _needed(command: AnyOptions, chosen: AnyOptions, flag: str) -> str | None:
 
 
 def _all_choices(command: AnyOptions) -> list[tuple[str, str]]:
-    """The option and the name of each choice that can be reached from a command."""
+    """The option and the name of each choice that a command or its choices offer."""
     found: list[tuple[str, str]] = []
     commands = [command]
     for each in commands:
@@ -194,7 +195,7 @@ def _inner(name: str) -> str:
 
 
 def _as_shown(hint: Any, default: Any) -> Any:
-    """A value that is None or empty by default is shown without it: its help says what that means."""
+    """Hide a default of None or (): the help text says what it means."""
     if default not in (None, ()):
         return hint
     metavar = None

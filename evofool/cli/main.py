@@ -92,7 +92,7 @@ def _description(name: str, command: _Command, evolve: Evolve, args: Sequence[st
         return None
     text = inspect.cleandoc((Evolve.__doc__ or "").partition("Attributes:")[0])
     examples = "\n".join(f"  evofool evolve {choice} --help" for choice in other_choices(evolve))
-    return f"{text}\n\nThe options of other choices are shown by\n{examples}"
+    return f"{text}\n\nTo see the options of another choice:\n{examples}"
 
 
 def _keep_compiled_programs() -> None:
