@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import Effort, Side, Table, interleaved, say, spread
+from evofool import CPPNOptions, MapElitesOptions
 from evofool.runs import Options, RunDirectory, RunSettings, evolve, prepare
 
 
@@ -54,9 +55,9 @@ def checkpoints(effort: Effort) -> Iterator[Table]:
     """Whole runs with checkpoints as by default, every 50 generations, and only at the end."""
     batch, more = effort.size((200, 1024), (8, 16))
     runs = (
-        RunSettings(generations=effort.size(500, 4), batch_size=batch),
-        RunSettings(generations=effort.size(200, 4), batch_size=more),
-        RunSettings(encoding="cppn", generations=effort.size(300, 4), batch_size=batch),
+        RunSettings(generations=effort.size(500, 4), search=MapElitesOptions(batch)),
+        RunSettings(generations=effort.size(200, 4), search=MapElitesOptions(more)),
+        RunSettings(search=MapElitesOptions(batch), encoding=CPPNOptions(), generations=effort.size(300, 4)),
     )
     rows = [
         row for settings in runs for row in _checkpoint_rows(settings, effort.size(50, 2), effort.repeats(5))
@@ -89,8 +90,8 @@ def _checkpoint_rows(settings: RunSettings, chunk: int, rounds: int) -> Iterator
     processor_once = np.array(processor[last][1:])
     for every, label in labels.items():
         row = {
-            "encoding": settings.encoding,
-            "batch_size": settings.batch_size,
+            "encoding": settings.encoding_name,
+            "batch_size": job.search.evaluations(job.classifier),
             "generations": last,
             "written": label,
             "checkpoints": written[every],

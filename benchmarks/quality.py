@@ -36,8 +36,8 @@ def map_elites(effort: Effort) -> Iterator[Part]:
     network, batch, generations = lenet(effort), effort.size(200, 8), effort.size(5, 2)
     variations = {
         "evofool": evofool.DirectOptions(),
-        "evofool, iso-line variation": evofool.DirectOptions(variation="iso-line"),
-        "evofool, Gaussian variation": evofool.DirectOptions(variation="iso-line", line_sigma=0),
+        "evofool, iso-line variation": evofool.DirectOptions(evofool.IsoLineVariation()),
+        "evofool, Gaussian variation": evofool.DirectOptions(evofool.IsoLineVariation(line_sigma=0)),
     }
 
     def ours(options: evofool.DirectOptions) -> Contender:

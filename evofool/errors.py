@@ -75,6 +75,17 @@ def require_not_negative(**values: float | int) -> None:
             raise UsageError(f"{name} must be 0 or more, not {value}")
 
 
+def require_share(**values: float) -> None:
+    """Raise `UsageError` naming the first of the given options that is not in [0, 1].
+
+    Example:
+        >>> require_share(mutation_rate=0.1)
+    """
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise UsageError(f"{name} must be between 0 and 1, not {value}")
+
+
 def require_seed(seed: int) -> None:
     """Raise `UsageError` unless a seed is one of the 2^32 that JAX tells apart.
 

@@ -3,9 +3,16 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from evofool.errors import EvofoolError, unknown_name
+
+
+@runtime_checkable
+class AnyOptions(Protocol):
+    """The options of some choice: an instance of a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class Registry(dict[str, Entry]):
             raise unknown_name(self.kind, name, self)
         return self[name]
 
-    def name_of(self, options: Any) -> str:
+    def name_of(self, options: AnyOptions) -> str:
         """The name of the choice that these are options of.
 
         Raises:
@@ -73,9 +80,9 @@ class Registry(dict[str, Entry]):
             f"options of a {self.kind}", type(options).__name__, [e.options.__name__ for e in self.values()]
         )
 
-    def to_json(self, options: Any) -> dict[str, Any]:
+    def to_json(self, options: AnyOptions) -> dict[str, Any]:
         """The options as plain values, with the name of their choice."""
-        return {"name": self.name_of(options), **dataclasses.asdict(options)}
+        return {"name": self.name_of(options), **to_json(options)}
 
     def from_json(self, values: Mapping[str, Any]) -> Any:
         """The options that `to_json` was given.
@@ -85,10 +92,63 @@ class Registry(dict[str, Entry]):
             EvofoolError: a value is missing or one too many.
         """
         given = {name: value for name, value in values.items() if name != "name"}
-        options = self.named(values["name"]).options
-        known = {field.name for field in dataclasses.fields(options)}
-        if given.keys() != known:
-            raise EvofoolError(
-                f"{self.kind} {values['name']!r} has the options {sorted(known)}, not {sorted(given)}"
-            )
-        return options(**given)
+        return from_json(self.named(values["name"]).options, given)
+
+
+def choice(registry: Registry, default: AnyOptions) -> Any:
+    """A field of a dataclass that holds the options of one choice of a registry.
+
+    A dataclass with such fields can be written and read as JSON, and set on the command line.
+
+    Args:
+        registry: what can be chosen.
+        default: the options of the default choice.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Size:
+        ...     side: int = 8
+        >>> shapes = Registry("shape", {"square": Entry("all sides are equal", Size, lambda size: size.side)})
+        >>> @dataclass(frozen=True)
+        ... class Drawing:
+        ...     colour: str = "red"
+        ...     shape: Size = choice(shapes, Size())
+        >>> to_json(Drawing())
+        {'colour': 'red', 'shape': {'name': 'square', 'side': 8}}
+        >>> from_json(Drawing, to_json(Drawing()))
+        Drawing(colour='red', shape=Size(side=8))
+    """
+    return dataclasses.field(default=default, metadata={"registry": registry})
+
+
+def registry_of(field: dataclasses.Field) -> Registry | None:
+    """The registry of a field that `choice` made, None of any other field."""
+    return field.metadata.get("registry")
+
+
+def to_json(options: AnyOptions) -> dict[str, Any]:
+    """The fields of a dataclass as plain values, each choice with its name; None stays None."""
+    values = {}
+    for field in dataclasses.fields(options):
+        registry, value = registry_of(field), getattr(options, field.name)
+        values[field.name] = value if registry is None or value is None else registry.to_json(value)
+    return values
+
+
+def from_json(options: type, values: Mapping[str, Any]) -> Any:
+    """The dataclass whose fields `to_json` was given.
+
+    Raises:
+        UsageError: an unknown name, or a value out of range.
+        EvofoolError: a value is missing or one too many.
+    """
+    fields = {field.name: registry_of(field) for field in dataclasses.fields(options)}
+    if values.keys() != fields.keys():
+        raise EvofoolError(f"{options.__name__} has the fields {sorted(fields)}, not {sorted(values)}")
+    return options(
+        **{
+            name: value if registry is None or value is None else registry.from_json(value)
+            for name, value in values.items()
+            for registry in [fields[name]]
+        }
+    )

@@ -26,10 +26,11 @@ from run import run
 from tables import confidence, markdown
 
 from evofool.classifiers import Precision
-from evofool.encodings import CPPNOptions
+from evofool.encodings import CPPNOptions, DirectOptions
 from evofool.errors import EvofoolError, unknown_name
 from evofool.report.figure import INK, figure
 from evofool.runs import RunSettings
+from evofool.search import MapElitesOptions
 
 _COLUMNS = 10
 _ON_PAGE = 60
@@ -182,13 +183,12 @@ def row_of(reproduction: Reproduction, classifier: str, encoding: str, seed: int
     capacity = CPPNOptions(hidden_nodes=reproduction.hidden_nodes, connections=reproduction.connections)
     settings = RunSettings(
         classifier=classifier,
-        encoding=encoding,
+        search=MapElitesOptions(reproduction.batch_size or paper.batch_size),
+        encoding=capacity if encoding == "cppn" else DirectOptions(),
         generations=reproduction.generations,
-        batch_size=reproduction.batch_size or paper.batch_size,
         ten_crop=reproduction.ten_crop,
         precision=reproduction.precision,
         seed=seed,
-        cppn=capacity if encoding == "cppn" else CPPNOptions(),
     )
     record = finished_run(path, settings, microbatch=reproduction.microbatch)[-1]
     images = f"{record['evaluations']:,}"

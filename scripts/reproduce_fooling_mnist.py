@@ -18,9 +18,10 @@ from fooling import Record, finished_run, first_above
 from run import run
 from tables import markdown, spread
 
-from evofool.encodings import CPPNOptions
+from evofool.encodings import CPPNOptions, DirectOptions
 from evofool.errors import unknown_name
 from evofool.runs import RunSettings
+from evofool.search import MapElitesOptions
 
 CERTAIN = 0.9999
 
@@ -28,15 +29,16 @@ CERTAIN = 0.9999
 class Variant(NamedTuple):
     """One row of the table."""
 
-    encoding: str
+    encoding: DirectOptions | CPPNOptions
     name: str
     reported: str
-    cppn: CPPNOptions = CPPNOptions()
 
 
 VARIANTS = {
-    "direct": Variant("direct", "direct", "every digit at 99.99% by generation 50, median 99.99% at 200"),
-    "cppn": Variant("cppn", "CPPN, coordinates in [-1, 1]", "99.99% after a few generations"),
+    "direct": Variant(
+        DirectOptions(), "direct", "every digit at 99.99% by generation 50, median 99.99% at 200"
+    ),
+    "cppn": Variant(CPPNOptions(), "CPPN, coordinates in [-1, 1]", "99.99% after a few generations"),
     "cppn-pixels": Variant(
         "cppn", "CPPN, pixel numbers", "(coordinates of the released code)", CPPNOptions(coordinates="pixels")
     ),
@@ -92,9 +94,8 @@ def run_of(reproduction: Reproduction, name: str, seed: int) -> list[Record]:
         classifier="lenet-nguyen2015",
         encoding=VARIANTS[name].encoding,
         generations=reproduction.generations,
-        batch_size=reproduction.batch_size,
+        search=MapElitesOptions(reproduction.batch_size),
         seed=seed,
-        cppn=VARIANTS[name].cppn,
     )
     return finished_run(reproduction.out / f"{name}-{seed}", settings, quiet=True)
 

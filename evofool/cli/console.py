@@ -1,10 +1,10 @@
-"""What commands print to."""
+"""The console that commands print to."""
 
 from rich.console import Console
 
 
 def make_console(*, quiet: bool = False) -> Console:
-    """A console that prints names and paths as they are: what stands in brackets is no markup.
+    """A console that prints names and paths unchanged: brackets are not markup.
 
     Args:
         quiet: print nothing.

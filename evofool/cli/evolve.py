@@ -1,19 +1,19 @@
 """`evofool evolve`."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from types import FrameType
 
 import jax
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from evofool.cli.console import make_console
+from evofool.cli.forms import given_options, with_choices
 from evofool.cli.progress import RunProgress
 from evofool.errors import UsageError
 from evofool.report import format_confidence
@@ -28,34 +28,42 @@ _MOST_CLASSES_IN_TABLE = 20
 class Evolve:
     """Evolve one image per class that the classifier is certain about.
 
-    With no options, MAP-Elites evolves digits for the classifier inside the package, in less than a minute.
-    Ctrl-C ends a run early with everything saved; --resume goes on with it.
+    With no options, MAP-Elites evolves digits for the embedded classifier, in less than a minute. Ctrl-C ends
+    a run early and saves everything; --resume continues it.
 
     Attributes:
-        out: directory to leave the run in; by default a new one under ./runs.
-        resume: go on with the run in this directory, up to --generations if more are wanted.
-        overwrite: replace the run that --out holds.
+        settings: what decides the result.
+        out: directory to write the run to; by default a new one under ./runs.
+        resume: continue the run in this directory, up to --generations if that is more.
+        overwrite: replace the run in --out.
         options: how the run is carried out.
-        devices: split every generation over this many devices.
-        microbatch: score at most this many images at once on each device, for less memory; by default as many
-            as are fastest. es scores whole blocks of up to 1,024 policies of a class. The result does not
-            depend on it.
+        devices: split every generation over this many devices; by default one.
+        microbatch: score at most this many images at once on each device, to save memory; by default as many
+            as is fastest. An evolution strategy scores whole blocks of up to 1,024 policies of a class. The
+            result does not depend on it.
         quiet: print nothing but errors.
     """
 
-    settings: Annotated[RunSettings, tyro.conf.arg(name="")] = field(default_factory=RunSettings)
+    settings: RunSettings = field(default_factory=RunSettings)
     out: Path | None = None
     resume: Path | None = None
     overwrite: bool = False
-    options: Annotated[Options, tyro.conf.arg(name="")] = field(default_factory=Options)
+    options: Options = field(default_factory=Options)
     devices: int | None = None
     microbatch: int | None = None
     quiet: bool = False
 
     @classmethod
-    def of_run(cls, path: Path) -> "Evolve":
-        """The command that goes on with a run, as it was set up."""
-        return cls(settings=RunDirectory.open(path).read_settings(), resume=path)
+    def with_choices(cls, args: Sequence[str]) -> "Evolve":
+        """The command with the algorithm and the encoding that `args` name, or those of the run to resume.
+
+        Raises:
+            UsageError: an unknown name, an option of another choice, or no run to resume.
+            EvofoolError: the settings of the run are damaged.
+        """
+        resume = given_options(args).get("--resume")
+        settings = RunDirectory.open(Path(resume)).read_settings() if resume else RunSettings()
+        return with_choices(cls(settings), args)
 
     def run(self) -> int:
         """Evolve; returns the exit code."""
@@ -81,7 +89,7 @@ class Evolve:
         _print_outcome(console, job, directory, outcome)
         if signals and int(outcome.state.generation) < self.settings.generations:
             console.print(
-                f"Stopped early. Go on with: evofool evolve --resume {directory.path}", soft_wrap=True
+                f"Stopped early. Continue with: evofool evolve --resume {directory.path}", soft_wrap=True
             )
             return 128 + signals[0]
         return 0
@@ -91,12 +99,12 @@ class Evolve:
             path = self.out or default_path(self.settings)
             return RunDirectory.create(path, self.settings, job.classifier, overwrite=self.overwrite)
         if self.out is not None or self.overwrite:
-            raise UsageError("--resume goes on in its own directory: leave out --out and --overwrite")
+            raise UsageError("--resume continues in its own directory: leave out --out and --overwrite")
         directory = RunDirectory.open(self.resume)
         if differences := self.settings.differences(directory.read_settings()):
             raise UsageError(
-                f"a resumed run keeps its settings, but {'; '.join(differences)} in {self.resume}: leave "
-                "that out, or start a new run with --out"
+                f"a resumed run keeps its settings, but {'; '.join(differences)} in {self.resume}: leave it "
+                "out, or start a new run with --out"
             )
         directory.require_same_weights(job.classifier)
         return directory
@@ -104,8 +112,8 @@ class Evolve:
     def _headline(self, job: Job) -> str:
         classes = "1 class" if len(job.targets) == 1 else f"{len(job.targets)} classes"
         return (
-            f"{self.settings.algorithm} with the {self.settings.encoding} encoding against "
-            f"{job.classifier.spec.name}: {classes}, {job.search.evaluations(job.classifier):,} images a "
+            f"{self.settings.algorithm} with the {self.settings.encoding_name} encoding against "
+            f"{job.classifier.spec.name}: {classes}, {job.search.evaluations(job.classifier):,} images per "
             "generation"
         )
 
@@ -115,7 +123,7 @@ def _asked_to_stop() -> Iterator[list[int]]:
     """The signals received so far; a second Ctrl-C interrupts at once."""
     received: list[int] = []
 
-    def note(number: int, frame: Any) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -128,38 +136,46 @@ def _asked_to_stop() -> Iterator[list[int]]:
 
 
 def _print_outcome(console: Console, job: Job, directory: RunDirectory, outcome: Outcome) -> None:
-    record, archive = outcome.record, jax.tree.map(np.asarray, outcome.state.archive)
-    if record and len(job.targets) <= _MOST_CLASSES_IN_TABLE:
-        table = Table("class", "confidence", "born in generation", "replacements", box=None, pad_edge=False)
-        for niche, target in enumerate(job.targets):
-            table.add_row(
-                job.classifier.spec.class_names[target],
-                format_confidence(archive.confidences[niche]),
-                f"{int(archive.generations[niche]):,}",
-                f"{int(archive.replacements[niche]):,}",
-            )
-        console.print(table)
-    if record:
+    if record := outcome.record:
+        if len(job.targets) <= _MOST_CLASSES_IN_TABLE:
+            console.print(_table_of_classes(job, outcome))
         console.print(
             f"\nGeneration {record['generation']:,}: median confidence "
             f"{format_confidence(record['median_confidence'])}, lowest "
             f"{format_confidence(record['min_confidence'])}; {record['niches_over_0.9999']} of "
-            f"{len(job.targets)} over 99.99 %; {record['evaluations']:,} evaluations in "
+            f"{len(job.targets)} over 99.99%; {record['evaluations']:,} evaluations in "
             f"{record['seconds']:.1f} s",
             soft_wrap=True,
         )
-    path = directory.path
-    for what, where in {
-        "All classes": path / "elites.png",
-        "In pages": path / "pages",
-        "Histogram": path / "histogram.png",
-        "Convergence": path / "convergence.png",
-        "Rewards": path / "rewards.png",
-        "Drawings": path / "drawings.png",
-        "Each image": path / "elites",
-        "Confidences": path / "elites.csv",
-        "Lineage": path / "lineage.csv",
-        "Metrics": path / "metrics.jsonl",
-    }.items():
-        if where.exists():
-            console.print(f"{what:12} {where}", soft_wrap=True)
+    for label, path in _files(directory):
+        console.print(f"{label:12} {path}", soft_wrap=True)
+
+
+def _table_of_classes(job: Job, outcome: Outcome) -> Table:
+    archive = jax.tree.map(np.asarray, outcome.state.archive)
+    table = Table("class", "confidence", "born in generation", "replacements", box=None, pad_edge=False)
+    for niche, target in enumerate(job.targets):
+        table.add_row(
+            job.classifier.spec.class_names[target],
+            format_confidence(archive.confidences[niche]),
+            f"{int(archive.generations[niche]):,}",
+            f"{int(archive.replacements[niche]):,}",
+        )
+    return table
+
+
+def _files(directory: RunDirectory) -> list[tuple[str, Path]]:
+    labels = {
+        "All classes": "elites.png",
+        "In pages": "pages",
+        "Histogram": "histogram.png",
+        "Convergence": "convergence.png",
+        "Rewards": "rewards.png",
+        "Drawings": "drawings.png",
+        "Each image": "elites",
+        "Confidences": "elites.csv",
+        "Lineage": "lineage.csv",
+        "Metrics": "metrics.jsonl",
+    }
+    paths = {label: directory.path / name for label, name in labels.items()}
+    return [(label, path) for label, path in paths.items() if path.exists()]

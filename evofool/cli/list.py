@@ -11,50 +11,58 @@ from evofool.classifiers import CLASSIFIERS, NETWORKS
 from evofool.cli.attack import METHODS
 from evofool.cli.console import make_console
 from evofool.datasets import DATASETS
+from evofool.encodings import ENCODINGS
 from evofool.errors import unknown_name
-from evofool.runs import ALGORITHMS, ENCODINGS
+from evofool.registry import Entry
+from evofool.search import SEARCHES
+from evofool.studies import rubbish
+
+_KINDS: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "classifiers": ("classifier", CLASSIFIERS),
+    "networks": ("network", NETWORKS),
+    "datasets": ("dataset", DATASETS),
+    "encodings": ("encoding", ENCODINGS),
+    "algorithms": ("algorithm", SEARCHES),
+    "attacks": ("attack", METHODS),
+    "studies": ("study", {"rubbish": rubbish}),
+}
+"""What can be chosen by name: a singular and the choices of each kind."""
 
 
 @dataclass(frozen=True)
 class List:
-    """Show what can be named: classifiers, networks, datasets, encodings, algorithms, attacks.
+    """List the names of classifiers, networks, datasets, encodings, algorithms, attacks and studies.
 
     Attributes:
-        what: one of these kinds; all of them if not given.
+        what: one of these kinds, in the singular or plural; all of them if not given.
     """
 
-    what: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="KIND")] = None
+    what: Annotated[
+        str | None,
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="{" + ",".join(_KINDS) + "}", help_behavior_hint=""),
+    ] = None
 
     def run(self) -> int:
         """Print the names; returns the exit code."""
-        kinds = _kinds()
-        if self.what is not None and self.what not in kinds:
-            raise unknown_name("kind", self.what, kinds)
+        wanted = [kind for kind, (singular, _) in _KINDS.items() if self.what in (None, kind, singular)]
+        if not wanted:
+            raise unknown_name("kind", str(self.what), _KINDS)
         console = make_console()
-        for kind, names in kinds.items():
-            if self.what in (None, kind):
-                table = Table(
-                    title=kind, title_justify="left", title_style="bold", show_header=False, box=None
-                )
-                table.add_column(no_wrap=True)
-                table.add_column()
-                for name, description in names.items():
-                    table.add_row(name, description)
-                console.print(table)
+        for kind in wanted:
+            table = Table(title=kind, title_justify="left", title_style="bold", show_header=False, box=None)
+            table.add_column(no_wrap=True)
+            table.add_column()
+            for name, choice in _KINDS[kind][1].items():
+                table.add_row(name, _summary(choice))
+            console.print(table)
         return 0
 
 
-def _kinds() -> dict[str, Mapping[str, str]]:
-    return {
-        "classifiers": {name: known.description for name, known in CLASSIFIERS.items()},
-        "networks": {name: _first_line(network) for name, network in NETWORKS.items()},
-        "datasets": DATASETS,
-        "encodings": ENCODINGS,
-        "algorithms": ALGORITHMS,
-        "attacks": {name: (method.__doc__ or "").splitlines()[0] for name, method in METHODS.items()},
-    }
-
-
-def _first_line(network: Any) -> str:
-    # Where a network's width is part of its name, the name stands for a partial application of its class.
-    return getattr(network, "func", network).__doc__.splitlines()[0]
+def _summary(choice: Any) -> str:
+    """The line about a choice."""
+    if isinstance(choice, Entry):
+        return choice.summary
+    # What is not an entry of a registry yet says it itself: as text, in a description or in its docstring.
+    text = choice if isinstance(choice, str) else getattr(choice, "description", None)
+    return text or (getattr(choice, "func", choice).__doc__ or "").splitlines()[0]

@@ -1,51 +1,55 @@
-"""One dataclass per command; whatever goes wrong ends in one line and the right exit code."""
+"""One dataclass per command; every error that a user can mend ends in one line and the right exit code."""
 
+import inspect
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple, Union
 
 import jax
 import tyro
 
+import evofool
 from evofool.cli.attack import Attack
 from evofool.cli.evolve import Evolve
 from evofool.cli.fetch import Fetch
+from evofool.cli.forms import filled_in, form_of, other_choices
 from evofool.cli.list import List
 from evofool.cli.study import Study
 from evofool.cli.train import Train
 from evofool.datasets import cache_folder
 from evofool.errors import EvofoolError
 
-_DESCRIPTION = "Evolve images that a classifier is certain about and a person is not."
 
-Command = (
-    Annotated[Evolve, tyro.conf.subcommand("evolve")]
-    | Annotated[Attack, tyro.conf.subcommand("attack")]
-    | Annotated[Study, tyro.conf.subcommand("study")]
-    | Annotated[Train, tyro.conf.subcommand("train")]
-    | Annotated[Fetch, tyro.conf.subcommand("fetch")]
-    | Annotated[List, tyro.conf.subcommand("list")]
-)
+class _Command(NamedTuple):
+    summary: str
+    type: Any
+
+
+_COMMANDS = {
+    "evolve": _Command("Evolve one image per class that the classifier is certain about.", Evolve),
+    "attack": _Command("Attack images with a method that follows the classifier's gradients.", Attack),
+    "study": _Command("Answer a question of the papers.", Study),
+    "train": _Command("Train a classifier and write it to one file.", Train),
+    "fetch": _Command("Download a dataset into the cache.", Fetch),
+    "list": _Command("List the names of classifiers, encodings, attacks and more.", List),
+}
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run a command and exit: 0 if it succeeded, 1 if it failed, 2 if it was asked for wrongly.
+    """Run a command and exit: 0 if it succeeded, 1 if it failed, 2 if it was used wrongly.
 
     Args:
         args: the words after `evofool`; those of this process if not given.
     """
     args = sys.argv[1:] if args is None else list(args)
+    if args == ["--version"]:
+        print(f"evofool {evofool.__version__}")
+        sys.exit(0)
     try:
         _keep_compiled_programs()
-        command = tyro.cli(Command, prog="evofool", description=_DESCRIPTION, args=args)
-        if isinstance(command, Evolve) and command.resume is not None:
-            # Parsed again with the settings of the run as defaults, to tell what was given from what was not.
-            command = tyro.cli(
-                Evolve, prog="evofool evolve", args=args[1:], default=Evolve.of_run(command.resume)
-            )
-        sys.exit(command.run())
+        sys.exit(_parse(args).run())
     except EvofoolError as error:
         print(f"evofool: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -53,13 +57,46 @@ def main(args: Sequence[str] | None = None) -> None:
         print("evofool: interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain again when it closes the stream.
+        # The reader of our output has gone; Python would complain again when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 
+def _parse(args: Sequence[str]) -> Any:
+    """The command that the arguments ask for, ready to run."""
+    evolve = Evolve.with_choices(args[1:]) if args[:1] == ["evolve"] else Evolve()
+    form = form_of(evolve)
+    commands = [
+        Annotated[
+            form if name == "evolve" else command.type,
+            tyro.conf.subcommand(name, description=_description(name, command, evolve, args)),
+        ]
+        for name, command in _COMMANDS.items()
+    ]
+    either: Any = Union[tuple(commands)]  # noqa: UP007
+    command = tyro.cli(
+        either,
+        prog="evofool",
+        description="Evolve images that a classifier is certain about and a person is not.\n"
+        "`evofool COMMAND --help` explains a command; --version prints the version.",
+        args=args,
+    )
+    return filled_in(evolve, command) if isinstance(command, form) else command
+
+
+def _description(name: str, command: _Command, evolve: Evolve, args: Sequence[str]) -> str | None:
+    """One line in the list of commands, the whole docstring on the command's own page."""
+    if name not in args[:1]:
+        return command.summary
+    if name != "evolve":
+        return None
+    text = inspect.cleandoc((Evolve.__doc__ or "").partition("Attributes:")[0])
+    examples = "\n".join(f"  evofool evolve {choice} --help" for choice in other_choices(evolve))
+    return f"{text}\n\nTo see the options of another choice:\n{examples}"
+
+
 def _keep_compiled_programs() -> None:
-    """Let a second start compile nothing."""
+    """Cache compiled programs, so that the next start need not compile them again."""
     folder = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or cache_folder() / "compiled")
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

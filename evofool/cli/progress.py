@@ -1,4 +1,4 @@
-"""Progress on the terminal: a live bar where there is one, plain lines elsewhere."""
+"""The progress of a run: a live bar on a terminal, plain lines elsewhere."""
 
 import time
 from types import TracebackType
@@ -13,12 +13,12 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 class RunProgress:
-    """What a run shows while it goes on: generation, confidence, niches won, speed, time left.
+    """Shows generation, confidence, niches won, speed and time left while a run proceeds.
 
     Args:
-        console: where to; a quiet one shows nothing.
-        generations: how many there will be.
-        headline: a line to begin with.
+        console: where to print; a quiet one shows nothing.
+        generations: the number of the last generation.
+        headline: the first line.
     """
 
     def __init__(self, console: Console, generations: int, headline: str) -> None:
@@ -57,7 +57,7 @@ class RunProgress:
         generation = record["generation"]
         text = (
             f"median {format_confidence(record['median_confidence'])}, "
-            f"{record['niches_over_0.9999']} over 99.99 %, {record['evaluations_per_second']:,.0f} images/s"
+            f"{record['niches_over_0.9999']} over 99.99%, {record['evaluations_per_second']:,.0f} images/s"
         )
         if self._bar is not None:
             self._bar.update(self._task, completed=generation, description=text)

@@ -1,10 +1,10 @@
-"""OpenCV's 8-bit conversion from hue, lightness and saturation to RGB, which colours the source's images."""
+"""OpenCV's 8-bit conversion from hue, lightness and saturation to RGB, which the source uses."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 HUES = 180
-"""Steps of a full circle in OpenCV's 8-bit hue; the source writes 0..255 into it, so hues come round."""
+"""Steps of a full circle in OpenCV's 8-bit hue; the source writes 0..255 into it, so hues wrap around."""
 
 
 def hls_to_rgb(hls: Float[Array, "*image 3"]) -> Float[Array, "*image 3"]:
@@ -22,7 +22,7 @@ def hls_to_rgb(hls: Float[Array, "*image 3"]) -> Float[Array, "*image 3"]:
     """
     hue = hls[..., 0] * (6 / HUES)
     hue = jnp.where(hue >= 6, hue - 6, hue)
-    # The minimum changes nothing but keeps a compiler from fusing these products with the differences below.
+    # The minimum changes no value. It keeps a compiler from fusing these products with the differences below:
     # OpenCV rounds in between, and a few colours would be one level off.
     lightness, saturation = jnp.minimum(hls[..., 1] / 255, 1), jnp.minimum(hls[..., 2] / 255, 1)
     brightest = jnp.where(
@@ -31,7 +31,7 @@ def hls_to_rgb(hls: Float[Array, "*image 3"]) -> Float[Array, "*image 3"]:
         lightness + saturation - lightness * saturation,
     )
     darkest = 2 * lightness - brightest
-    # How far each channel is from the darkest to the brightest: trapezoids of the hue, two sectors wide.
+    # The position of each channel between darkest and brightest: trapezoids of the hue, two sectors wide.
     share = jnp.clip(
         jnp.stack([jnp.abs(hue - 3) - 1, 2 - jnp.abs(hue - 2), 2 - jnp.abs(hue - 4)], axis=-1), 0, 1
     )

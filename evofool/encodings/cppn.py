@@ -1,6 +1,5 @@
-"""Compositional pattern producing networks: an image as a function of the place, evolved as a graph."""
+"""Compositional pattern producing networks: an image as a function of position, evolved as a graph."""
 
-import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, get_args
@@ -10,26 +9,25 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from evofool.encodings.cppn_rendering import render_graphs
-from evofool.encodings.encoding import Encoding
+from evofool.encodings.encoding import Encoding, require_grey_or_rgb
 from evofool.encodings.graphs import FUNCTIONS, INPUTS, Graphs, adjacency, leading_to
 from evofool.encodings.operators import polynomial_mutation
-from evofool.errors import UsageError, require_positive, unknown_name
+from evofool.errors import UsageError, require_not_negative, require_positive, require_share, unknown_name
 
 Coordinates = Literal["unit", "pixels"]
-"""What a network is told of a place: coordinates in [-1, 1], or the numbers of its column and row."""
+"""The inputs of a network: coordinates in [-1, 1], or the numbers of column and row."""
 
 
 @dataclass(frozen=True)
 class CPPNOptions:
-    """Budgets, coordinates and rates; the rates are by default those of the code that Nguyen et al. released.
+    """Budgets, coordinates and rates; the default rates are those of the code that Nguyen et al. released.
 
     Attributes:
         hidden_nodes: room for hidden nodes in each genome, at least 1.
         connections: room for connections, at least 4 for each output.
-        coordinates: what a network is told of a place. "unit": x and y in [-1, 1] along the longer side, 0 in
-            the centre. "pixels": the numbers of column and row, from 0, as the released code does. With these
-            the first images are fine textures, and evolution starts slower: against the source's LeNet the
-            median digit is at 99.99 % after 27 to 98 generations of 200, and after 4 to 15 with "unit".
+        coordinates: the inputs of a network. "unit": x and y in [-1, 1] along the longer side, 0 in the
+            centre. "pixels": the numbers of column and row, from 0, as in the released code. With these the
+            first images are fine textures, and evolution starts slower.
         max_weight: weights are between this and its negative.
         weight_mutation_rate: probability that a weight mutates, in [0, 1].
         weight_mutation_eta: distribution index of that mutation, 0 or more; larger means smaller steps.
@@ -57,28 +55,25 @@ class CPPNOptions:
 
     def __post_init__(self) -> None:
         require_positive(hidden_nodes=self.hidden_nodes, max_weight=self.max_weight)
+        require_not_negative(weight_mutation_eta=self.weight_mutation_eta)
+        require_share(**{name: rate for name, rate in vars(self).items() if name.endswith("_rate")})
         if self.connections < len(INPUTS):
             raise UsageError(
                 f"connections must be {len(INPUTS)} or more for each output, not {self.connections}"
             )
         if self.coordinates not in get_args(Coordinates):
             raise unknown_name("coordinates", self.coordinates, get_args(Coordinates))
-        for field in dataclasses.fields(self):
-            if field.name.endswith("_rate") and not 0 <= getattr(self, field.name) <= 1:
-                raise UsageError(f"{field.name} must be between 0 and 1, not {getattr(self, field.name)}")
-        if not self.weight_mutation_eta >= 0:
-            raise UsageError(f"weight_mutation_eta must be 0 or more, not {self.weight_mutation_eta}")
 
 
-def cppn(image_shape: tuple[int, int, int], options: CPPNOptions | None = None) -> Encoding:
-    """Networks from a place to its colour, varied as in Nguyen et al. (CVPR 2015, section 2.2).
+def cppn(image_shape: tuple[int, int, int], options: CPPNOptions = CPPNOptions()) -> Encoding:
+    """Networks from position to colour, varied as in Nguyen et al. (CVPR 2015, section 2.2).
 
-    Such networks are K. O. Stanley's (Genetic Programming and Evolvable Machines 8, 2007). They map x, y, the
-    distance from the centre and a constant 1 to one output (grey) or three (hue, lightness, saturation,
-    converted as OpenCV does with 8 bits); an output v is the level `int(255 |v|)`. The first networks have
-    no hidden nodes, all inputs connected to all outputs, random weights and random output functions. Each
-    offspring is a copy of its parent - the source's crossover only decides which of two children copies
-    which parent - changed by these operators in this order, each with its rate:
+    CPPNs were introduced by K. O. Stanley (Genetic Programming and Evolvable Machines 8, 2007). They map x,
+    y, the distance from the centre and a constant 1 to one output (grey) or three (hue, lightness,
+    saturation, converted as OpenCV does with 8 bits); an output v is the level `int(255 |v|)`. The first
+    networks have no hidden nodes. Every input is connected to every output, with random weights and random
+    output functions. Each offspring is a copy of its parent, because the source's crossover only decides
+    which of two children copies which parent. These operators change it in this order, each with its rate:
 
     1. each weight: polynomial mutation (Deb 2001, p. 124);
     2. each node function: drawn anew;
@@ -87,9 +82,9 @@ def cppn(image_shape: tuple[int, int, int], options: CPPNOptions | None = None) 
     5. add a node with a random function in the middle of a random connection, whose weight both halves keep;
     6. delete a random hidden node with its connections.
 
-    An operator that needs room where a budget is used up does nothing, and the metrics `skipped_nodes` and
-    `skipped_connections` count the offspring of a generation where one did; `mean_hidden_nodes` and
-    `mean_connections` are the sizes of its graphs.
+    An operator does nothing if its budget is used up. The metrics `skipped_nodes` and `skipped_connections`
+    count the offspring of a generation for which this happened; `mean_hidden_nodes` and `mean_connections`
+    are the sizes of its graphs.
 
     Args:
         image_shape: height, width and channels (1 grey, 3 RGB) of the images.
@@ -105,11 +100,8 @@ def cppn(image_shape: tuple[int, int, int], options: CPPNOptions | None = None) 
         >>> genomes.hidden_nodes.tolist(), encoding.render(genomes).shape
         ([0, 0, 0, 0, 0], (5, 28, 28, 1))
     """
-    options = options or CPPNOptions()
+    require_grey_or_rgb(image_shape)
     height, width, channels = image_shape
-    require_positive(height=height, width=width)
-    if channels not in (1, 3):
-        raise UsageError(f"images have 1 channel (grey) or 3 (RGB), not {channels}")
     if options.connections < len(INPUTS) * channels:
         raise UsageError(
             f"connections must be {len(INPUTS) * channels} or more for {channels} output(s), "
@@ -128,15 +120,16 @@ def cppn(image_shape: tuple[int, int, int], options: CPPNOptions | None = None) 
             genomes, options.max_weight, _inputs(height, width, options.coordinates), outputs=channels
         )
 
-    def metrics(genomes: Graphs) -> dict[str, Array]:
-        return {
-            "mean_hidden_nodes": genomes.hidden_nodes.mean(),
-            "mean_connections": (genomes.targets > 0).sum(axis=1).mean(),
-            "skipped_nodes": genomes.skipped_nodes.sum(),
-            "skipped_connections": genomes.skipped_connections.sum(),
-        }
+    return Encoding(init, vary, render, metrics=_metrics)
 
-    return Encoding(init, vary, render, metrics=metrics)
+
+def _metrics(graphs: Graphs) -> dict[str, Array]:
+    return {
+        "mean_hidden_nodes": graphs.hidden_nodes.mean(),
+        "mean_connections": (graphs.targets > 0).sum(axis=1).mean(),
+        "skipped_nodes": graphs.skipped_nodes.sum(),
+        "skipped_connections": graphs.skipped_connections.sum(),
+    }
 
 
 def _inputs(height: int, width: int, coordinates: Coordinates) -> Float[Array, "4 h w"]:
@@ -170,26 +163,32 @@ def _random_graph(options: CPPNOptions, outputs: int, key: Key[Array, ""]) -> Gr
 
 def _mutate(options: CPPNOptions, most_hidden: Int[Array, ""], key: Key[Array, ""], graph: Graphs) -> Graphs:
     """One offspring of a graph; no graph of the population has more than `most_hidden` hidden nodes."""
-    connections, functions = len(graph.weights), len(graph.functions)
+    connections, functions, room = len(graph.weights), len(graph.functions), options.hidden_nodes
     uniform = _uniform(key, connections + functions + 4 * 4)
     per_weight, per_function, rest = jnp.split(uniform, [connections, connections + functions])
     connecting, disconnecting, adding, deleting = rest.reshape(4, 4)
 
-    weights = polynomial_mutation(
-        graph.weights, per_weight, options.weight_mutation_rate, options.weight_mutation_eta
-    )
-    redrawn = per_function < options.function_mutation_rate
-    drawn = _drawn(len(FUNCTIONS), per_function / jnp.maximum(options.function_mutation_rate, 1e-9))
-    graph = graph._replace(
-        weights=jnp.where(graph.targets > 0, weights, 0),
-        functions=jnp.where(redrawn, drawn, graph.functions),
-    )
-    room = options.hidden_nodes
+    graph = _mutate_values(options, graph, per_weight, per_function)
     wanted = connecting[0] < options.add_connection_rate
     graph = _add_connection(graph, wanted, connecting, room, most_hidden)
     graph = _delete_connection(graph, disconnecting[0] < options.delete_connection_rate, disconnecting)
     graph = _add_node(graph, adding[0] < options.add_node_rate, adding, room)
     return _delete_node(graph, deleting[0] < options.delete_node_rate, deleting)
+
+
+def _mutate_values(
+    options: CPPNOptions, graph: Graphs, per_weight: Float[Array, " c"], per_function: Float[Array, " f"]
+) -> Graphs:
+    """Mutate weights and node functions, by a uniform number for each of them."""
+    weights = polynomial_mutation(
+        graph.weights, per_weight, options.weight_mutation_rate, options.weight_mutation_eta
+    )
+    redrawn = per_function < options.function_mutation_rate
+    drawn = _drawn(len(FUNCTIONS), per_function / jnp.maximum(options.function_mutation_rate, 1e-9))
+    return graph._replace(
+        weights=jnp.where(graph.targets > 0, weights, 0),
+        functions=jnp.where(redrawn, drawn, graph.functions),
+    )
 
 
 def _add_connection(
@@ -210,18 +209,7 @@ def _add_connection(
     candidates = (hidden | output) & ~leading & ~leads[source]
     target = _choose(candidates, uniform[2])
     happens = wanted & candidates.any() & ~used.all()
-    graph = graph._replace(skipped_connections=wanted & used.all())
-
-    # Where the target has the lower number, what leads to the source, and the source, are numbered first of
-    # all that lies between the two. Each of both groups keeps its order.
-    between = (node >= target) & (node <= source)
-    before, after = between & leading, between & ~leading
-    number = jnp.where(
-        before,
-        target - 1 + jnp.cumsum(before),
-        jnp.where(after, target - 1 + before.sum() + jnp.cumsum(after), node),
-    )
-    number = jnp.where(happens, number, node)
+    number = jnp.where(happens, _renumbered(source, target, leading), node)
     free = jnp.argmin(used)
     functions = jnp.zeros_like(graph.functions).at[number[len(INPUTS) :] - len(INPUTS)].set(graph.functions)
     return graph._replace(
@@ -229,6 +217,25 @@ def _add_connection(
         sources=_set_where(happens, number[graph.sources], free, number[source]),
         targets=_set_where(happens, number[graph.targets], free, number[target]),
         weights=_set_where(happens, graph.weights, free, uniform[3]),
+        skipped_connections=wanted & used.all(),
+    )
+
+
+def _renumbered(
+    source: Int[Array, ""], target: Int[Array, ""], leading: Bool[Array, " m"]
+) -> Int[Array, " m"]:
+    """New numbers for all nodes, by which the source of a new connection is below its target.
+
+    Only nodes between the two change: those that lead to the source, and the source, come first. Both groups
+    keep their order.
+    """
+    node = jnp.arange(len(leading))
+    between = (node >= target) & (node <= source)
+    before, after = between & leading, between & ~leading
+    return jnp.where(
+        before,
+        target - 1 + jnp.cumsum(before),
+        jnp.where(after, target - 1 + before.sum() + jnp.cumsum(after), node),
     )
 
 
@@ -294,18 +301,18 @@ def _without(graph: Graphs, deleted: Bool[Array, " c"]) -> Graphs:
 
 
 def _choose(candidates: Bool[Array, " n"], uniform: Float[Array, ""]) -> Int[Array, ""]:
-    """The index of one of the true entries, each as likely; any index if there is none."""
+    """The index of a true entry, drawn uniformly; any index if there is none."""
     so_far = jnp.cumsum(candidates)
     return jnp.sum(so_far <= _drawn(so_far[-1], uniform))
 
 
 def _drawn(below: int | Int[Array, ""], uniform: Float[Array, "*n"]) -> Int[Array, "*n"]:
-    """Whole numbers from 0 to `below` - 1, each as likely, from uniform ones in [0, 1)."""
+    """Uniform integers from 0 to `below` - 1, from uniform numbers in [0, 1)."""
     return jnp.clip((uniform * below).astype(jnp.int32), 0, jnp.maximum(below - 1, 0))
 
 
 def _set_where(condition: Bool[Array, ""], array: Array, index: Int[Array, ""], value: Array | int) -> Array:
-    # A comparison with every index: under vmap it is vectorised, where an indexed update is a scatter.
+    # Under vmap a comparison with every index is vectorised, and an indexed update would be a scatter.
     return jnp.where(condition & (jnp.arange(len(array)) == index), value, array)
 
 

@@ -16,16 +16,16 @@ class Graphs(NamedTuple):
     """`n` feed-forward networks with room for `h` hidden nodes and `c` connections each.
 
     Nodes are numbered: the four inputs 0 to 3, the hidden nodes from 4 and, after the room for these, the
-    outputs from 4 + h. A connection always leads to a higher number, so there is no cycle to look for.
+    outputs from 4 + h. A connection always leads to a higher number, so there can be no cycle.
 
     Attributes:
-        hidden_nodes: how many hidden nodes are in use: those of the lowest numbers.
+        hidden_nodes: how many hidden nodes are in use: those with the lowest numbers.
         functions: index in `FUNCTIONS` of each hidden and then of each of the `o` output nodes.
         sources: the node that each connection comes from.
         targets: the node that it leads to; 0 where there is no connection.
-        weights: its gene in [0, 1], which stands for a weight in [-max_weight, max_weight].
-        skipped_nodes: whether a node was to be added when the genome was made and there was no room.
-        skipped_connections: whether a connection was to be added and there was no room.
+        weights: its gene in [0, 1], which encodes a weight in [-max_weight, max_weight].
+        skipped_nodes: whether a node could not be added when the genome was made, for lack of room.
+        skipped_connections: whether a connection could not be added, for lack of room.
     """
 
     hidden_nodes: Int[Array, "*n"]
@@ -42,7 +42,7 @@ def adjacency(sources: Int[Array, " c"], targets: Int[Array, " c"], nodes: int) 
 
     Args:
         sources: the node that each connection comes from.
-        targets: the node that it leads to, 0 for no connection: what is in row and column 0 means nothing.
+        targets: the node that it leads to, 0 for no connection. Column 0 is meaningless.
         nodes: how many nodes there are.
 
     Example:
@@ -55,13 +55,13 @@ def adjacency(sources: Int[Array, " c"], targets: Int[Array, " c"], nodes: int) 
 def leading_to(
     leads: Bool[Array, "m m"], goals: Bool[Array, " m"], most_hidden: Int[Array, ""]
 ) -> Bool[Array, " m"]:
-    """Which nodes of a graph are one of the goals or lead to one; of the inputs only goals are told.
+    """Which nodes of a graph are a goal or lead to one. Inputs that are no goals are never marked.
 
     Args:
         leads: the graph's `adjacency`.
-        goals: which nodes are asked for.
-        most_hidden: hidden nodes of higher numbers than this many are not in use. Under `vmap` one number for
-            all graphs makes the loop as short as the largest of them needs.
+        goals: the nodes that others may lead to.
+        most_hidden: at most this many hidden nodes are in use. Under `vmap` one number for all graphs makes
+            the loop as short as the largest of them needs.
 
     Example:
         >>> leads = adjacency(jnp.array([0, 4, 1]), jnp.array([4, 6, 5]), 7)
@@ -73,6 +73,6 @@ def leading_to(
         node = len(INPUTS) + most_hidden - 1 - index
         return leading.at[node].set(leading[node] | (leads[node] & leading).any())
 
-    # From the highest number down, so that all that a node leads to has been visited before it. Nothing leads
-    # to input 0, so what column 0 says is never asked.
+    # From the highest number down, so that a node is visited after all nodes that it leads to. Column 0 is
+    # never used, because nothing leads to input 0.
     return jax.lax.fori_loop(0, most_hidden, visit, goals)

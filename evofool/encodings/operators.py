@@ -1,4 +1,4 @@
-"""The real-coded variation operators of Deb, on genes in [0, 1], with their random numbers as arguments.
+"""Variation operators on genes in [0, 1], with their random numbers as arguments.
 
 K. Deb, "Multi-Objective Optimization using Evolutionary Algorithms", Wiley 2001: simulated binary crossover
 on p. 113, polynomial mutation on p. 124.
@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 Scalar = float | int | Float[Array, ""]
 
 _SQUARE_ROOTS = {2.0**-count: count for count in range(5)}
-"""How many square roots make a power of this exponent: four with the source's index of the mutation, 15."""
+"""The exponents that are repeated square roots, and how many: four for the source's mutation index, 15."""
 
 
 def polynomial_mutation(
@@ -19,8 +19,8 @@ def polynomial_mutation(
 ) -> Float[Array, "..."]:
     r"""Change a share of the genes by a step of polynomial density around zero (Deb 2001, p. 124).
 
-    A gene is changed where its uniform number is below `rate`; divided by `rate` that number is uniform in
-    [0, 1) again and serves as the `r` of the formula, so that one number decides both:
+    A gene is changed if its uniform number is below `rate`. Divided by `rate`, that number is uniform in
+    [0, 1) again and serves as the `r` of the formula:
 
     $$x' = x + \delta, \quad \delta = (2r)^{1/(\eta+1)} - 1 \text{ if } r < 1/2, \quad
     1 - (2(1-r))^{1/(\eta+1)} \text{ otherwise}$$
@@ -77,11 +77,11 @@ def simulated_binary_crossover(
     # For u > 1/2 the formula is the same power of the distance to the nearer end, inverted.
     exponent = jnp.where(uniform <= 0.5, 1 / (eta + 1), -1 / (eta + 1))
     beta = _power(2 * jnp.minimum(uniform, 1 - uniform), exponent)
-    # Computed once for both children: without the barrier a compiler repeats the power for each of them.
+    # Without the barrier a compiler computes the power twice, once for each child.
     beta = jax.lax.optimization_barrier(jnp.where(swap, -beta, beta))
     middle = 0.5 * (pairs[:, :1] + pairs[:, 1:])
     reach = 0.5 * beta[:, None] * (pairs[:, :1] - pairs[:, 1:])
-    # Signs and not two children side by side: a compiled loop over a concatenation is several times slower.
+    # Multiplied by signs and not concatenated: a compiled loop over a concatenation is slower.
     sign = jnp.array([1, -1], pairs.dtype).reshape(2, *(1,) * (pairs.ndim - 2))
     return jnp.clip(middle + sign * reach, 0, 1)
 
@@ -103,7 +103,7 @@ def iso_line_variation(
     Args:
         pairs: genes of two parents each, in [0, 1].
         steps: a standard normal number for each gene of each child.
-        reaches: one for each child.
+        reaches: a standard normal number for each child.
         iso_sigma: the $\sigma_1$, 0 or more.
         line_sigma: the $\sigma_2$, 0 or more.
 
@@ -122,7 +122,7 @@ def iso_line_variation(
 
 
 def _power(base: Float[Array, "..."], exponent: Scalar | Float[Array, "..."]) -> Float[Array, "..."]:
-    """The power of a base that is not negative, at half the price of the general one or less."""
+    """The power of a base that is not negative, faster than the general one."""
     if isinstance(exponent, float) and exponent in _SQUARE_ROOTS:
         for _ in range(_SQUARE_ROOTS[exponent]):
             base = jnp.sqrt(base)

@@ -2,22 +2,24 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from evofool.encodings.encoding import Encoding, Estimator
+from evofool.encodings.encoding import Encoding, Estimator, Vary, vary_by
 from evofool.errors import require_positive
 from evofool.numerics.random_numbers import centred_uniform, normals, random_words
 from evofool.numerics.reductions import fold
+from evofool.registry import Entry, Registry, choice
 
 _SMALLEST = 1e-30
 
 
 class Student(NamedTuple):
-    """A student: because the page is blank, its first layer is only a bias.
+    """A student. Its input is a blank page, so its first layer is only a bias.
 
     Attributes:
         bias: of the hidden layer, `h` units.
@@ -29,35 +31,71 @@ class Student(NamedTuple):
 
 
 @dataclass(frozen=True)
+class GaussianVariation:
+    """Normal noise on every weight of each parent.
+
+    Attributes:
+        mutation_sigma: standard deviation of the noise.
+
+    Raises:
+        UsageError: a value that is not positive.
+    """
+
+    mutation_sigma: float = 0.1
+
+    def __post_init__(self) -> None:
+        require_positive(mutation_sigma=self.mutation_sigma)
+
+
+def _gaussian(options: GaussianVariation) -> Vary:
+    def mutate(key: Key[Array, ""], parents: Student) -> Student:
+        bias_key, weights_key = jax.random.split(key)
+        return Student(
+            parents.bias + options.mutation_sigma * jax.random.normal(bias_key, parents.bias.shape),
+            parents.weights + options.mutation_sigma * jax.random.normal(weights_key, parents.weights.shape),
+        )
+
+    def vary(keys: Key[Array, " p"], pairs: Student, generation: Int[Array, ""]) -> Student:
+        return jax.vmap(mutate)(keys, pairs)
+
+    return vary
+
+
+_VARIATIONS = Registry(
+    "variation", {"gaussian": Entry("normal noise on every weight", GaussianVariation, _gaussian)}
+)
+
+
+@dataclass(frozen=True)
 class StudentOptions:
-    """The student's size, and how MAP-Elites mutates it.
+    """The student's size and how it mutates.
 
     Attributes:
         hidden: hidden units; the source has 100.
-        mutation_sigma: standard deviation of the mutation of every weight in MAP-Elites.
+        variation: how offspring are made.
 
     Raises:
         UsageError: a value that is not positive.
     """
 
     hidden: int = 100
-    mutation_sigma: float = 0.1
+    variation: GaussianVariation | None = choice(_VARIATIONS, GaussianVariation())
 
     def __post_init__(self) -> None:
-        require_positive(hidden=self.hidden, mutation_sigma=self.mutation_sigma)
+        require_positive(hidden=self.hidden)
 
 
-def student(image_shape: tuple[int, int, int], options: StudentOptions | None = None) -> Encoding:
+def student(image_shape: tuple[int, int, int], options: StudentOptions = StudentOptions()) -> Encoding:
     """Drawings of ones and zeros: `image = 1[W relu(b) > 0]` (Frigeni's student).
 
     `b ~ N(0, 1)` and `W ~ N(0, 1) / sqrt(hidden)` at the start. MAP-Elites adds normal noise to every weight
-    of each parent. For evolution strategies there are two estimators beside the literal one, which draw one
-    number per hidden unit and one per pixel instead of one per weight (see `marginalised` and
+    of each parent. Evolution strategies can use two estimators besides the literal one. They draw one number
+    per hidden unit and one per pixel instead of one per weight (see `marginalised` and
     `marginalised_pixels`).
 
     Args:
         image_shape: height, width and channels of the drawing.
-        options: the student's size; the source's if not given.
+        options: the student's size and how it mutates; the source's size if not given.
 
     Raises:
         UsageError: a size that is not positive.
@@ -68,29 +106,12 @@ def student(image_shape: tuple[int, int, int], options: StudentOptions | None = 
         >>> encoding.render(students).shape
         (4, 28, 28, 1)
     """
-    options = options or StudentOptions()
     height, width, channels = image_shape
     require_positive(height=height, width=width, channels=channels)
     pixels = height * width * channels
 
     def init(keys: Key[Array, " n"]) -> Student:
-        def one(key: Key[Array, ""]) -> Student:
-            of_bias, of_weights = jax.random.split(key)
-            weights = jax.random.normal(of_weights, (pixels, options.hidden)) / math.sqrt(options.hidden)
-            return Student(jax.random.normal(of_bias, (options.hidden,)), weights)
-
-        return jax.vmap(one)(keys)
-
-    def vary(keys: Key[Array, " p"], pairs: Student, generation: Int[Array, ""]) -> Student:
-        def mutate(key: Key[Array, ""], parents: Student) -> Student:
-            of_bias, of_weights = jax.random.split(key)
-            return Student(
-                parents.bias + options.mutation_sigma * jax.random.normal(of_bias, parents.bias.shape),
-                parents.weights
-                + options.mutation_sigma * jax.random.normal(of_weights, parents.weights.shape),
-            )
-
-        return jax.vmap(mutate)(keys, pairs)
+        return jax.vmap(partial(_random_student, pixels, options.hidden))(keys)
 
     def render(genomes: Student) -> Float[Array, "n h w c"]:
         hidden = jax.nn.relu(genomes.bias)
@@ -101,11 +122,17 @@ def student(image_shape: tuple[int, int, int], options: StudentOptions | None = 
         "marginalised": marginalised(image_shape),
         "marginalised-pixels": marginalised_pixels(image_shape),
     }
-    return Encoding(init, vary, render, estimators)
+    return Encoding(init, vary_by(_VARIATIONS, options.variation), render, estimators)
+
+
+def _random_student(pixels: int, hidden: int, key: Key[Array, ""]) -> Student:
+    bias_key, weights_key = jax.random.split(key)
+    weights = jax.random.normal(weights_key, (pixels, hidden)) / math.sqrt(hidden)
+    return Student(jax.random.normal(bias_key, (hidden,)), weights)
 
 
 class _Drawn(NamedTuple):
-    """What a policy drew, as the conditional means of its noise.
+    """The conditional means of the noise of `n` policies, given their drawings.
 
     Attributes:
         bias: mean of the noise of the hidden layer's bias.
@@ -123,14 +150,15 @@ def marginalised(image_shape: tuple[int, int, int]) -> Estimator:
 
     Given the perturbed hidden layer $h' = \mathrm{relu}(b + \sigma\beta)$, the perturbed drives
     $z' = (W + \sigma E) h'$ are normal: $z' = W h' + \sigma |h'| \xi$ with $\xi \sim N(0, I)$. So $\xi$ is
-    drawn in place of $E$, and rewards have exactly the same distribution. In the update $E$ is replaced by
-    its conditional mean $\xi h'^T / |h'|$, and the noise of a hidden unit that is switched off, of which the
-    drawing tells no more than that, by $-\phi(b/\sigma) / \Phi(-b/\sigma)$. The expectation is the same, the
-    variance of every entry no larger (Rao-Blackwell). Where $|h'| = 0$ the page is blank and the term zero.
+    drawn in place of $E$, and rewards have exactly the same distribution. The update replaces $E$ by its
+    conditional mean $\xi h'^T / |h'|$. The drawing reveals nothing about the noise of a hidden unit that is
+    off except that it is off, so the update replaces it by its mean $-\phi(b/\sigma) / \Phi(-b/\sigma)$. The
+    expectation is the same, and the variance of no entry is larger (Rao-Blackwell). Where $|h'| = 0$ the page
+    is blank and the term zero.
     """
 
     def sample(
-        keys: Key[Array, " n"], signs: Float[Array, " n"], genome: Student, sigma: Any
+        keys: Key[Array, " n"], signs: Float[Array, " n"], genome: Student, sigma: float | Float[Array, ""]
     ) -> tuple[Float[Array, "n h w c"], _Drawn]:
         pixels, units = genome.weights.shape
         noise = signs[:, None] * normals(keys, units + pixels)
@@ -151,15 +179,15 @@ def marginalised_pixels(image_shape: tuple[int, int, int]) -> Estimator:
     """
 
     def sample(
-        keys: Key[Array, " n"], signs: Float[Array, " n"], genome: Student, sigma: Any
+        keys: Key[Array, " n"], signs: Float[Array, " n"], genome: Student, sigma: float | Float[Array, ""]
     ) -> tuple[Float[Array, "n h w c"], _Drawn]:
         pixels, units = genome.weights.shape
         noise = signs[:, None] * normals(keys, units)
         bias, direction, length, drive = _hidden_layer(noise, genome, sigma)
         t = drive / jnp.maximum(sigma * length, _SMALLEST)[:, None]
-        # Of the two values a pixel can take, the rarer one has this probability, exact far into the tail.
+        # The probability of the rarer of a pixel's two values, accurate far into the tail.
         rarer = 0.5 * jax.scipy.special.erfc(jnp.abs(t) * math.sqrt(0.5))
-        # One uniform number serves both signs: u and 1 - u are the two of an antithetic pair.
+        # An antithetic pair uses u and 1 - u.
         words = jax.vmap(lambda key: random_words(jax.random.fold_in(key, 1), pixels))(keys)
         uniform = centred_uniform(words)
         surprised = jnp.where((t > 0) == (signs > 0)[:, None], uniform, 1 - uniform) < rarer
@@ -173,11 +201,11 @@ def marginalised_pixels(image_shape: tuple[int, int, int]) -> Estimator:
 
 
 def _hidden_layer(
-    noise: Float[Array, "n h"], genome: Student, sigma: Any
+    noise: Float[Array, "n h"], genome: Student, sigma: float | Float[Array, ""]
 ) -> tuple[Float[Array, "n h"], Float[Array, "n h"], Float[Array, " n"], Float[Array, "n p"]]:
-    """Hidden layers with noise on their bias: its conditional mean, direction, length and clean drives."""
+    """Perturbed hidden layers: conditional mean of the noise, direction, length, and drives without noise."""
     hidden = jax.nn.relu(genome.bias + sigma * noise)
-    # log Phi keeps the mean of a unit that is hardly ever off finite.
+    # log Phi keeps the mean finite for a unit that is almost never off.
     scaled = genome.bias / sigma
     mean_if_off = -jnp.exp(jax.scipy.stats.norm.logpdf(scaled) - jax.scipy.special.log_ndtr(-scaled))
     length = jnp.sqrt(fold(jnp.add, hidden * hidden, 0)[:, 0])

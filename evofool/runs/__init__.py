@@ -2,12 +2,10 @@
 
 from evofool.runs.directory import RunDirectory, default_path
 from evofool.runs.evolve import Options, Outcome, evolve
-from evofool.runs.job import ALGORITHMS, ENCODINGS, Job, RunSettings, prepare
+from evofool.runs.job import Job, RunSettings, prepare
 from evofool.runs.lineage import Birth, ancestry, read_lineage
 
 __all__ = [
-    "ALGORITHMS",
-    "ENCODINGS",
     "Birth",
     "Job",
     "Options",

@@ -359,4 +359,5 @@ def default_path(settings: RunSettings) -> Path:
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
     classifier = Path(settings.classifier).name.removesuffix(".safetensors")
-    return Path("runs", f"{stamp}-{settings.algorithm}-{settings.encoding}-{classifier}-seed{settings.seed}")
+    what = f"{settings.algorithm}-{settings.encoding_name}-{classifier}-seed{settings.seed}"
+    return Path("runs", f"{stamp}-{what}")

@@ -98,8 +98,9 @@ def evolve(
     Example:
         >>> import tempfile
         >>> from pathlib import Path
+        >>> from evofool import MapElitesOptions
         >>> from evofool.runs import RunDirectory, RunSettings, evolve, prepare
-        >>> settings = RunSettings(generations=5, batch_size=20)
+        >>> settings = RunSettings(generations=5, search=MapElitesOptions(20))
         >>> job = prepare(settings)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     directory = RunDirectory.create(Path(folder) / "run", settings, job.classifier)
@@ -179,8 +180,9 @@ def reported_median(settings: RunSettings, job: Job) -> ReportedMedian | None:
     encoding, and for all 1,000 classes of ImageNet: 21.59 % with the direct encoding and 88.11 % with CPPNs.
 
     Example:
+        >>> from evofool import CPPNOptions, MapElitesOptions
         >>> from evofool.runs import prepare
-        >>> settings = RunSettings(encoding="cppn", batch_size=2)
+        >>> settings = RunSettings(encoding=CPPNOptions(), search=MapElitesOptions(2))
         >>> reported_median(settings, prepare(settings)) is None  # its digits are scikit-learn's
         True
     """
@@ -193,7 +195,7 @@ def reported_median(settings: RunSettings, job: Job) -> ReportedMedian | None:
         data, medians = "ImageNet", {"direct": 0.2159, "cppn": 0.8811}
     else:
         return None
-    median = medians.get(settings.encoding)
+    median = medians.get(settings.encoding_name)
     return None if median is None else ReportedMedian(median, f"Nguyen et al., {data}")
 
 
@@ -280,7 +282,7 @@ def _write_pictures(
 ) -> None:
     spec = job.classifier.spec
     done = int(state.generation)
-    title = f"Images evolved for {spec.name}, {settings.encoding} encoding"
+    title = f"Images evolved for {spec.name}, {settings.encoding_name} encoding"
     subtitle = (
         f"{settings.algorithm}, {done:,} generations, "
         f"{done * job.search.evaluations(job.classifier):,} evaluations, seed {settings.seed}"

@@ -1,17 +1,16 @@
-"""What decides the result of a run, and the parts that it names."""
+"""The settings of a run, and the parts that they name."""
 
 import dataclasses
-import fnmatch
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import tyro
 from jax.sharding import Mesh
 
+from evofool import registry
 from evofool.classifiers import (
     Activation,
     Classifier,
@@ -22,53 +21,17 @@ from evofool.classifiers import (
     with_precision,
 )
 from evofool.classifiers.wrappers import CROPPED_SIZE
-from evofool.encodings import (
-    CPPNOptions,
-    DirectOptions,
-    Encoding,
-    StudentOptions,
-    cppn,
-    direct,
-    student,
-)
-from evofool.errors import EvofoolError, UsageError, require_positive, require_seed, unknown_name
+from evofool.encodings import ENCODINGS, DirectOptions, Encoding
+from evofool.errors import EvofoolError, UsageError, require_positive, require_seed
+from evofool.registry import AnyOptions, choice
 from evofool.search import (
+    SEARCHES,
     MapElitesOptions,
     Search,
-    StrategyOptions,
-    evolution_strategy,
-    map_elites,
+    SearchOptions,
     require_memory,
     target_classes,
 )
-
-ALGORITHMS = {
-    "map-elites": "one elite per class; an image bred for one class may conquer another",
-    "es": "a Gaussian evolution strategy for each class",
-}
-"""The algorithms by name, each with a line about it."""
-
-ENCODINGS = {
-    "direct": "one gene per pixel and channel",
-    "cppn": "a network from the place of a pixel to its colour, evolved as a graph",
-    "student": "a two-layer network that draws in black and white on a blank page",
-}
-"""The encodings by name, each with a line about it."""
-
-_BELONGS = (
-    ("batch_size", "algorithm", "map-elites"),
-    ("es.*", "algorithm", "es"),
-    ("direct.*", "encoding", "direct"),
-    ("cppn.*", "encoding", "cppn"),
-    ("student.*", "encoding", "student"),
-    ("direct.*", "algorithm", "map-elites"),
-    ("student.mutation_sigma", "algorithm", "map-elites"),
-    ("direct.mutation_*", "direct.variation", "source"),
-    ("direct.crossover_*", "direct.variation", "source"),
-    ("direct.iso_sigma", "direct.variation", "iso-line"),
-    ("direct.line_sigma", "direct.variation", "iso-line"),
-)
-"""Which settings only decide something where another one has a value: a pattern, the other one, its value."""
 
 _LARGEST_ID = 2**31 - 1
 
@@ -77,59 +40,64 @@ _LARGEST_ID = 2**31 - 1
 class RunSettings:
     """Everything that decides the result of a run: the same settings give the same elites.
 
+    There is no place for an option that decides nothing. The options are those of the chosen search and
+    encoding only; and in runs of a search that does not breed, such as an evolution strategy, the `variation`
+    of the encoding's options is None. The default variation becomes None, and another one is refused.
+
     Attributes:
         classifier: what to fool: a name that `evofool list` shows, or a .safetensors file.
-        algorithm: how to search: map-elites or es.
-        encoding: how a genome becomes an image: direct, cppn or student.
+        search: how to search.
+        encoding: how a genome becomes an image.
         generations: how many generations to make in all.
-        batch_size: offspring per generation of MAP-Elites.
-        targets: names or indices of the classes to evolve images for; all if none is given.
+        targets: names or indices of the classes to evolve images for; by default all.
         activation: read the logits as softmax or as sigmoid scores; by default as the classifier was trained.
         image_size: height and width of the images; by default the classifier's own, or 256 with ten crops.
-            Images of another size than the classifier's are resized, or cropped, before it sees them.
+            Images of another size are resized, or cropped, before the classifier sees them.
         ten_crop: score the mean over ten crops (four corners, centre and their mirrors), as the source does.
-        precision: of the classifier in the search; the confidences that are saved are always of float32.
+        precision: of the classifier in the search; saved confidences are always computed in float32.
         seed: seeds every random number.
-        es: settings of the evolution strategy.
-        direct: rates of the direct encoding.
-        cppn: budgets, coordinates and rates of the CPPN encoding.
-        student: settings of the student encoding.
+
+    Raises:
+        UsageError: a number out of range, options of no search or no encoding, or a variation that the
+            search does not use.
     """
 
     classifier: str = "lenet-digits"
-    algorithm: str = "map-elites"
-    encoding: str = "direct"
+    search: SearchOptions = choice(SEARCHES, MapElitesOptions())
+    encoding: AnyOptions = choice(ENCODINGS, DirectOptions())
     generations: int = 200
-    batch_size: int = 200
     targets: tuple[str, ...] = ()
     activation: Activation | None = None
     image_size: int | None = None
     ten_crop: bool = False
     precision: Precision = "float32"
     seed: int = 0
-    es: Annotated[StrategyOptions, tyro.conf.arg(name="")] = field(default_factory=StrategyOptions)
-    direct: DirectOptions = field(default_factory=DirectOptions)
-    cppn: CPPNOptions = field(default_factory=CPPNOptions)
-    student: StudentOptions = field(default_factory=StudentOptions)
 
     def __post_init__(self) -> None:
-        if self.algorithm not in ALGORITHMS:
-            raise unknown_name("algorithm", self.algorithm, ALGORITHMS)
-        if self.encoding not in ENCODINGS:
-            raise unknown_name("encoding", self.encoding, ENCODINGS)
-        require_positive(generations=self.generations, batch_size=self.batch_size, image_size=self.image_size)
+        require_positive(generations=self.generations, image_size=self.image_size)
         require_seed(self.seed)
+        object.__setattr__(self, "encoding", _encoding_for(self.algorithm, self.search, self.encoding))
+
+    @property
+    def algorithm(self) -> str:
+        """The name of the search."""
+        return SEARCHES.name_of(self.search)
+
+    @property
+    def encoding_name(self) -> str:
+        """The name of the encoding."""
+        return ENCODINGS.name_of(self.encoding)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as plain values; a classifier that is a file by its absolute path."""
-        values = dataclasses.asdict(self)
+        values = registry.to_json(self)
         if os.path.isfile(self.classifier):
             values["classifier"] = str(Path(self.classifier).resolve())
         return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "RunSettings":
-        """The settings of `to_json`.
+        """The settings that `to_json` was given.
 
         Raises:
             EvofoolError: a value is missing, unknown or out of range.
@@ -139,32 +107,57 @@ class RunSettings:
             3
         """
         try:
-            groups = {
-                "es": StrategyOptions,
-                "direct": DirectOptions,
-                "cppn": CPPNOptions,
-                "student": StudentOptions,
-            }
-            options = {name: group(**values[name]) for name, group in groups.items()}
-            return cls(**{**values, "targets": tuple(values["targets"]), **options})
-        except (KeyError, TypeError, ValueError, UsageError) as error:
+            return registry.from_json(cls, {**values, "targets": tuple(values["targets"])})
+        except (AttributeError, KeyError, TypeError, ValueError, EvofoolError) as error:
             raise EvofoolError(f"the settings of the run are damaged: {error}") from error
 
     def differences(self, other: "RunSettings") -> list[str]:
-        """Each setting that may not change when a run goes on, and does, as "name is ours, not theirs"."""
+        """Each setting that differs and may not when a run is resumed, as "name is ours, not theirs"."""
         ours, theirs = self.fixed(), other.fixed()
+        # Options of different choices have no counterpart: the names of the choices differ.
         return [
-            f"{name} is {ours[name]!r}, not {theirs[name]!r}" for name in ours if ours[name] != theirs[name]
+            f"{name} is {ours[name]!r}, not {theirs[name]!r}"
+            for name in ours
+            if name in theirs and ours[name] != theirs[name]
         ]
 
     def fixed(self) -> dict[str, Any]:
-        """What may not change when a run goes on, as JSON gives it back.
+        """The settings that may not change when a run is resumed, by name, as JSON gives them back.
 
-        The number of generations may, and the place of the classifier, whose weights are compared instead.
+        The number of generations may change, and the classifier's location: its weights are compared instead.
+
+        Example:
+            >>> RunSettings().fixed()["search.batch_size"]
+            200
         """
         values = self.to_json()
         del values["generations"], values["classifier"]
-        return json.loads(json.dumps(values))
+        return _flat(json.loads(json.dumps(values)))
+
+
+def _encoding_for(algorithm: str, search: SearchOptions, encoding: AnyOptions) -> AnyOptions:
+    """The encoding's options without a variation if the search does not breed, with one if it does."""
+    ENCODINGS.name_of(encoding)
+    field = next((field for field in dataclasses.fields(encoding) if field.name == "variation"), None)
+    if field is None:
+        return encoding
+    variation = getattr(encoding, field.name)
+    if search.breeds:
+        return encoding if variation is not None else dataclasses.replace(encoding, variation=field.default)
+    if variation not in (None, field.default):
+        raise UsageError(
+            f"{algorithm} does not breed: the encoding's variation must be None, not {variation}"
+        )
+    return dataclasses.replace(encoding, variation=None)
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """All values in one mapping, those of a nested one as "outer.inner"."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = _flat(value) if isinstance(value, dict) else {}
+        flat |= {f"{name}.{inner}": each for inner, each in nested.items()} or {name: value}
+    return flat
 
 
 class Job(NamedTuple):
@@ -172,7 +165,7 @@ class Job(NamedTuple):
 
     Attributes:
         classifier: what to fool.
-        scorer: the same in the precision that the search asks for.
+        scorer: the classifier in the precision of the search.
         encoding: how a genome becomes an image.
         search: the algorithm.
         targets: the class of each niche, as indices.
@@ -191,80 +184,46 @@ def prepare(settings: RunSettings, mesh: Mesh | None = None, microbatch: int | N
     Args:
         settings: what to run.
         mesh: devices to split each generation over.
-        microbatch: how many images are scored at once on each device; of an evolution strategy how many
+        microbatch: how many images are scored at once on each device; for an evolution strategy how many
             policies of a class, in whole blocks.
 
     Raises:
-        UsageError: an unknown classifier or class, options out of range, that do not go together or that
-            decide nothing in this run, images that are too small, a generation that does not fit into memory,
-            or more genomes than can be numbered.
+        UsageError: an unknown classifier or class, options out of range or that do not go together, images
+            that are too small, a generation that does not fit into memory, or more genomes than can be
+            numbered.
         EvofoolError: the classifier's weights are missing or damaged.
 
     Example:
         >>> prepare(RunSettings(targets=("three", "7"))).targets
         (3, 7)
     """
-    _require_used(settings)
-    classifier = load_classifier(settings.classifier, settings.activation)
-    if settings.ten_crop:
-        sides = CROPPED_SIZE if settings.image_size is None else (settings.image_size,) * 2
-        classifier = ten_crop(classifier, *sides)
-    elif settings.image_size is not None:
-        classifier = resized(classifier, settings.image_size, settings.image_size)
+    classifier = _load_view(settings)
     scorer = with_precision(classifier, settings.precision)
-    spec = classifier.spec
-    named = tuple(spec.class_index(target) for target in settings.targets)
-    encodings = {
-        "direct": lambda: direct(spec.input_shape, settings.direct),
-        "cppn": lambda: cppn(spec.input_shape, settings.cppn),
-        "student": lambda: student(spec.input_shape, settings.student),
-    }
-    encoding = encodings[settings.encoding]()
-    if settings.algorithm == "es" and mesh is not None:
-        raise UsageError("es runs on one device: leave out --devices")
-    es = settings.es
+    named = tuple(classifier.spec.class_index(target) for target in settings.targets) or None
+    encoding = ENCODINGS[settings.encoding_name].build(classifier.spec.input_shape, settings.encoding)
 
     def search_of(size: int, microbatch: int | None) -> Search:
-        if settings.algorithm == "map-elites":
-            return map_elites(
-                encoding, MapElitesOptions(size), targets=named or None, mesh=mesh, microbatch=microbatch
-            )
-        options = dataclasses.replace(es, policies=size)
-        return evolution_strategy(encoding, options, targets=named or None, microbatch=microbatch)
+        options = dataclasses.replace(settings.search, **{settings.search.size: size})
+        build = SEARCHES[settings.algorithm].build
+        return build(encoding, options, targets=named, mesh=mesh, microbatch=microbatch)
 
-    map_elites_runs = settings.algorithm == "map-elites"
-    size, option = (settings.batch_size, "--batch-size") if map_elites_runs else (es.policies, "--policies")
+    size = getattr(settings.search, settings.search.size)
     search = search_of(size, microbatch)
     if settings.generations * size > _LARGEST_ID:
         raise UsageError(
             f"{settings.generations:,} generations of {size:,} evaluations are more than the {_LARGEST_ID:,} "
-            f"that can be numbered: lower --generations or {option}"
+            f"that can be numbered: lower generations or {settings.search.size}"
         )
-    require_memory(search_of, scorer, size, microbatch, option)
-    return Job(classifier, scorer, encoding, search, target_classes(classifier, named or None))
+    require_memory(search_of, scorer, size, microbatch, settings.search.size)
+    return Job(classifier, scorer, encoding, search, target_classes(classifier, named))
 
 
-def _require_used(settings: RunSettings) -> None:
-    """Raise `UsageError` naming the first setting that is not the default and that this run would not use."""
-    given, default = _by_name(settings), _by_name(RunSettings())
-    for pattern, other, value in _BELONGS:
-        for name in fnmatch.filter(given, pattern):
-            if given[name] != default[name] and given[other] != value:
-                raise UsageError(
-                    f"{_option(name)} belongs to {_option(other)} {value}, and this run has {_option(other)} "
-                    f"{given[other]}: leave it out"
-                )
-
-
-def _by_name(settings: RunSettings) -> dict[str, Any]:
-    """All settings in one mapping, those of a group as "group.name"."""
-    values: dict[str, Any] = {}
-    for name, value in dataclasses.asdict(settings).items():
-        members = value.items() if isinstance(value, dict) else ()
-        values |= {f"{name}.{member}": each for member, each in members} or {name: value}
-    return values
-
-
-def _option(name: str) -> str:
-    """A setting as the command line calls it."""
-    return f"--{name.removeprefix('es.').replace('_', '-')}"
+def _load_view(settings: RunSettings) -> Classifier:
+    """The classifier of images of the size that the run evolves."""
+    classifier = load_classifier(settings.classifier, settings.activation)
+    if settings.ten_crop:
+        sides = CROPPED_SIZE if settings.image_size is None else (settings.image_size,) * 2
+        return ten_crop(classifier, *sides)
+    if settings.image_size is not None:
+        return resized(classifier, settings.image_size, settings.image_size)
+    return classifier

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 
 from evofool.classifiers.classifier import Classifier
@@ -67,19 +68,22 @@ class StrategyOptions:
     """The settings of an evolution strategy, Frigeni's by default.
 
     Attributes:
-        policies: of es: perturbations per class and generation.
-        sigma: of es: standard deviation of the perturbations.
-        learning_rate: of es: that of the optimiser.
-        optimizer: of es: sgd, adam, adamw, adagrad, lion or rmsprop.
-        advantage: of es: what a reward is worth: mean (reward minus mean), ranks (centred) or z-scores.
-        antithetic: of es: draw policies in pairs of opposite noise.
-        estimator: of es: literal, or what the encoding offers (student: marginalised, marginalised-pixels);
+        policies: perturbations per class and generation.
+        sigma: standard deviation of the perturbations.
+        learning_rate: that of the optimiser.
+        optimizer: sgd, adam, adamw, adagrad, lion or rmsprop.
+        advantage: what a reward is worth: mean (reward minus mean), ranks (centred) or z-scores.
+        antithetic: draw policies in pairs of opposite noise.
+        estimator: literal, or what the encoding offers (student: marginalised, marginalised-pixels);
             by default its first.
 
     Raises:
         UsageError: a value that is not positive, fewer than two policies, an odd number of them in pairs, or
             an unknown name.
     """
+
+    size: ClassVar = "policies"
+    breeds: ClassVar = False
 
     policies: int = 50
     sigma: float = 0.1
@@ -126,6 +130,7 @@ def evolution_strategy(
     sigma: optax.Schedule | None = None,
     optimizer: optax.GradientTransformation | None = None,
     targets: Sequence[int] | None = None,
+    mesh: Mesh | None = None,
     microbatch: int | None = None,
 ) -> Search:
     r"""A Gaussian evolution strategy for each class, all of them in one compiled step.
@@ -146,13 +151,14 @@ def evolution_strategy(
         sigma: an optax schedule of the generation, in place of the constant in `options`.
         optimizer: any optax optimiser, in place of the one that `options` names.
         targets: indices of the classes; all if not given.
+        mesh: must be None, because an evolution strategy runs on one device.
         microbatch: policies of a class that are scored at once, in whole blocks and at least one. A block has
             up to 1,024 policies (fewer of large images), so that of no more than these all are scored at
             once. By default as many as take a moderate share of memory. The result does not depend on it.
 
     Raises:
-        UsageError: a microbatch that is not positive, an unknown estimator, genomes that are not real-valued,
-            or bad targets.
+        UsageError: a mesh, a microbatch that is not positive, an unknown estimator, genomes that are not
+            real-valued, or bad targets.
 
     Example:
         >>> from evofool import evolution_strategy, load_classifier, run, student
@@ -163,6 +169,8 @@ def evolution_strategy(
         (1,)
     """
     require_positive(microbatch=microbatch)
+    if mesh is not None:
+        raise UsageError("an evolution strategy runs on one device, not on a mesh of several")
     policies, antithetic = options.policies, options.antithetic
     estimators = {**encoding.estimators, LITERAL: literal(encoding)}
     if options.estimator is not None and options.estimator not in estimators:

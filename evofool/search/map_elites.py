@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,9 @@ class MapElitesOptions:
     Raises:
         UsageError: a batch size that is not positive.
     """
+
+    size: ClassVar = "batch_size"
+    breeds: ClassVar = True
 
     batch_size: int = 200
 

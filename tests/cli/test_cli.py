@@ -54,16 +54,35 @@ def bad_weights(tmp_path: Path) -> Path:
         (("--algorithm", "es", "--advantage", "median"), 2, "unknown advantage 'median'"),
         (("--algorithm", "es", "--encoding", "student", "--estimator", "exact"), 2, "unknown estimator"),
         (("--algorithm", "es", "--encoding", "student", "--targets", "ten"), 2, "unknown class"),
-        (("--algorithm", "es", "--devices", "1"), 2, "es runs on one device"),
-        (("--sigma", "9"), 2, "--sigma belongs to --algorithm es, and this run has --algorithm map-elites"),
-        (("--estimator", "nonsense"), 2, "--estimator belongs to --algorithm es"),
-        (("--algorithm", "es", "--batch-size", "100"), 2, "--batch-size belongs to --algorithm map-elites"),
-        (("--cppn.add-node-rate", "1"), 2, "--cppn.add-node-rate belongs to --encoding cppn"),
-        (("--student.hidden", "9"), 2, "--student.hidden belongs to --encoding student"),
-        (("--encoding", "cppn", "--direct.mutation-rate", "0.2"), 2, "belongs to --encoding direct"),
-        (("--algorithm", "es", "--direct.mutation-rate", "0.2"), 2, "belongs to --algorithm map-elites"),
-        (("--direct.iso-sigma", "0.2"), 2, "belongs to --direct.variation iso-line"),
-        (("--direct.variation", "iso-line", "--direct.mutation-eta", "9"), 2, "--direct.variation source"),
+        (("--algorithm", "es", "--devices", "1"), 2, "an evolution strategy runs on one device"),
+        (("--sigma", "9"), 2, "--sigma requires --algorithm es"),
+        (("--estimator", "nonsense"), 2, "--estimator requires --algorithm es"),
+        (("--algorithm", "es", "--batch-size", "100"), 2, "--batch-size requires --algorithm map-elites"),
+        (("--cppn.add-node-rate", "1"), 2, "--cppn.add-node-rate requires --encoding cppn"),
+        (("--student.hidden", "9"), 2, "--student.hidden requires --encoding student"),
+        (
+            ("--encoding", "cppn", "--direct.mutation-rate", "0.2"),
+            2,
+            "--direct.mutation-rate requires --encoding direct",
+        ),
+        (
+            ("--algorithm", "es", "--direct.mutation-rate", "0.2"),
+            2,
+            "--direct.mutation-rate requires --algorithm map-elites",
+        ),
+        (
+            ("--algorithm", "es", "--direct.iso-sigma=1"),
+            2,
+            "--algorithm map-elites --direct.variation iso-line",
+        ),
+        (("--no-antithetic",), 2, "--no-antithetic requires --algorithm es"),
+        (("--algorithm", "es", "--encoding", "cppn"), 2, "genomes are real-valued arrays"),
+        (("--direct.iso-sigma", "0.2"), 2, "--direct.iso-sigma requires --direct.variation iso-line"),
+        (
+            ("--direct.variation", "iso-line", "--direct.mutation-eta", "9"),
+            2,
+            "requires --direct.variation source",
+        ),
         (("--algorithm", "es", "--sigma", "inf"), 2, "sigma must be above zero and finite, not inf"),
         (("--algorithm", "es", "--policies", "1"), 2, "policies must be 2 or more"),
         (("--generations", "10737419"), 2, "10,737,419 generations of 200 evaluations are more than"),
@@ -134,6 +153,47 @@ def test_help_explains_every_option(command: tuple[str, ...], options: set[str],
     assert [name for name, text in texts.items() if not text] == []
 
 
+@pytest.mark.parametrize(
+    ("choices", "shown", "hidden"),
+    [
+        (
+            (),
+            {"--batch-size", "--direct.mutation-rate"},
+            {"--sigma", "--cppn.hidden-nodes", "--direct.iso-sigma"},
+        ),
+        (("--encoding", "cppn"), {"--cppn.hidden-nodes"}, {"--direct.variation", "--student.hidden"}),
+        (("--algorithm", "es"), {"--sigma", "--policies"}, {"--batch-size", "--direct.variation"}),
+        (("--encoding=student",), {"--student.mutation-sigma", "--student.hidden"}, {"--student.variation"}),
+        (
+            ("--algorithm", "es", "--encoding", "student"),
+            {"--student.hidden", "--estimator"},
+            {"--student.mutation-sigma"},
+        ),
+        (("--direct.variation", "iso-line"), {"--direct.iso-sigma"}, {"--direct.mutation-rate"}),
+    ],
+)
+def test_help_shows_the_options_of_the_choices_alone(
+    choices: tuple[str, ...], shown: set[str], hidden: set[str], evofool_main: Main
+) -> None:
+    code, page, _ = evofool_main("evolve", *choices, "--help")
+    assert code == 0
+    options = explained(page)
+    assert shown <= options.keys()
+    assert not hidden & options.keys()
+    assert "--algorithm {map-elites,es}" in page
+    assert "--encoding {direct,cppn,student}" in page
+    assert "None" not in page
+    if "cppn" not in choices:
+        assert "evofool evolve --encoding cppn --help" in page
+
+
+def test_the_program_describes_its_commands_and_its_version(evofool_main: Main) -> None:
+    page = evofool_main("--help")[1]
+    assert {"evolve", "attack", "study", "train", "fetch", "list"} <= set(page.split())
+    assert "Union" not in page
+    assert evofool_main("--version")[1] == f"evofool {evofool.__version__}\n"
+
+
 def test_list_names_what_can_be_named(evofool_main: Main) -> None:
     code, out, _ = evofool_main("list")
     assert code == 0
@@ -143,7 +203,8 @@ def test_list_names_what_can_be_named(evofool_main: Main) -> None:
     assert code == 0
     assert "mnist" in out
     assert "lenet" not in out
-    code, _, err = evofool_main("list", "dataset")
+    assert evofool_main("list", "dataset") == (0, out, "")
+    code, _, err = evofool_main("list", "datsets")
     assert code == 2
     assert "did you mean 'datasets'" in err
 

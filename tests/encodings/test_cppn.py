@@ -1,4 +1,4 @@
-"""Graphs that stay valid whatever happens to them, and are drawn as a plain evaluation of them is."""
+"""CPPN graphs stay valid under any mutations, and are rendered as their plain evaluation."""
 
 import re
 
@@ -29,7 +29,7 @@ EPSILON = 2.0**-23
 
 
 class Compiled:
-    """An encoding whose functions are compiled once, with the number of its hidden nodes' room."""
+    """An encoding whose functions are compiled once, and its budgets."""
 
     def __init__(
         self, room: int = 8, connections: int = 30, channels: int = 1, **options: float | str
@@ -40,7 +40,7 @@ class Compiled:
         self.metrics = encoding.metrics
 
     def evolved(self, seed: int, generations: int, pairs: int = 2) -> Graphs:
-        """What random mutations alone make of random genomes."""
+        """Random genomes after some generations of random mutations."""
         key = jax.random.key(seed)
         genomes = self.init(jax.random.split(key, 2 * pairs))
         for generation in range(generations):
@@ -64,7 +64,7 @@ def growing() -> Compiled:
 
 @pytest.fixture(scope="module")
 def crowded() -> Compiled:
-    """Operators happen all the time and the budgets are at their limits."""
+    """Operators fire often and the budgets are tight."""
     often = dict(zip(RATES, (1.0, 0.6, 1.0, 0.6), strict=True))
     return Compiled(room=5, connections=17, channels=3, function_mutation_rate=0.5, **often)
 
@@ -92,7 +92,7 @@ def assert_valid(graphs: Graphs, room: int, connections: int, outputs: int) -> N
 
 
 def evaluated(graph: Graphs, shape: tuple[int, int, int], room: int) -> tuple[np.ndarray, np.ndarray]:
-    """The outputs of one graph at each place by plain recursion, and how far single precision may be off."""
+    """The outputs of one graph at each pixel by plain recursion, and a bound on the error of float32."""
     height, width, outputs = shape
     longest = max(height, width)
     y, x = np.meshgrid(
@@ -149,7 +149,7 @@ def assert_drawn_as_evaluated(compiled: Compiled, graphs: Graphs) -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 2**31 - 1), generations=st.integers(0, 25))
-def test_any_mutations_leave_a_valid_graph_drawn_as_its_evaluation(
+def test_any_mutations_leave_a_valid_graph_that_is_rendered_correctly(
     growing: Compiled, seed: int, generations: int
 ) -> None:
     graphs = growing.evolved(seed, generations)
@@ -165,8 +165,8 @@ def test_any_mutations_keep_within_tight_budgets(crowded: Compiled, seed: int, g
     assert_drawn_as_evaluated(crowded, graphs)
 
 
-def test_most_places_are_told_exactly(growing: Compiled) -> None:
-    """The test above would pass if single precision told nothing: it tells nearly everything."""
+def test_the_error_bound_decides_nearly_every_pixel(growing: Compiled) -> None:
+    """Otherwise the tests above would compare almost nothing."""
     graphs = jax.tree.map(np.asarray, growing.evolved(seed=1, generations=25, pairs=8))
     errors = [
         evaluated(jax.tree.map(lambda leaf, index=index: leaf[index], graphs), growing.shape, growing.room)[1]
@@ -194,8 +194,8 @@ def test_without_operators_offspring_are_their_parents(growing: Compiled) -> Non
 
 
 @pytest.mark.parametrize("operator", ["add_connection_rate", "delete_connection_rate", "delete_node_rate"])
-def test_nothing_but_the_connections_in_question_changes(growing: Compiled, operator: str) -> None:
-    """Nodes may be renumbered: the image without those connections is the one it was."""
+def test_an_operator_changes_no_other_connections(growing: Compiled, operator: str) -> None:
+    """Nodes may be renumbered: the image without the changed connections stays the same."""
     only = Compiled(growing.room, growing.connections, **{**UNCHANGED, operator: 1.0})
     parents = growing.evolved(seed=4, generations=25, pairs=20)
     children = merged(only.vary(jax.random.split(jax.random.key(1), 20), paired(parents), jnp.int32(0)))

@@ -1,4 +1,4 @@
-"""The direct encoding through its contract: start, variation and rendering."""
+"""The direct encoding through its contract: init, vary and render."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evofool import DirectOptions, UsageError, direct
+from evofool import DirectOptions, IsoLineVariation, SourceVariation, UsageError, direct
 
 SHAPE = (28, 28, 1)
 GENES = 28 * 28
@@ -40,9 +40,9 @@ def test_half_of_the_pairs_are_crossed_and_a_tenth_of_the_genes_mutated() -> Non
     assert abs(swapped.mean() - 0.5) < 0.01
 
 
-def test_a_mutation_tells_nothing_of_its_neighbours() -> None:
-    """Siblings, neighbouring genes and neighbouring pairs mutate together as often as chance has it."""
-    encoding = direct(SHAPE, DirectOptions(crossover_rate=0.0))
+def test_mutations_of_neighbours_are_independent() -> None:
+    """Siblings, neighbouring genes and neighbouring pairs mutate together as often as by chance."""
+    encoding = direct(SHAPE, DirectOptions(SourceVariation(crossover_rate=0.0)))
     offspring = jax.jit(encoding.vary)(keys(2000), jnp.full((2000, 2, GENES), 0.5), jnp.int32(0))
     mutated = np.asarray(offspring != 0.5).reshape(2000, 2, -1)
     for one, other in [
@@ -55,7 +55,7 @@ def test_a_mutation_tells_nothing_of_its_neighbours() -> None:
 
 @pytest.mark.parametrize(("generation", "share"), [(0, 0.1), (999, 0.1), (1000, 0.05), (5200, 0.1 / 32)])
 def test_the_mutation_rate_is_halved_every_thousand_generations(generation: int, share: float) -> None:
-    encoding = direct(SHAPE, DirectOptions(crossover_rate=0.0))
+    encoding = direct(SHAPE, DirectOptions(SourceVariation(crossover_rate=0.0)))
     pairs = jnp.full((200, 2, GENES), 0.5)
     offspring = jax.jit(encoding.vary)(keys(200), pairs, jnp.int32(generation))
     count = offspring.size
@@ -63,7 +63,7 @@ def test_the_mutation_rate_is_halved_every_thousand_generations(generation: int,
 
 
 def test_without_crossover_and_mutation_offspring_are_copies() -> None:
-    encoding = direct(SHAPE, DirectOptions(crossover_rate=0.0, mutation_rate=0.0))
+    encoding = direct(SHAPE, DirectOptions(SourceVariation(crossover_rate=0.0, mutation_rate=0.0)))
     pairs = jax.random.uniform(jax.random.key(3), (10, 2, GENES))
     np.testing.assert_array_equal(jax.jit(encoding.vary)(keys(10), pairs, jnp.int32(7)), pairs)
 
@@ -79,7 +79,7 @@ def test_offspring_do_not_depend_on_what_else_is_varied(count: int) -> None:
 
 
 def test_iso_line_steps_have_the_spreads_of_their_options() -> None:
-    options = DirectOptions(variation="iso-line", iso_sigma=0.02, line_sigma=0.1)
+    options = DirectOptions(IsoLineVariation(iso_sigma=0.02, line_sigma=0.1))
     pairs = jnp.stack([jnp.full((2000, GENES), 0.4), jnp.full((2000, GENES), 0.6)], axis=1)
     offspring = jax.jit(direct(SHAPE, options).vary)(keys(2000), pairs, jnp.int32(0))
     steps = np.asarray(offspring - pairs).reshape(4000, -1)
@@ -103,10 +103,10 @@ def test_colour_genomes_are_hue_lightness_saturation() -> None:
     [
         (lambda: direct((0, 28, 1)), "height must be above zero, not 0"),
         (lambda: direct((28, 28, 2)), "1 channel .* or 3 .*, not 2"),
-        (lambda: DirectOptions(mutation_rate=1.5), "mutation_rate must be between 0 and 1, not 1.5"),
-        (lambda: DirectOptions(crossover_eta=-1.0), "crossover_eta must be 0 or more, not -1.0"),
-        (lambda: DirectOptions(iso_sigma=-0.1), "iso_sigma must .*-0.1"),
-        (lambda: DirectOptions(mutation_halving=0), "mutation_halving must be above zero"),
+        (lambda: SourceVariation(mutation_rate=1.5), "mutation_rate must be between 0 and 1, not 1.5"),
+        (lambda: SourceVariation(crossover_eta=-1.0), "crossover_eta must be 0 or more, not -1.0"),
+        (lambda: IsoLineVariation(iso_sigma=-0.1), "iso_sigma must .*-0.1"),
+        (lambda: SourceVariation(mutation_halving=0), "mutation_halving must be above zero"),
     ],
 )
 def test_bad_options_are_named(make, words: str) -> None:

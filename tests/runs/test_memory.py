@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_refused_with_what_would(
     monkeypatch.setattr(memory, "available_bytes", lambda: 8_000_000)
     code, _, error = evofool_main("evolve", "--batch-size", 200_000, "--out", tmp_path / "other")
     assert code == 2
-    assert re.search(r"--batch-size \d+ --microbatch 2$", error.strip())
+    assert re.search(r"batch_size \d+ --microbatch 2$", error.strip())
 
     monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
     code, _, error = evofool_main("evolve", "--out", tmp_path / "other")
@@ -97,12 +97,12 @@ def test_an_evolution_strategy_that_does_not_fit_is_refused_with_what_would(
 ) -> None:
     def prepared(policies: int, microbatch: int | None = None) -> Job:
         strategy = StrategyOptions(policies, antithetic=True)
-        return prepare(RunSettings(algorithm="es", targets=("3",), es=strategy), microbatch=microbatch)
+        return prepare(RunSettings(search=strategy, targets=("3",)), microbatch=microbatch)
 
     monkeypatch.setattr(memory, "available_bytes", lambda: 3_000_000)
     with pytest.raises(UsageError, match="a generation of 102 needs") as refused:
         prepared(102)
-    found = re.search(r"--policies (\d+) --microbatch (\d+)$", str(refused.value))
+    found = re.search(r"policies (\d+) --microbatch (\d+)$", str(refused.value))
     assert found is not None
     assert prepared(*map(int, found.groups())).targets == (3,)
     monkeypatch.setattr(memory, "available_bytes", lambda: 1000)

@@ -20,8 +20,19 @@ import numpy as np
 import pytest
 
 import evofool
-from evofool import Classifier, create_classifier, load_classifier, save_classifier
+from evofool import (
+    Classifier,
+    CPPNOptions,
+    DirectOptions,
+    MapElitesOptions,
+    StrategyOptions,
+    StudentOptions,
+    create_classifier,
+    load_classifier,
+    save_classifier,
+)
 from evofool.classifiers import resized
+from evofool.encodings import ENCODINGS
 from evofool.images import from_uint8, read_png
 from evofool.runs import Options, RunDirectory, RunSettings, default_path, evolve, prepare
 from evofool.runs.checkpoints import Checkpoints
@@ -143,7 +154,7 @@ def test_the_length_of_chunks_changes_nothing(
 
 
 def test_a_run_that_is_stopped_early_has_logged_its_last_generation(tmp_path: Path) -> None:
-    settings = RunSettings(generations=60, batch_size=20)
+    settings = RunSettings(generations=60, search=MapElitesOptions(20))
     job = prepare(settings)
     directory = RunDirectory.create(tmp_path / "run", settings, job.classifier)
     options = Options(log_every=50, chunk=1)
@@ -367,7 +378,7 @@ def test_a_config_that_does_not_match_is_named(whole: Path, tmp_path: Path, evof
     code, _, err = evofool_main("evolve", "--resume", run)
     assert code == 1
     assert "config.json does not match the checkpoints: seed is 6 there and 5 in" in one_line(err)
-    edit_config(run, seed=5, encoding="cubist")
+    edit_config(run, seed=5, encoding={"name": "cubist"})
     code, _, err = evofool_main("evolve", "--resume", run)
     assert code == 1
     assert "unknown encoding 'cubist'" in one_line(err)
@@ -526,12 +537,12 @@ def test_another_encoding_in_the_config_is_a_mismatch_and_no_damage(
     whole: Path, tmp_path: Path, evofool_main: Main
 ) -> None:
     run = copy_of(whole, tmp_path)
-    edit_config(run, encoding="student")
+    edit_config(run, encoding=ENCODINGS.to_json(StudentOptions()))
     code, _, err = evofool_main("evolve", "--resume", run)
     assert code == 1
-    assert "encoding is 'student' there and 'direct' in" in one_line(err)
+    assert "encoding.name is 'student' there and 'direct' in" in one_line(err)
     assert not (run / "damaged-checkpoints").exists()
-    edit_config(run, encoding="direct", seed=-3)
+    edit_config(run, encoding=ENCODINGS.to_json(DirectOptions()), seed=-3)
     code, _, err = evofool_main("evolve", "--resume", run)
     assert code == 1
     assert "settings of the run are damaged" in one_line(err)
@@ -569,24 +580,24 @@ def test_a_run_is_compared_with_what_is_reported_of_such_a_run(tmp_path: Path) -
     imagenet = create_classifier("googlenet", (32, 32, 3), names, seed=None)
     grey = create_classifier("linear", (8, 8, 1), names, seed=None)
 
-    def reported(classifier: Classifier, *targets: int, **settings: str) -> float | None:
+    def reported(classifier: Classifier, *targets: int, **settings: Any) -> float | None:
         classes = targets or tuple(range(len(classifier.spec.class_names)))
         job = Job(classifier, classifier, None, None, classes)  # type: ignore[arg-type]
         found = reported_median(RunSettings(**settings), job)
         return None if found is None else found.confidence
 
-    assert reported(digits) == reported(digits, encoding="cppn") == 0.9999
+    assert reported(digits) == reported(digits, encoding=CPPNOptions()) == 0.9999
     assert reported(sklearn_digits) is None
     assert reported(imagenet) == 0.2159
-    assert reported(imagenet, encoding="cppn") == 0.8811
+    assert reported(imagenet, encoding=CPPNOptions()) == 0.8811
     assert reported(grey) is None
     assert reported(digits, 3, 7) is None
-    assert reported(digits, encoding="student", algorithm="es") is None
-    assert reported(digits, encoding="direct", algorithm="es") is None
+    assert reported(digits, encoding=StudentOptions(), search=StrategyOptions()) is None
+    assert reported(digits, encoding=DirectOptions(), search=StrategyOptions()) is None
 
 
 def test_checkpoints_are_rarer_where_they_would_take_much_of_a_run(tmp_path, monkeypatch):
-    settings = RunSettings(generations=150, batch_size=2)
+    settings = RunSettings(generations=150, search=MapElitesOptions(2))
     job = prepare(settings)
 
     def generations_kept(name: str, every: int | None, affordable: bool) -> set[str]:
@@ -601,7 +612,7 @@ def test_checkpoints_are_rarer_where_they_would_take_much_of_a_run(tmp_path, mon
 
 
 def test_a_checkpoint_can_be_afforded_once_the_last_one_is_a_small_share_of_the_time(tmp_path, monkeypatch):
-    settings = RunSettings(batch_size=2)
+    settings = RunSettings(search=MapElitesOptions(2))
     job = prepare(settings)
     checkpoints = Checkpoints(tmp_path / "checkpoints", settings)
     assert checkpoints.affordable(0.03)
