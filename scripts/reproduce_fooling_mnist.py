@@ -40,7 +40,7 @@ VARIANTS = {
     ),
     "cppn": Variant(CPPNOptions(), "CPPN, coordinates in [-1, 1]", "99.99% after a few generations"),
     "cppn-pixels": Variant(
-        "cppn", "CPPN, pixel numbers", "(coordinates of the released code)", CPPNOptions(coordinates="pixels")
+        CPPNOptions(coordinates="pixels"), "CPPN, pixel numbers", "(coordinates of the released code)"
     ),
 }
 

@@ -21,6 +21,7 @@ from evofool.errors import UsageError
 from evofool.images import read_png
 from evofool.results import Content, Kind
 from evofool.runs import RunSettings
+from evofool.search import MapElitesOptions
 
 Script = Callable[..., int]
 
@@ -163,7 +164,9 @@ def test_a_table_is_renewed_between_its_markers_only(module: Callable[[str], Mod
 def test_a_run_is_extended_from_where_it_ended(module: Callable[[str], ModuleType], tmp_path: Path) -> None:
     script = module("fooling")
     short, long = (
-        script.finished_run(tmp_path / "run", RunSettings(generations=generations, batch_size=20), quiet=True)
+        script.finished_run(
+            tmp_path / "run", RunSettings(search=MapElitesOptions(20), generations=generations), quiet=True
+        )
         for generations in (2, 5)
     )
     assert [record["generation"] for record in long] == [1, 2, 3, 4, 5]
@@ -181,7 +184,7 @@ def test_finished_runs_are_reported_beside_the_paper(
     runs = [tmp_path / "first", tmp_path / "second"]
     records = []
     for seed, run in enumerate(runs, 3):
-        settings = RunSettings(generations=2 + seed, batch_size=20, seed=seed)
+        settings = RunSettings(search=MapElitesOptions(20), generations=2 + seed, seed=seed)
         records.append(module("fooling").finished_run(run, settings, quiet=True))
     drawn: dict[str, Any] = {}
     plot = Axes.plot
