@@ -32,13 +32,13 @@ from evofool.encodings import (
     student,
 )
 from evofool.errors import EvofoolError, UsageError, require_positive, require_seed, unknown_name
+from evofool.runs.memory import require_memory
 from evofool.search import (
     MapElitesOptions,
     Search,
     StrategyOptions,
     evolution_strategy,
     map_elites,
-    require_memory,
     target_classes,
 )
 
@@ -240,7 +240,7 @@ def prepare(settings: RunSettings, mesh: Mesh | None = None, microbatch: int | N
             f"{settings.generations:,} generations of {size:,} evaluations are more than the {_LARGEST_ID:,} "
             f"that can be numbered: lower --generations or {option}"
         )
-    require_memory(search_of, scorer, size, microbatch, option)
+    require_memory(search_of, scorer, size, microbatch, "batch_size" if map_elites_runs else "policies")
     return Job(classifier, scorer, encoding, search, target_classes(classifier, named or None))
 
 
