@@ -16,6 +16,9 @@ _COPIES_OF_A_CHECKPOINT = 2
 """Of the state: the one that the next generation may not overwrite, and the one that is written."""
 _GUESSES = 2
 
+_MARGIN = 0.95
+"""Sizes are rounded to whole parts and blocks, which lifts a program above the straight line."""
+
 
 def require_memory(
     search_of: Callable[[int, int | None], Search],
@@ -84,15 +87,16 @@ def required_bytes(search: Search, classifier: Classifier) -> int:
 def _largest(required: Callable[[int], int], too_large: int, available: int) -> int:
     """Nearly the largest even size that fits, given that 2 does.
 
-    What most programs need grows in proportion to the size, so the first guess on a straight line is nearly
-    always right. An evolution strategy grows slower beyond one block; there the second guess is near.
+    What a program needs grows nearly in a straight line with the size, so the first guess mostly fits. An
+    evolution strategy grows slower beyond one block; there the second guess is near.
     """
     low, high = 2, too_large
+    aim = available * _MARGIN
     for _ in range(_GUESSES):
         least, most = required(low), required(high)
         if most <= available:
             return high
-        guess = _even(low + (high - low) * (available - least) / (most - least))
+        guess = _even(low + (high - low) * max(0, aim - least) / (most - least))
         if required(guess) <= available:
             return guess
         high, middle = guess, _even(math.sqrt(low * guess))
