@@ -26,7 +26,7 @@ from evofool import Classifier, Encoding
 from evofool.errors import EvofoolError
 from evofool.images import round_to_8_bits
 from evofool.search import insert
-from evofool.search.memory import images_at_once
+from evofool.search.parts import images_at_once
 
 IMAGENET = {"squeezenet-1.0": 16, "mobilenet-v1-0.25": 128}
 """Large classifiers, with the batch that two cores score in about a quarter of a second."""
@@ -153,7 +153,7 @@ def _beside_forward(
 
 def _at_once(network: Classifier, batch: int) -> int:
     """The images of a batch that evofool scores at once: the largest divisor that it allows."""
-    most = images_at_once(network) or batch
+    most = images_at_once(network, batch)
     return max(size for size in range(1, batch + 1) if batch % size == 0 and size <= most)
 
 

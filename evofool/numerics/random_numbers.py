@@ -1,20 +1,30 @@
-"""Random numbers for those who need many of them: at half the price of the library's."""
+"""Random words and normal numbers, faster than the library's."""
 
 import math
 
 import jax
 import jax.numpy as jnp
 from jax.extend.random import threefry_2x32
-from jaxtyping import Array, Float, Key, UInt32
+from jaxtyping import Array, Float, Int, Key, UInt32
+
+
+def fold_in_each(key: Key[Array, ""], numbers: Int[Array, " n"]) -> Key[Array, " n"]:
+    """A key for each number, by `jax.random.fold_in`.
+
+    Example:
+        >>> fold_in_each(jax.random.key(0), jnp.arange(3)).shape
+        (3,)
+    """
+    return jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
 
 
 def random_words(key: Key[Array, ""], count: int) -> UInt32[Array, " count"]:
-    """Random words, two from each call of the cipher; `jax.random.bits` makes one of it.
+    """Random words, two from each call of the cipher, where `jax.random.bits` takes only one.
 
     (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011: Threefry-2x32 in counter mode.)
 
     Args:
-        key: what they depend on.
+        key: determines the words.
         count: how many words.
 
     Example:
@@ -25,7 +35,7 @@ def random_words(key: Key[Array, ""], count: int) -> UInt32[Array, " count"]:
 
 
 def centred_uniform(words: UInt32[Array, "*n"]) -> Float[Array, "*n"]:
-    """Uniform numbers (k + 1/2) / 2^23 in (0, 1), so that 1 - u is as likely as u, and exact.
+    """Uniform numbers (k + 1/2) / 2^23 in (0, 1): symmetric, and 1 - u is exact.
 
     Example:
         >>> centred_uniform(jnp.array([0, 2**32 - 1], jnp.uint32)).tolist()
@@ -41,8 +51,8 @@ def normals(keys: Key[Array, " n"], count: int) -> Float[Array, "n {count}"]:
     $r \sin a$ with $r = \sqrt{-2 \ln u}$. None is above 5.8.
 
     Args:
-        keys: what they depend on.
-        count: how many for each.
+        keys: determine the numbers, each those of its own row.
+        count: how many numbers per key.
 
     Example:
         >>> normals(jax.random.split(jax.random.key(0), 2), 3).shape
@@ -51,8 +61,8 @@ def normals(keys: Key[Array, " n"], count: int) -> Float[Array, "n {count}"]:
     words = jax.vmap(lambda key: random_words(key, count + count % 2))(keys)
     first, second = jnp.split(words, 2, axis=-1)
     radius = jnp.sqrt(-2 * jnp.log(centred_uniform(first)))
-    # The series of sine and cosine up to an eighth of a turn to either side, where these terms are enough for
-    # the precision; two bits turn that by quarters. The library's functions are ten times slower on a CPU.
+    # Taylor series of sine and cosine within an eighth of a turn of zero, exact to float32 with these terms;
+    # two bits of the word then choose a quarter turn. The library's functions are slower on CPU.
     angle = second.astype(jnp.int32).astype(jnp.float32) * jnp.float32(2**-33 * math.pi)
     square = angle * angle
     sine = angle * (1 + square * (-1 / 6 + square * (1 / 120 + square * (-1 / 5040 + square / 362880))))

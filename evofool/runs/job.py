@@ -24,12 +24,12 @@ from evofool.classifiers.wrappers import CROPPED_SIZE
 from evofool.encodings import ENCODINGS, DirectOptions, Encoding
 from evofool.errors import EvofoolError, UsageError, require_positive, require_seed
 from evofool.registry import AnyOptions, choice
+from evofool.runs.memory import require_memory
 from evofool.search import (
     SEARCHES,
     MapElitesOptions,
     Search,
     SearchOptions,
-    require_memory,
     target_classes,
 )
 

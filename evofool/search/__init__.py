@@ -6,7 +6,6 @@ from evofool.registry import AnyOptions, Entry, Registry
 from evofool.search.archive import Archive, empty_archive, insert
 from evofool.search.evolution_strategy import EvolutionState, StrategyOptions, evolution_strategy
 from evofool.search.map_elites import MapElitesOptions, MapElitesState, map_elites
-from evofool.search.memory import require_memory
 from evofool.search.run import run
 from evofool.search.search import Search, target_classes
 from evofool.search.sharding import population_mesh
@@ -52,7 +51,6 @@ __all__ = [
     "insert",
     "map_elites",
     "population_mesh",
-    "require_memory",
     "run",
     "target_classes",
 ]

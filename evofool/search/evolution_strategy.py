@@ -3,21 +3,22 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from functools import partial
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Estimator, Genomes
 from evofool.errors import UsageError, require_positive, unknown_name
 from evofool.images import from_uint8, round_to_8_bits
 from evofool.numerics.loops import fold_in_order, map_in_order
-from evofool.numerics.random_numbers import normals
+from evofool.numerics.random_numbers import fold_in_each, normals
 from evofool.numerics.reductions import mean
 from evofool.search.archive import Archive, empty_archive, insert, summarise
 from evofool.search.search import Search, target_classes
@@ -106,10 +107,10 @@ class StrategyOptions:
 
 
 class EvolutionState(NamedTuple):
-    """Where an evolution strategy stands: after `generation` generations these are the genomes.
+    """The state of an evolution strategy between two generations.
 
     Attributes:
-        key: the key of the run; every random number comes from it, the generation, the class and the policy.
+        key: the key of the run; it determines every random number, with the class, generation and policy.
         generation: how many generations have been made.
         genomes: the current genome of each target class, a leading axis of `k`.
         optimizer: the optimiser's state for each of them.
@@ -119,7 +120,7 @@ class EvolutionState(NamedTuple):
     key: Key[Array, ""]
     generation: Int[Array, ""]
     genomes: Genomes
-    optimizer: Any
+    optimizer: PyTree
     archive: Archive
 
 
@@ -171,114 +172,51 @@ def evolution_strategy(
     require_positive(microbatch=microbatch)
     if mesh is not None:
         raise UsageError("an evolution strategy runs on one device, not on a mesh of several")
-    policies, antithetic = options.policies, options.antithetic
     estimators = {**encoding.estimators, LITERAL: literal(encoding)}
     if options.estimator is not None and options.estimator not in estimators:
         raise unknown_name("estimator of this encoding", options.estimator, estimators)
-    sample, combine = estimators[options.estimator or next(iter(estimators))]
-    climb = optax.chain(optax.scale(-1.0), optimizer or OPTIMIZERS[options.optimizer](options.learning_rate))
-    advantages = ADVANTAGES[options.advantage]
+    climb = optimizer or OPTIMIZERS[options.optimizer](options.learning_rate)
+    rules = _Rules(
+        options.policies,
+        options.antithetic,
+        estimators[options.estimator or next(iter(estimators))],
+        ADVANTAGES[options.advantage],
+        optax.chain(optax.scale(-1.0), climb),
+    )
 
     def init(key: Key[Array, ""], classifier: Classifier) -> EvolutionState:
         classes = target_classes(classifier, targets)
-        # Keyed by the class itself, so that it begins alike whichever others evolve beside it.
-        first_key, _ = jax.random.split(key)
-        keys = jax.vmap(lambda target: jax.random.fold_in(first_key, target))(jnp.array(classes))
-        genomes = encoding.init(keys)
-        for leaf in jax.tree.leaves(genomes):
-            if not jnp.issubdtype(leaf.dtype, jnp.floating):
-                raise UsageError(
-                    "an evolution strategy needs an encoding whose genomes are real-valued arrays"
-                )
+        # Keyed by the class, so that a genome does not depend on which others evolve beside it.
+        genomes = encoding.init(fold_in_each(jax.random.split(key)[0], jnp.array(classes)))
+        if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(genomes)):
+            raise UsageError("an evolution strategy needs an encoding whose genomes are real-valued arrays")
         image = jax.ShapeDtypeStruct(classifier.spec.input_shape, jnp.uint8)
-        return EvolutionState(
-            key, jnp.int32(0), genomes, jax.vmap(climb.init)(genomes), empty_archive(image, len(classes))
-        )
+        archive = empty_archive(image, len(classes))
+        return EvolutionState(key, jnp.int32(0), genomes, jax.vmap(rules.optimizer.init)(genomes), archive)
 
     def step(state: EvolutionState, classifier: Classifier) -> tuple[EvolutionState, dict[str, Array]]:
-        generation = state.generation + 1
+        number = state.generation + 1
         scale = options.sigma if sigma is None else sigma(state.generation)
-        classes = jnp.array(target_classes(classifier, targets))
+        generation = _Generation(jax.random.split(state.key)[1], number, scale)
         genes = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(state.genomes))
-        plan = _Plan.make(policies, classifier.spec.input_shape, genes, microbatch)
+        plan = _Plan.make(options.policies, classifier.spec.input_shape, genes, microbatch)
 
-        def draw(target: Array, genome: Genomes, numbers: Int[Array, " b"]) -> tuple[Array, Any]:
-            """The images and the noise of a block of policies."""
-            _, later_key = jax.random.split(state.key)
-            key = jax.random.fold_in(jax.random.fold_in(later_key, target), generation)
-            drawn = numbers // 2 if antithetic else numbers
-            keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(drawn)
-            signs = jnp.where(antithetic & (numbers % 2 == 1), -1.0, 1.0)
-            return sample(keys, signs, genome, scale)
-
-        def score(
-            target: Array, niche: Archive, numbers: Int[Array, " n"], images: Array
-        ) -> tuple[Archive, Array]:
-            # Whole before one class is taken: a product with one column would round with the number of rows.
-            confidences = jax.lax.optimization_barrier(classifier(round_to_8_bits(images)))
-            rewards = confidences[:, target]
-            counted = jnp.where(numbers < policies, rewards, -jnp.inf)
-            parents = jnp.full(len(numbers), -1, jnp.int32)
-            ids = (generation - 1) * policies + 1 + numbers
-            # Only the winner is rounded to levels, not all of the images.
-            niche = niche._replace(genomes=from_uint8(niche.genomes))
-            niche = insert(niche, images, counted[:, None], parents, generation, ids)
-            niche = niche._replace(genomes=jnp.round(niche.genomes * 255).astype(jnp.uint8))
-            return niche, jnp.where(jnp.isnan(rewards), 0.0, rewards)
-
-        def add(total: Genomes, block: Any) -> Genomes:
-            # Kept apart from how the noise was drawn, which must not change how its sum is rounded.
-            noise, weights = jax.lax.optimization_barrier(block)
-            return jax.tree.map(jnp.add, total, combine(noise, weights))
-
-        def one_class(own: tuple[Array, Genomes, Any, Archive]) -> Any:
-            target, genome, optimizer_state, niche = own
-            nothing = jax.tree.map(jnp.zeros_like, genome)
-            # Blocks have a size that never changes, so that sums round alike however policies are split.
-            blocks = jnp.arange(plan.padded).reshape(-1, plan.block)
-
-            def weigh(rewards: Float[Array, " n"]) -> Float[Array, "m b"]:
-                weights = advantages(rewards[:policies]) / (policies * scale)
-                return jnp.pad(weights, (0, plan.padded - policies)).reshape(blocks.shape)
-
-            if len(blocks) == 1:
-                images, noise = draw(target, genome, blocks[0])
-                niche, rewards = score(target, niche, blocks[0], images)
-                gradient = add(nothing, (noise, weigh(rewards)[0]))
-            else:
-                # The noise of all policies need not fit into memory: it is drawn again for the update.
-                def draw_and_score(niche: Archive, blocks: Int[Array, "m b"]) -> tuple[Archive, Array]:
-                    images = map_in_order(lambda block: draw(target, genome, block)[0], blocks)
-                    return score(target, niche, blocks.reshape(-1), images.reshape(-1, *images.shape[2:]))
-
-                chunks = blocks.reshape(-1, plan.chunk // plan.block, plan.block)
-                niche, rewards = jax.lax.scan(draw_and_score, niche, chunks)
-                rewards = rewards.reshape(-1)
-                gradient = fold_in_order(
-                    lambda total, each: add(total, (draw(target, genome, each[0])[1], each[1])),
-                    nothing,
-                    (blocks, weigh(rewards)),
-                )
-            updates, optimizer_state = climb.update(gradient, optimizer_state, genome)
-            rewards = rewards[:policies]
-            return optax.apply_updates(genome, updates), optimizer_state, niche, mean(rewards), rewards.max()
-
+        classes = jnp.array(target_classes(classifier, targets))
         niches = jax.tree.map(lambda leaf: leaf[:, None], state.archive)
-        own = (classes, state.genomes, state.optimizer, niches)
-        genomes, optimizer_state, niches, mean_rewards, max_rewards = map_in_order(one_class, own)
-        archive = jax.tree.map(lambda leaf: leaf[:, 0], niches)
+        evolve = partial(_evolve, rules, plan, generation, classifier)
+        each, rewards = map_in_order(evolve, _Class(classes, state.genomes, state.optimizer, niches))
+        archive = jax.tree.map(lambda leaf: leaf[:, 0], each.niche)
         metrics = {
             **summarise(archive),
             "replacements": jnp.sum(archive.replacements - state.archive.replacements),
-            "mean_rewards": mean_rewards,
-            "max_rewards": max_rewards,
+            **rewards,
         }
-        return EvolutionState(state.key, generation, genomes, optimizer_state, archive), metrics
+        return EvolutionState(state.key, number, each.genome, each.optimizer, archive), metrics
 
     return Search(
         init,
         step,
-        evaluations=lambda classifier: policies * len(target_classes(classifier, targets)),
+        evaluations=lambda classifier: options.policies * len(target_classes(classifier, targets)),
         render=from_uint8,
         current=lambda state: round_to_8_bits(encoding.render(state.genomes)),
     )
@@ -297,7 +235,7 @@ def literal(encoding: Encoding) -> Estimator:
     """
 
     def sample(
-        keys: Key[Array, " n"], signs: Float[Array, " n"], genome: Genomes, sigma: Any
+        keys: Key[Array, " n"], signs: Float[Array, " n"], genome: Genomes, sigma: float | Float[Array, ""]
     ) -> tuple[Float[Array, "n h w c"], Genomes]:
         flat, unravel = ravel_pytree(genome)
         noise = jax.vmap(unravel)(signs[:, None] * normals(keys, flat.size))
@@ -312,13 +250,123 @@ def literal(encoding: Encoding) -> Estimator:
     return Estimator(sample, combine)
 
 
+class _Rules(NamedTuple):
+    """How the classes of a run evolve."""
+
+    policies: int
+    antithetic: bool
+    estimator: Estimator
+    advantages: Callable[[Float[Array, " n"]], Float[Array, " n"]]
+    optimizer: optax.GradientTransformation
+
+
+class _Generation(NamedTuple):
+    """One generation: the key of all later generations than the first genomes', its number, and sigma."""
+
+    key: Key[Array, ""]
+    number: Int[Array, ""]
+    sigma: float | Float[Array, ""]
+
+
+class _Class(NamedTuple):
+    """What one class has of its own: its genome, the optimiser's state, and an archive of one niche."""
+
+    target: Int[Array, ""]
+    genome: Genomes
+    optimizer: PyTree
+    niche: Archive
+
+
+def _evolve(
+    rules: _Rules, plan: "_Plan", generation: _Generation, classifier: Classifier, own: _Class
+) -> tuple[_Class, dict[str, Float[Array, ""]]]:
+    """One generation of one class, and the metrics of its rewards."""
+    draw = partial(_draw, rules, generation, own)
+    score = partial(_score, rules, generation, classifier, own.target)
+    nothing = jax.tree.map(jnp.zeros_like, own.genome)
+    blocks = jnp.arange(plan.padded).reshape(-1, plan.block)
+    if len(blocks) == 1:
+        images, noise = draw(blocks[0])
+        niche, rewards = score(own.niche, blocks[0], images)
+        weights = _weights(rules, generation, rewards, blocks)
+        gradient = _add(rules, nothing, noise, weights[0])
+    else:
+
+        def draw_and_score(niche: Archive, blocks: Int[Array, "m b"]) -> tuple[Archive, Array]:
+            images = map_in_order(lambda block: draw(block)[0], blocks)
+            return score(niche, blocks.reshape(-1), images.reshape(-1, *images.shape[2:]))
+
+        niche, rewards = jax.lax.scan(draw_and_score, own.niche, plan.in_chunks(blocks))
+        rewards = rewards.reshape(-1)
+        # The noise of all policies need not fit into memory: it is drawn again for the update.
+        gradient = fold_in_order(
+            lambda total, each: _add(rules, total, draw(each[0])[1], each[1]),
+            nothing,
+            (blocks, _weights(rules, generation, rewards, blocks)),
+        )
+    updates, optimizer = rules.optimizer.update(gradient, own.optimizer, own.genome)
+    genome = optax.apply_updates(own.genome, updates)
+    rewards = rewards[: rules.policies]
+    metrics = {"mean_rewards": mean(rewards), "max_rewards": rewards.max()}
+    return _Class(own.target, genome, optimizer, niche), metrics
+
+
+def _draw(
+    rules: _Rules, generation: _Generation, own: _Class, policies: Int[Array, " b"]
+) -> tuple[Float[Array, "b h w c"], PyTree]:
+    """The images of a block of policies and the noise that made them."""
+    key = jax.random.fold_in(jax.random.fold_in(generation.key, own.target), generation.number)
+    keys = fold_in_each(key, policies // 2 if rules.antithetic else policies)
+    signs = jnp.where(rules.antithetic & (policies % 2 == 1), -1.0, 1.0)
+    return rules.estimator.sample(keys, signs, own.genome, generation.sigma)
+
+
+def _score(
+    rules: _Rules,
+    generation: _Generation,
+    classifier: Classifier,
+    target: Int[Array, ""],
+    niche: Archive,
+    policies: Int[Array, " n"],
+    images: Float[Array, "n h w c"],
+) -> tuple[Archive, Float[Array, " n"]]:
+    """The niche with the best of the images, and the rewards of all of them."""
+    # All classes are computed before one is taken: a product with one column would round with the batch size.
+    confidences = jax.lax.optimization_barrier(classifier(round_to_8_bits(images)))
+    rewards = confidences[:, target]
+    counted = jnp.where(policies < rules.policies, rewards, -jnp.inf)
+    parents = jnp.full(len(policies), -1, jnp.int32)
+    ids = (generation.number - 1) * rules.policies + 1 + policies
+    # Only the winner is rounded to levels, not all images.
+    niche = niche._replace(genomes=from_uint8(niche.genomes))
+    niche = insert(niche, images, counted[:, None], parents, generation.number, ids)
+    niche = niche._replace(genomes=jnp.round(niche.genomes * 255).astype(jnp.uint8))
+    return niche, jnp.where(jnp.isnan(rewards), 0.0, rewards)
+
+
+def _weights(
+    rules: _Rules, generation: _Generation, rewards: Float[Array, " n"], blocks: Int[Array, "m b"]
+) -> Float[Array, "m b"]:
+    """What the noise of every policy counts in the gradient; nothing for those that only fill a block."""
+    weights = rules.advantages(rewards[: rules.policies]) / (rules.policies * generation.sigma)
+    return jnp.pad(weights, (0, blocks.size - rules.policies)).reshape(blocks.shape)
+
+
+def _add(rules: _Rules, total: Genomes, noise: PyTree, weights: Float[Array, " b"]) -> Genomes:
+    """The gradient so far with a block of policies added."""
+    # The barrier keeps the sum from being merged with the drawing, which would change how it is rounded.
+    noise, weights = jax.lax.optimization_barrier((noise, weights))
+    return jax.tree.map(jnp.add, total, rules.estimator.combine(noise, weights))
+
+
 class _Plan(NamedTuple):
-    """How the policies of a generation are split up, which changes speed and memory and not the result.
+    """How the policies of a class are cut up, which decides speed and memory and not the result.
 
     Attributes:
-        block: policies whose noise is summed at once; depends on their number and the images' size alone.
+        block: policies whose noise is summed at once. It depends only on their number and the size of the
+            images, so that sums are rounded the same way however policies are cut up.
         chunk: policies that are drawn and scored at once, a multiple of the block.
-        padded: policies in all, whole blocks of them; those beyond the real ones weigh nothing.
+        padded: policies in all, filled up to whole blocks.
     """
 
     block: int
@@ -327,20 +375,18 @@ class _Plan(NamedTuple):
 
     @classmethod
     def make(
-        cls,
-        policies: int,
-        image_shape: tuple[int, int, int],
-        genes: int,
-        microbatch: int | None,
+        cls, policies: int, image_shape: tuple[int, int, int], genes: int, microbatch: int | None
     ) -> "_Plan":
         pixels = math.prod(image_shape)
         largest = max(8, min(_LARGEST_BLOCK, _PIXELS_IN_BLOCK // pixels))
         block = -(-policies // -(-policies // largest))
         at_once = microbatch or max(1, min(_PIXELS_AT_ONCE // pixels, _NOISE_AT_ONCE // genes))
         blocks = -(-policies // block)
-        # Chunks of equal length, and no more policies than fill the blocks, whatever the chunks.
-        fitting = [
-            count for count in range(1, blocks + 1) if blocks % count == 0 and count * block <= at_once
-        ]
-        chunk = max(fitting, default=1) * block
+        # Chunks of equal length, so that the same blocks are made whatever the chunks.
+        halves = [count for count in range(1, math.isqrt(blocks) + 1) if blocks % count == 0]
+        divisors = [*halves, *(blocks // count for count in halves)]
+        chunk = max((count for count in divisors if count * block <= at_once), default=1) * block
         return cls(block, chunk, blocks * block)
+
+    def in_chunks(self, blocks: Int[Array, "m b"]) -> Int[Array, "chunks each b"]:
+        return blocks.reshape(-1, self.chunk // self.block, self.block)

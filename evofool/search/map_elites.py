@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,9 @@ from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Genomes
 from evofool.errors import require_positive
 from evofool.images import round_to_8_bits
-from evofool.numerics.random_numbers import centred_uniform
+from evofool.numerics.random_numbers import centred_uniform, fold_in_each
 from evofool.search.archive import Archive, empty_archive, insert, lineage, summarise
-from evofool.search.memory import images_at_once
+from evofool.search.parts import images_at_once, in_parts
 from evofool.search.search import Search, target_classes
 from evofool.search.sharding import over_population, replicated
 
@@ -25,7 +25,8 @@ class MapElitesOptions:
     """The settings of MAP-Elites.
 
     Attributes:
-        batch_size: offspring per generation. They come in pairs; of an odd number the last one is dropped.
+        batch_size: offspring per generation. They are made in pairs; if the number is odd, the last one is
+            dropped.
 
     Raises:
         UsageError: a batch size that is not positive.
@@ -41,10 +42,10 @@ class MapElitesOptions:
 
 
 class MapElitesState(NamedTuple):
-    """Where a run of MAP-Elites stands: after `generation` generations these are the elites.
+    """The state of MAP-Elites between two generations.
 
     Attributes:
-        key: the key of the run; every random number comes from it, the generation and the individual.
+        key: the key of the run; it determines every random number, with the generation and the individual.
         generation: how many generations have been made.
         archive: the elites, one niche per target class.
     """
@@ -64,22 +65,22 @@ def map_elites(
 ) -> Search:
     """MAP-Elites with one niche per class (Nguyen et al., CVPR 2015, section 2.2; Mouret & Clune, 2015).
 
-    The first generation is random. In each later one, pairs of parents are drawn uniformly
-    from the filled niches; the encoding makes two offspring of each; their images, rounded to 8 bits, are
-    scored on all target classes; and each offspring takes every niche where its confidence is strictly
-    higher than the elite's.
+    The first generation is random. In every later one, pairs of parents are drawn uniformly from the filled
+    niches and the encoding makes two offspring of each pair. Their images are rounded to 8 bits and scored on
+    all target classes. An offspring takes every niche where its confidence is strictly higher than the
+    elite's.
 
     Args:
         encoding: how a genome becomes an image.
         options: how many offspring a generation has.
         targets: indices of the classes to evolve images for; all if not given.
-        mesh: devices to split each generation over (see `population_mesh`). The result is the same, to the
-            last bit where the classifier's confidences do not depend on the batch they are computed in: on
-            CPU with the networks of evofool they do not in batches of two or more, and never fewer are
-            scored; a GPU may choose other kernels for other sizes.
-        microbatch: at most how many images are made and scored at once on each device, at least a pair. It
-            bounds the memory, and the result is the same as with `mesh`. If not given, as many as is fastest:
-            on a CPU what fits its cache, elsewhere the whole generation.
+        mesh: devices to split each generation over (see `population_mesh`). The result is bit-identical if
+            the classifier's confidences do not depend on the size of the batch. On CPU those of evofool's
+            networks do not, for batches of two or more, and no smaller ones are scored; a GPU may choose
+            other kernels for other sizes.
+        microbatch: the most images that each device makes and scores at once, at least a pair. It bounds the
+            memory and keeps the result, as `mesh` does. By default the fastest: on a CPU what fits its cache,
+            elsewhere the whole generation.
 
     Raises:
         UsageError: a microbatch that is not positive; when `init` is called, no targets, a target twice, or
@@ -102,51 +103,25 @@ def map_elites(
         niches = len(target_classes(classifier, targets))
         return MapElitesState(key, jnp.int32(0), empty_archive(genome, niches))
 
-    def breed(
+    def make_and_score(
         pairs: Int[Array, " p"], state: MapElitesState, classifier: Classifier
-    ) -> tuple[Genomes, Int[Array, " n"], Float[Array, "n k"]]:
-        """The offspring of the given pairs, the niches of their parents and their confidences."""
-        first_key, later_key = jax.random.split(state.key)
-        filled = state.archive.confidences > -jnp.inf
+    ) -> tuple[_Offspring, Float[Array, "n k"]]:
+        def part(pairs: Int[Array, " p"]) -> tuple[_Offspring, Float[Array, "n k"]]:
+            offspring = _ask(encoding, state, pairs)
+            return offspring, classifier(round_to_8_bits(encoding.render(offspring.genomes)))
 
-        def random_genomes() -> tuple[Genomes, Int[Array, " n"]]:
-            individuals = (2 * pairs[:, None] + jnp.arange(2)).reshape(-1)
-            genomes = encoding.init(_fold_in_each(first_key, individuals))
-            return genomes, jnp.full(2 * len(pairs), -1, state.archive.parents.dtype)
-
-        def offspring() -> tuple[Genomes, Int[Array, " n"]]:
-            keys = _fold_in_each(jax.random.fold_in(later_key, state.generation), pairs)
-            parent_keys, variation_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-            parents = jax.vmap(lambda key: _draw_parents(key, filled))(parent_keys)
-            elites = jax.tree.map(lambda leaf: leaf[parents], state.archive.genomes)
-            children = encoding.vary(variation_keys, elites, state.generation)
-            return jax.tree.map(_merge_pairs, children), parents.reshape(-1)
-
-        genomes, parents = jax.lax.cond(filled.any(), offspring, random_genomes)
-        images = round_to_8_bits(encoding.render(genomes))
-        return genomes, parents, classifier(images)
-
-    def breed_in_parts(
-        pairs: Int[Array, " p"], state: MapElitesState, classifier: Classifier
-    ) -> tuple[Genomes, Int[Array, " n"], Float[Array, "n k"]]:
-        at_once = microbatch or images_at_once(classifier) or 2 * len(pairs)
-        fewest = -(-len(pairs) // max(1, at_once // 2))
-        if fewest == 1:
-            return breed(pairs, state, classifier)
-        # In so many parts that the last one lacks as few pairs as can be.
-        parts = min(range(fewest, 2 * fewest), key=lambda count: -(-len(pairs) // count) * count)
-        part = -(-len(pairs) // parts)
-        # The last part is filled up with pairs that are made and then left out.
-        padded = jnp.pad(pairs, (0, parts * part - len(pairs)), mode="edge").reshape(parts, part)
-        bred = jax.lax.map(lambda pairs: breed(pairs, state, classifier), padded)
-        return jax.tree.map(lambda leaf: _merge_pairs(leaf)[: 2 * len(pairs)], bred)
+        at_once = microbatch or images_at_once(classifier, 2 * len(pairs))
+        return in_parts(part, pairs, at_once // 2)
 
     def step(state: MapElitesState, classifier: Classifier) -> tuple[MapElitesState, dict[str, Array]]:
-        # As many pairs for each device; what is too many is scored and then passed over.
+        # Every device makes equally many pairs; the surplus is scored and dropped.
         devices = 1 if mesh is None else mesh.size
         pairs = jnp.arange(-(-batch_size // (2 * devices)) * devices)
-        genomes, parents, confidences = over_population(breed_in_parts, mesh)(pairs, state, classifier)
-        parents, confidences = (replicated(rows, mesh)[:batch_size] for rows in (parents, confidences))
+        offspring, confidences = over_population(make_and_score, mesh)(pairs, state, classifier)
+        genomes = offspring.genomes
+        parents, confidences = (
+            replicated(rows, mesh)[:batch_size] for rows in (offspring.parents, confidences)
+        )
         if targets is not None:
             confidences = confidences[:, jnp.array(targets)]
         generation = state.generation + 1
@@ -162,8 +137,38 @@ def map_elites(
     return Search(init, step, evaluations=lambda classifier: batch_size, render=encoding.render)
 
 
-def _fold_in_each(key: Key[Array, ""], numbers: Int[Array, " n"]) -> Key[Array, " n"]:
-    return jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
+class _Offspring(NamedTuple):
+    """Genomes of a generation, two for each pair.
+
+    Attributes:
+        genomes: pytree with a leading axis of `n`.
+        parents: the niche of each genome's parent, -1 for a random genome.
+    """
+
+    genomes: Genomes
+    parents: Int[Array, " n"]
+
+
+def _ask(encoding: Encoding, state: MapElitesState, pairs: Int[Array, " p"]) -> _Offspring:
+    """The given pairs of the next generation: random genomes until a niche is filled, then offspring."""
+    first_key, later_key = jax.random.split(state.key)
+    filled = state.archive.confidences > -jnp.inf
+
+    def random_genomes() -> _Offspring:
+        individuals = (2 * pairs[:, None] + jnp.arange(2)).reshape(-1)
+        genomes = encoding.init(fold_in_each(first_key, individuals))
+        return _Offspring(genomes, jnp.full(2 * len(pairs), -1, state.archive.parents.dtype))
+
+    def offspring() -> _Offspring:
+        keys = fold_in_each(jax.random.fold_in(later_key, state.generation), pairs)
+        parent_keys, variation_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+        parents = jax.vmap(lambda key: _draw_parents(key, filled))(parent_keys)
+        elites = jax.tree.map(lambda leaf: leaf[parents], state.archive.genomes)
+        children = encoding.vary(variation_keys, elites, state.generation)
+        merged = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), children)
+        return _Offspring(merged, parents.reshape(-1))
+
+    return jax.lax.cond(filled.any(), offspring, random_genomes)
 
 
 def _draw_parents(key: Key[Array, ""], filled: Bool[Array, " k"]) -> Int[Array, " 2"]:
@@ -172,7 +177,3 @@ def _draw_parents(key: Key[Array, ""], filled: Bool[Array, " k"]) -> Int[Array, 
     uniform = centred_uniform(jax.random.bits(key, (2,)))
     ranks = jnp.floor(uniform * filled_so_far[-1])
     return jnp.searchsorted(filled_so_far, ranks, side="right")
-
-
-def _merge_pairs(leaf: Any) -> Any:
-    return leaf.reshape(-1, *leaf.shape[2:])

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +14,8 @@ import pytest
 import evofool
 from evofool import MapElitesOptions, UsageError, cppn, direct, map_elites, run
 from evofool.images import read_png
-from evofool.runs import RunSettings, prepare
-from evofool.runs.job import Job
-from evofool.search import StrategyOptions, memory
+from evofool.runs import memory
+from evofool.search import StrategyOptions
 
 
 @pytest.fixture(scope="module")
@@ -70,46 +70,69 @@ def test_a_microbatch_needs_less(digits: evofool.Classifier) -> None:
     assert part < whole / 5
 
 
-def test_what_does_not_fit_is_refused_with_what_would(
+def test_a_generation_that_does_not_fit_is_refused_with_one_that_does(
     monkeypatch: pytest.MonkeyPatch, evofool_main: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda: 30_000_000)
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 30_000_000)
     arguments = ("evolve", "--generations", 2, "--batch-size", 2000, "--out", tmp_path / "run", "--quiet")
     code, _, error = evofool_main(*arguments)
     assert code == 2
     assert error.count("\n") == 1
-    (advised,) = re.findall(r"a generation of 2000 needs about .* GB .* --microbatch (\d+)$", error.strip())
+    (advised,) = re.findall(
+        r"a generation of 2000 needs about .* GB: microbatch (\d+) would fit$", error.strip()
+    )
+    assert int(advised) > 100
     assert evofool_main(*arguments, "--microbatch", advised)[0] == 0
 
-    monkeypatch.setattr(memory, "available_bytes", lambda: 8_000_000)
-    code, _, error = evofool_main("evolve", "--batch-size", 200_000, "--out", tmp_path / "other")
-    assert code == 2
-    assert re.search(r"batch_size \d+ --microbatch 2$", error.strip())
 
-    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
-    code, _, error = evofool_main("evolve", "--out", tmp_path / "other")
-    assert code == 2
-    assert "smaller images or a smaller classifier" in error
+def refusal(batch_size: int, microbatch: int | None = None, **strategy: Any) -> str:
+    """Why a generation is refused; empty if it is not."""
+    shape = evofool.load_classifier("lenet-digits").spec.input_shape
+
+    def search_of(size: int, microbatch: int | None) -> evofool.Search:
+        if strategy:
+            options = StrategyOptions(size, **strategy)
+            return evofool.evolution_strategy(direct(shape), options, targets=(3,), microbatch=microbatch)
+        return map_elites(direct(shape), MapElitesOptions(size), microbatch=microbatch)
+
+    try:
+        name = "policies" if strategy else "batch_size"
+        memory.require_memory(
+            search_of, evofool.load_classifier("lenet-digits"), batch_size, microbatch, name
+        )
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
-def test_an_evolution_strategy_that_does_not_fit_is_refused_with_what_would(
-    monkeypatch: pytest.MonkeyPatch, evofool_main: Callable[..., tuple[int, str, str]], tmp_path: Path
+@pytest.mark.parametrize(
+    ("batch_size", "available", "strategy", "fewest"),
+    [
+        (200_000, 8_000_000, {}, 1500),
+        (10**9, 30_000_000, {}, 7000),
+        (102, 3_000_000, {"antithetic": True}, 8),
+        (10**9, 8_000_000_000, {"antithetic": True}, 10**8),
+    ],
+)
+def test_the_advised_batch_size_fits_and_is_not_needlessly_small(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int, available: int, strategy: dict[str, Any], fewest: int
 ) -> None:
-    def prepared(policies: int, microbatch: int | None = None) -> Job:
-        strategy = StrategyOptions(policies, antithetic=True)
-        return prepare(RunSettings(search=strategy, targets=("3",)), microbatch=microbatch)
-
-    monkeypatch.setattr(memory, "available_bytes", lambda: 3_000_000)
-    with pytest.raises(UsageError, match="a generation of 102 needs") as refused:
-        prepared(102)
-    found = re.search(r"policies (\d+) --microbatch (\d+)$", str(refused.value))
+    monkeypatch.setattr(memory, "memory_bytes", lambda: available)
+    found = re.search(
+        r"(policies|batch_size) (\d+) with microbatch 2 would fit$", refusal(batch_size, **strategy)
+    )
     assert found is not None
-    assert prepared(*map(int, found.groups())).targets == (3,)
-    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
-    code, _, error = evofool_main("evolve", "--algorithm", "es", "--out", tmp_path / "other")
-    assert code == 2
-    assert "a generation of 50 needs" in error
-    assert "smaller images or a smaller classifier" in error
+    assert found[1] == ("policies" if strategy else "batch_size")
+    advised = int(found[2])
+    assert advised >= fewest
+    assert refusal(advised, 2, **strategy) == ""
+    assert refusal(3 * advised, 2, **strategy) != ""
+
+
+def test_a_classifier_that_never_fits_has_no_advised_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 1000)
+    assert refusal(50, estimator="literal").startswith("a generation of 50 needs")
+    assert refusal(50).endswith("smaller images or a smaller classifier would fit")
 
 
 def test_a_microbatch_is_positive(digits: evofool.Classifier) -> None:

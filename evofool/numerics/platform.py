@@ -1,0 +1,37 @@
+"""Where platforms differ: each question has its function here."""
+
+import os
+
+import jax
+
+_CACHE_BYTES = 24e6
+
+
+def convolves_best_ungrouped() -> bool:
+    """Whether only plain convolutions are fast, without groups and with their axes in the usual order.
+
+    XLA hands these to a fast library on CPU. Inside a loop it does not put the axes in order by itself.
+    """
+    return _on_cpu()
+
+
+def cache_bytes() -> float | None:
+    """The room in the last cache, where a batch that fits it is faster than a large one; else None."""
+    return _CACHE_BYTES if _on_cpu() else None
+
+
+def shares_memory_with_host() -> bool:
+    """Whether copies that the host makes of a state take the memory that the device computes in."""
+    return _on_cpu()
+
+
+def memory_bytes() -> int:
+    """The memory of the device."""
+    statistics = jax.devices()[0].memory_stats()
+    if statistics and "bytes_limit" in statistics:
+        return statistics["bytes_limit"]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"

@@ -1,0 +1,112 @@
+"""Whether a generation fits into the memory of a device, and which one would."""
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import jax
+
+from evofool.classifiers import Classifier
+from evofool.errors import UsageError
+from evofool.numerics.platform import memory_bytes, shares_memory_with_host
+from evofool.numerics.program_memory import peak_bytes, tree_bytes
+from evofool.search import Search
+
+_COPIES_OF_A_CHECKPOINT = 2
+"""Of the state: the one that the next generation may not overwrite, and the one that is written."""
+_GUESSES = 2
+
+_MARGIN = 0.95
+"""Sizes are rounded to whole parts and blocks, which lifts a program above the straight line."""
+
+
+def require_memory(
+    search_of: Callable[[int, int | None], Search],
+    classifier: Classifier,
+    batch_size: int,
+    microbatch: int | None,
+    size_name: str = "batch_size",
+) -> None:
+    """Raise unless a generation fits into the memory of a device.
+
+    Args:
+        search_of: the search for a batch size and a microbatch.
+        classifier: what the search asks.
+        batch_size: offspring or policies per generation.
+        microbatch: how many of them are scored at once; None lets the search choose.
+        size_name: what the error calls the batch size.
+
+    Raises:
+        UsageError: it does not fit. The error names a microbatch that would, or a batch size if none does.
+    """
+    available = memory_bytes()
+
+    @cache
+    def required(size: int, microbatch: int | None) -> int:
+        return required_bytes(search_of(size, microbatch), classifier)
+
+    needed = required(batch_size, microbatch)
+    if needed <= available:
+        return
+    size, smaller = batch_size, min(microbatch or batch_size, batch_size)
+    if required(size, 2) <= available:
+        smaller = _largest(lambda each: required(size, each), smaller, available)
+        advice = f"microbatch {smaller}"
+    elif required(2, 2) <= available:
+        size = _largest(lambda each: required(each, 2), size, available)
+        advice = f"{size_name} {size} with microbatch 2"
+    else:
+        advice = "smaller images or a smaller classifier"
+    raise UsageError(
+        f"a generation of {batch_size} needs about {_gigabytes(needed)} of memory and there are "
+        f"{_gigabytes(available)}: {advice} would fit"
+    )
+
+
+def required_bytes(search: Search, classifier: Classifier) -> int:
+    """An estimate of the most that one generation needs, without compiling it.
+
+    On a CPU the copies of a checkpoint lie in the same memory. For large genomes they are more than a
+    generation.
+
+    Example:
+        >>> from evofool import MapElitesOptions, direct, load_classifier, map_elites
+        >>> classifier = load_classifier("lenet-digits")
+        >>> search = map_elites(direct(classifier.spec.input_shape), MapElitesOptions(1000))
+        >>> required_bytes(search, classifier) > 1000 * 28 * 28
+        True
+    """
+    state = jax.eval_shape(search.init, jax.random.key(0), classifier)
+    generation = peak_bytes(jax.make_jaxpr(search.step)(state, classifier))
+    if not shares_memory_with_host():
+        return generation
+    kept = (1 + _COPIES_OF_A_CHECKPOINT) * tree_bytes(state)
+    return max(generation, tree_bytes(classifier) + kept)
+
+
+def _largest(required: Callable[[int], int], too_large: int, available: int) -> int:
+    """Nearly the largest even size that fits, given that 2 does.
+
+    What a program needs grows nearly in a straight line with the size, so the first guess mostly fits. An
+    evolution strategy grows slower beyond one block; there the second guess is near.
+    """
+    low, high = 2, too_large
+    aim = available * _MARGIN
+    for _ in range(_GUESSES):
+        least, most = required(low), required(high)
+        if most <= available:
+            return high
+        guess = _even(low + (high - low) * max(0, aim - least) / (most - least))
+        if required(guess) <= available:
+            return guess
+        high, middle = guess, _even(math.sqrt(low * guess))
+        low, high = (middle, high) if required(middle) <= available else (low, middle)
+    return low
+
+
+def _even(size: float) -> int:
+    return int(size) // 2 * 2
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB"
