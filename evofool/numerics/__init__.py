@@ -1,1 +1,1 @@
-"""What is written by hand for speed, or so that results are bit-identical: see docs/bit-identical.md."""
+"""Computations written by hand for speed or for bit-identical results: see docs/bit-identical.md."""

@@ -13,14 +13,14 @@ Result = TypeVar("Result")
 
 
 def in_batches(function: Callable[[PyTree], Result], arrays: PyTree, size: int) -> Result:
-    """Apply a function to many rows, a batch after the other.
+    """Apply a function to many rows, one batch after the other.
 
-    Every batch has the same size, so a compiled function is compiled once: the last one is filled up with
-    copies of the last row, whose results are dropped.
+    All batches have the same size, so that a compiled function is compiled once. The last one is filled up
+    with copies of the last row, whose results are dropped.
 
     Args:
-        function: of a batch of rows to a pytree of arrays with as many rows.
-        arrays: pytree of arrays that share their leading axis, at least one row.
+        function: maps a batch of rows to a pytree of arrays with as many rows.
+        arrays: pytree of arrays with the same number of rows, at least one.
         size: rows per batch, at least one.
 
     Returns:

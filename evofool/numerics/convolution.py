@@ -1,4 +1,4 @@
-"""Convolution and pooling whose gradients are fast on CPU, also inside of compiled loops."""
+"""Convolution and pooling with gradients that are fast on CPU, also inside compiled loops."""
 
 from functools import partial
 from typing import Any
@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+
+from evofool.numerics.platform import convolves_best_ungrouped
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 Pads = tuple[tuple[int, int], tuple[int, int]]
@@ -25,22 +27,20 @@ def conv_general_dilated(
 ) -> Float[Array, "n h2 w2 o"]:
     """`jax.lax.conv_general_dilated` for channels-last images, as Flax's `nnx.Conv` calls it.
 
-    On CPU, XLA hands a convolution to its fast library only if the axes are in the usual order. It puts them
-    so for a gradient, but not inside of a loop, where a gradient is then 20 times slower. So on CPU the
-    gradient of an ungrouped convolution is written out with the axes in that order, and groups, which that
-    library does not do, are as many convolutions side by side.
+    On CPU, XLA hands a convolution to its fast library only if it has no groups and its axes are in the usual
+    order. For a gradient it reorders them itself, but not inside a loop. So on CPU the gradient is written
+    out with ordered axes, and the groups are convolved one by one.
     """
-    if feature_group_count > 1 and jax.default_backend() == "cpu":
+    by_hand = convolves_best_ungrouped()
+    if feature_group_count > 1 and by_hand:
         seen, kernels = (jnp.split(array, feature_group_count, axis=-1) for array in (images, kernel))
         parts = [
             conv_general_dilated(part, its_kernel, window_strides, padding, **options)
             for part, its_kernel in zip(seen, kernels, strict=True)
         ]
         return jnp.concatenate(parts, axis=-1)
-    plain = feature_group_count == 1 and all(
-        value in (None, 1, (1, 1)) for name, value in options.items() if name.endswith("dilation")
-    )
-    if plain and jax.default_backend() == "cpu":
+    dilations = [value for name, value in options.items() if name.endswith("dilation")]
+    if by_hand and all(value in (None, 1, (1, 1)) for value in dilations):
         size = kernel.shape[:2]
         pads = (
             jax.lax.padtype_to_pads(images.shape[1:3], size, window_strides, padding)
@@ -73,7 +73,7 @@ def _forward(images: Any, kernel: Any, strides: Strides, pads: Pads) -> Any:
 def _backward(strides: Strides, pads: Pads, saved: Any, gradient: Float[Array, "n h2 w2 o"]) -> Any:
     images, kernel = saved
     spatial = range(2)
-    # Where a stride skipped, the gradient is spread out with zeros between its values.
+    # Between the values of the gradient there are zeros where a stride skipped a place.
     spread = [(gradient.shape[1 + a] - 1) * strides[a] + 1 for a in spatial]
     before = [kernel.shape[a] - 1 - pads[a][0] for a in spatial]
     of_images = jax.lax.conv_general_dilated(
@@ -100,10 +100,10 @@ _convolve.defvjp(_forward, _backward)
 
 @jax.custom_vjp
 def max_pool(images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
-    """The largest of every 2x2 pixels; an odd row or column at the end is left out.
+    """The largest of every 2x2 pixels; an odd last row or column is left out.
 
-    The gradient goes to the largest pixel, in equal parts if there are several. It is that of a maximum over
-    a reshaped axis, which on CPU is several times faster than that of a window; going forward the window is.
+    The gradient goes to the largest pixel, in equal parts if there are several. On CPU the gradient of a
+    maximum over a reshaped axis is faster than that of a window, while forward the window is faster.
 
     Example:
         >>> import jax.numpy as jnp

@@ -1,8 +1,8 @@
-"""Reductions that round alike whatever else is computed with them.
+"""Reductions that are bit-identical in every batch and every program.
 
-The library's reductions are split up according to the shape of the array and merged with what is around them,
-so that a sum may come out differently in the last bit. These combine the upper half with the lower, again and
-again.
+The library splits a sum according to the shape of the whole array and merges it with the operations around
+it, so that the last bit of a row's sum depends on the other rows. These reductions combine the upper half with
+the lower one until one value is left.
 """
 
 from collections.abc import Callable
@@ -18,9 +18,9 @@ def fold(
     """Reduce the last axis to length 1.
 
     Args:
-        operation: associative and elementwise, such as `jnp.add`.
-        array: what to reduce.
-        neutral: what changes nothing: 0 for a sum, -inf for a maximum.
+        operation: elementwise and associative, such as `jnp.add`.
+        array: its last axis is reduced.
+        neutral: its neutral element: 0 for a sum, -inf for a maximum.
 
     Example:
         >>> fold(jnp.add, jnp.array([[1.0, 2.0, 3.0]]), 0).tolist()
@@ -36,7 +36,7 @@ def fold(
 
 
 def logsumexp(array: Float[Array, "*n k"]) -> Float[Array, "*n 1"]:
-    """The logarithm of the sum of the exponentials along the last axis, which is kept with length 1.
+    """The logarithm of the sum of exponentials along the last axis, which keeps length 1.
 
     Example:
         >>> logsumexp(jnp.array([[3.0, -jnp.inf], [-jnp.inf, -jnp.inf]])).tolist()
