@@ -1,7 +1,7 @@
 """Gradient methods: pure functions of a classifier, images and a goal, compiled as a whole.
 
-All have one signature, `attack(classifier, images, goal, options)`, and return an `AttackResult`. A new one is
-a file with a dataclass of options and a function, and a line in `ATTACKS`.
+All have one signature, `attack(classifier, images, goal, options)`, and return an `AttackResult`. A new one
+is a file with a dataclass of options and a function, and a line in `ATTACKS`.
 """
 
 from evofool.attacks.attack import (

@@ -279,22 +279,22 @@ def some(gradient: Float[Array, "n h w c"]) -> Bool[Array, " n"]:
 
 
 def require_attackable(
-    classifier: Classifier, images: Float[Array, "n h w c"], goal: Goal, options: AttackOptions | None = None
+    classifier: Classifier,
+    images: Float[Array, "n h w c"],
+    goal: Goal,
+    goals: tuple[type[Goal], ...] = AttackOptions.goals,
 ) -> None:
-    """Raise `UsageError` unless there are images in [0, 1], a class for each, and a goal that the attack takes.
+    """Raise `UsageError` unless there are images in [0, 1], a class for each, and the right kind of goal.
 
     Values are checked only where they are known: inside a compiled function only shapes are.
     """
-    kind = Goal if options is None else options.goal
-    if not isinstance(goal, kind):
-        allowed = "Targeted or an Untargeted" if kind is Goal else kind.__name__
-        raise UsageError(f"this attack takes the goal {allowed}(classes), not {type(goal).__name__}")
+    if not isinstance(goal, goals):
+        allowed = " or ".join(f"{kind.__name__}(classes)" for kind in goals)
+        raise UsageError(f"the goal of this attack is {allowed}, not {type(goal).__name__}")
     if len(images) == 0:
         raise UsageError("there are no images to attack")
     if len(goal.classes) != len(images):
-        raise UsageError(
-            f"each image needs a class: {len(images)} images, {len(goal.classes)} classes"
-        )
+        raise UsageError(f"each image needs a class: {len(images)} images, {len(goal.classes)} classes")
     count = len(classifier.spec.class_names)
     if count == 1:
         raise UsageError(f"{classifier.spec.name} has only one class: there is no other to mistake it for")

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from evofool.attacks.attack import AttackResult, in_parts, require_attackable, result_of
 from evofool.attacks.goals import Goal, Untargeted
-from evofool.attacks.options import AttackOptions, static
+from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import require_not_negative, require_positive, unknown_name
 
@@ -28,18 +28,19 @@ class DeepFoolOptions(AttackOptions):
     Attributes:
         norm: the size to keep small: l2, the Euclidean length, or linf, the largest change of a pixel.
         steps: the most steps that an image may take, at least one.
-        overshoot: how far to go beyond the boundary, as a share of the change, 0 or more; the paper's is 0.02.
+        overshoot: how far to go beyond the boundary, as a share of the change, 0 or more; the paper's is
+            0.02.
         candidates: how many of the likeliest other classes are considered, at least one; the paper's is 10.
 
     Raises:
         UsageError: a value is out of range.
     """
 
-    norm: Norm = static("l2")
-    steps: int = static(50)
+    norm: Norm = "l2"
+    steps: int = 50
     overshoot: float = 0.02
-    candidates: int = static(10)
-    goal = Untargeted
+    candidates: int = 10
+    goals = (Untargeted,)
 
     def __post_init__(self) -> None:
         require_positive(steps=self.steps, candidates=self.candidates)
@@ -88,7 +89,7 @@ def deepfool(
         >>> result.success.tolist(), result.first_step.tolist()
         ([True], [1])
     """
-    require_attackable(classifier, images, goal, options)
+    require_attackable(classifier, images, goal, options.goals)
     options = replace(options, candidates=min(options.candidates, len(classifier.spec.class_names) - 1))
     return in_parts(partial(_attack, classifier, options), images, goal)
 
@@ -123,7 +124,7 @@ class Crossing(NamedTuple):
         steps: how many each image has taken.
         left: whether each image has left its label.
         had_gradient: whether each image had a gradient to follow, or needed none.
-        count: the steps of the image that has taken most.
+        most: the steps of the image that has taken most.
     """
 
     images: Float[Array, "n h w c"]
@@ -131,7 +132,7 @@ class Crossing(NamedTuple):
     steps: Int[Array, " n"]
     left: Bool[Array, " n"]
     had_gradient: Bool[Array, " n"]
-    count: Int[Array, ""]
+    most: Int[Array, ""]
 
 
 def cross_boundary(
@@ -150,7 +151,7 @@ def cross_boundary(
     nearest = jax.lax.top_k(others, candidates)[1]
 
     def unfinished(crossing: Crossing) -> Bool[Array, ""]:
-        return (crossing.count < steps) & ~crossing.left.all()
+        return (crossing.most < steps) & ~crossing.left.all()
 
     def step(crossing: Crossing) -> Crossing:
         direction, had_gradient = _to_boundary(classifier, norm, crossing.images, labels, nearest)
@@ -163,7 +164,7 @@ def cross_boundary(
             steps=crossing.steps + ~crossing.left,
             left=jnp.argmax(classifier.logits(moved), axis=1) != labels,
             had_gradient=crossing.had_gradient | had_gradient,
-            count=crossing.count + 1,
+            most=crossing.most + 1,
         )
 
     left = jnp.argmax(logits, axis=1) != labels
@@ -179,7 +180,7 @@ def _to_boundary(
     labels: Int[Array, " n"],
     candidates: Int[Array, "n k"],
 ) -> tuple[Float[Array, "n h w c"], Bool[Array, " n"]]:
-    """The step of each image to the nearest boundary of the linearised classifier, and whether there is one."""
+    """The step of each image to the nearest boundary of the linearised classifier, and if there is one."""
     rows = jnp.arange(len(labels))
     logits, pull_back = jax.vjp(classifier.logits, images)
 

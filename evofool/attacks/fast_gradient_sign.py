@@ -72,7 +72,7 @@ def fast_gradient_sign(
         >>> fast_gradient_sign(classifier, images, Untargeted([0, 1, 0])).distortion.tolist()
         [0.25, 0.25, 0.25]
     """
-    require_attackable(classifier, images, goal, options)
+    require_attackable(classifier, images, goal, options.goals)
     epsilon = options.epsilon
     if epsilon is None:
         epsilon = _EPSILON_OF_GREY if images.shape[3] == 1 else _EPSILON_OF_COLOUR

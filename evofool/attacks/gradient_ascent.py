@@ -61,7 +61,7 @@ class GradientAscentOptions(AttackOptions):
         UsageError: a value is out of range.
     """
 
-    steps: int = static(500)
+    steps: int = 500
     early_progress: float = 0.03
     late_progress: float = 0.1
     learning_rate: float | None = None
@@ -69,12 +69,12 @@ class GradientAscentOptions(AttackOptions):
     largest_odds_gain: float | None = 10.0
     decay: float = static(0.0)
     blur_radius: float = static(0.0)
-    blur_every: int = static(1)
+    blur_every: int = 1
     small_values: float = static(0.0)
     small_norms: float = static(0.0)
     small_benefits: float = static(0.0)
     small_contributions: float = static(0.0)
-    goal = Targeted
+    goals = (Targeted,)
 
     def __post_init__(self) -> None:
         names = ("steps", "early_progress", "late_progress", "learning_rate", "largest_rate")
@@ -87,9 +87,7 @@ class GradientAscentOptions(AttackOptions):
             raise UsageError(f"blur_radius must be 0 (no blur) or at least 0.3, not {self.blur_radius}")
         for name in ("small_values", "small_norms", "small_benefits", "small_contributions"):
             if not 0 <= getattr(self, name) <= 100:
-                raise UsageError(
-                    f"{name} must be a percentage, between 0 and 100, not {getattr(self, name)}"
-                )
+                raise UsageError(f"{name} must be a percentage, between 0 and 100, not {getattr(self, name)}")
 
 
 def gradient_ascent(
@@ -106,10 +104,10 @@ def gradient_ascent(
     $$x_{i+1} = \text{clip}_{[0, 1]}(R(x_i + \lambda \nabla p)), \quad
     \lambda = \min\left(\lambda_{max}, \frac{\min(e, l (1 - p))}{|\nabla p|^2}\right)$$
 
-    so that, as far as p is linear, a step adds `early_progress` (the e) to the confidence p, and near certainty
-    only `late_progress` (the l) of what is missing. R is the regularisation, none by default; with L2 decay it
-    is that of Simonyan, Vedaldi & Zisserman (ICLR workshop 2014, equation 1). The defaults are those of the
-    released code, which was used with 0.02 to 0.04 for e and 0.02 to 0.2 for l.
+    so that, as far as p is linear, a step adds `early_progress` (the e) to the confidence p, and near
+    certainty only `late_progress` (the l) of what is missing. R is the regularisation, none by default; with
+    L2 decay it is that of Simonyan, Vedaldi & Zisserman (ICLR workshop 2014, equation 1). The defaults are
+    those of the released code, which was used with 0.02 to 0.04 for e and 0.02 to 0.2 for l.
 
     One bound is not in the source. A class that starts at p = 1e-5 has so small a gradient that the rule asks
     for a step through a third of the space of images, and lands where p is smaller still; some classes never
@@ -143,12 +141,10 @@ def gradient_ascent(
         >>> result.success.tolist(), result.trajectory.shape
         ([True, True], (51, 2, 10))
     """
-    require_attackable(classifier, images, goal, options)
+    require_attackable(classifier, images, goal, options.goals)
     _require_mean_image(mean_image)
 
-    def attack(
-        images: Float[Array, "n h w c"], goal: Goal, watch: Int[Array, "n m"] | None
-    ) -> AttackResult:
+    def attack(images: Float[Array, "n h w c"], goal: Goal, watch: Int[Array, "n m"] | None) -> AttackResult:
         return _ascend(classifier, options, mean_image, images, goal, watch)
 
     return in_parts(attack, images, goal, watch)
@@ -225,9 +221,7 @@ def _ascend(
     (last, best), (observed, had_gradient) = jax.lax.scan(step, (images, best), steps)
     logits = classifier.logits(last)
     best = _better(best, _Best(last, logits, goal.objective(classifier, logits)))
-    result = result_of(
-        classifier, goal, images, best.images, logits_before, best.logits, had_gradient[0]
-    )
+    result = result_of(classifier, goal, images, best.images, logits_before, best.logits, had_gradient[0])
     return with_trajectory(result, observed, observe(classifier, goal, logits, watch))
 
 

@@ -103,7 +103,7 @@ def iterated_gradient_sign(
         >>> result.trajectory.shape, result.linf.round(6).tolist()
         ((11, 1, 2), [0.10000000149011612])
     """
-    require_attackable(classifier, images, goal, options)
+    require_attackable(classifier, images, goal, options.goals)
     radius = jnp.inf if options.epsilon is None else options.epsilon
     keys = None
     if options.random_start:

@@ -18,7 +18,7 @@ from evofool.attacks.attack import (
     some,
 )
 from evofool.attacks.goals import Goal, Targeted
-from evofool.attacks.options import AttackOptions, static
+from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import require_positive
 
@@ -49,11 +49,11 @@ class LBFGSOptions(AttackOptions):
         UsageError: a value is not above zero.
     """
 
-    searches: int = static(12)
-    iterations: int = static(30)
-    memory: int = static(10)
+    searches: int = 12
+    iterations: int = 30
+    memory: int = 10
     first_weight: float = 0.1
-    goal = Targeted
+    goals = (Targeted,)
 
     def __post_init__(self) -> None:
         require_positive(**asdict(self))
@@ -98,7 +98,7 @@ def lbfgs(
         >>> lbfgs(classifier, images, Targeted(jnp.argmin(classifier(images), axis=1))).success.tolist()
         [True]
     """
-    require_attackable(classifier, images, goal, options)
+    require_attackable(classifier, images, goal, options.goals)
     return in_parts(partial(_attack, classifier, options), images, goal)
 
 
@@ -189,7 +189,7 @@ class _State(NamedTuple):
     steps: Float[Array, "m n d"]
     changes: Float[Array, "m n d"]
     moving: Bool[Array, " n"]
-    count: Int[Array, ""]
+    iteration: Int[Array, ""]
 
 
 Objective = Callable[[Float[Array, "n d"]], Float[Array, " n"]]
@@ -201,7 +201,7 @@ def _minimise(
     """L-BFGS on each row of a batch, every value within [0, 1]."""
 
     def unfinished(state: _State) -> Bool[Array, ""]:
-        return state.moving.any() & (state.count < iterations)
+        return state.moving.any() & (state.iteration < iterations)
 
     history = jnp.zeros((memory, *start.shape))
     first = _State(
@@ -240,7 +240,7 @@ def _iterate(objective: Objective, state: _State) -> _State:
         steps=jnp.where(stuck, 0, steps),
         changes=jnp.where(stuck, 0, changes),
         moving=state.moving & jnp.where(improved, falling, memorised),
-        count=state.count + 1,
+        iteration=state.iteration + 1,
     )
 
 
@@ -289,14 +289,14 @@ class _Line(NamedTuple):
     value: Float[Array, " n"]
     gradient: Float[Array, "n d"]
     accepted: Bool[Array, " n"]
-    count: Int[Array, ""]
+    tries: Int[Array, ""]
 
 
 def _line_search(objective: Objective, state: _State, direction: Float[Array, "n d"]) -> _Line:
     """Shorten each row's step until its value falls enough; a row where it never does stays."""
 
     def unfinished(line: _Line) -> Bool[Array, ""]:
-        return ~line.accepted.all() & (line.count < _MOST_TRIES)
+        return ~line.accepted.all() & (line.tries < _MOST_TRIES)
 
     def attempt(line: _Line) -> _Line:
         tried = jnp.clip(state.point + line.length[:, None] * direction, 0, 1)
@@ -310,7 +310,7 @@ def _line_search(objective: Objective, state: _State, direction: Float[Array, "n
             value=jnp.where(taken, value, line.value),
             gradient=jnp.where(taken[:, None], gradient, line.gradient),
             accepted=line.accepted | falls,
-            count=line.count + 1,
+            tries=line.tries + 1,
         )
 
     # Rows that have arrived count as accepted, so that they do not keep the others waiting.

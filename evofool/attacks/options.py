@@ -2,55 +2,58 @@
 
 import dataclasses
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import jax
 
-from evofool.attacks.goals import Goal
-
-Value = TypeVar("Value")
+from evofool.attacks.goals import Goal, Targeted, Untargeted
 
 
 class AttackOptions:
     """Base of the options of an attack, which are frozen dataclasses.
 
-    Options are pytrees. Their numbers are arguments of compiled programs, so another epsilon compiles nothing;
-    a field made by `static` is part of the program.
+    Options are pytrees, whose leaves are the fields of type `float` or `float | None`: these are arguments of
+    compiled programs, so that another epsilon compiles nothing. All other fields, and floats made by
+    `static`, are part of the program.
 
     Attributes:
-        goal: the kind of goal that the attack takes: `Targeted`, `Untargeted`, or `Goal` for both.
+        goals: the kinds of goal that the attack takes; both by default.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
         ... class StepOptions(AttackOptions):
         ...     epsilon: float = 0.1
-        ...     steps: int = static(3)
+        ...     blur: float = static(0.5)
+        ...     steps: int = 3
         >>> jax.tree.leaves(StepOptions())
         [0.1]
     """
 
-    goal: ClassVar[type[Goal]] = Goal
+    goals: ClassVar[tuple[type[Goal], ...]] = (Targeted, Untargeted)
 
     def __init_subclass__(cls) -> None:
         jax.tree_util.register_pytree_node(cls, _flatten, partial(_unflatten, cls))
 
 
-def static(default: Value) -> Value:
-    """A field that compiled programs depend on, such as a number of steps or a name."""
+def static(default: float) -> Any:
+    """A field of a float that is part of compiled programs: each value has its own program."""
     return dataclasses.field(default=default, metadata={"static": True})
 
 
-def _flatten(options: Any) -> tuple[list[Any], tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]]:
+_Names = tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]
+
+
+def _flatten(options: Any) -> tuple[list[Any], _Names]:
     fields = dataclasses.fields(options)
-    numbers = tuple(field.name for field in fields if "static" not in field.metadata)
-    fixed = tuple((field.name, getattr(options, field.name)) for field in fields if "static" in field.metadata)
-    return [getattr(options, name) for name in numbers], (numbers, fixed)
+    names = tuple(f.name for f in fields if f.type in (float, float | None) and "static" not in f.metadata)
+    fixed = tuple((f.name, getattr(options, f.name)) for f in fields if f.name not in names)
+    return [getattr(options, name) for name in names], (names, fixed)
 
 
-def _unflatten(cls: type, names: tuple[tuple[str, ...], tuple[tuple[str, Any], ...]], values: Any) -> Any:
+def _unflatten(cls: type, names: _Names, values: Any) -> Any:
     numbers, fixed = names
-    # Not by the constructor, which checks values that inside a compiled function are not known.
-    options = object.__new__(cls)
+    # Not by the constructor, which checks values that are unknown inside a compiled function.
+    options: Any = object.__new__(cls)
     for name, value in (*zip(numbers, values, strict=True), *fixed):
         object.__setattr__(options, name, value)
     return options

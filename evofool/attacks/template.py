@@ -56,7 +56,7 @@ class TemplateOptions(AttackOptions):
     """
 
     epsilon: float = 0.25
-    goal = Targeted
+    goals = (Targeted,)
 
     def __post_init__(self) -> None:
         require_not_negative(epsilon=self.epsilon)
@@ -93,7 +93,7 @@ def add_template(
         >>> bool((result.confidences[0, 0] > result.confidences_before[0, 0]))
         True
     """
-    require_attackable(classifier, images, goal, options)
+    require_attackable(classifier, images, goal, options.goals)
     weights = templates(classifier)[goal.classes]
     largest = jnp.abs(weights).max(axis=(1, 2, 3), keepdims=True)
     perturbations = options.epsilon * weights / jnp.where(largest > 0, largest, 1)

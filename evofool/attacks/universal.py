@@ -17,7 +17,7 @@ from evofool.attacks.attack import (
 )
 from evofool.attacks.deepfool import Norm, cross_boundary
 from evofool.attacks.goals import Goal, Untargeted
-from evofool.attacks.options import AttackOptions, static
+from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import UsageError, require_not_negative, require_positive, require_seed, unknown_name
 
@@ -57,16 +57,16 @@ class UniversalOptions(AttackOptions):
     """
 
     epsilon: float | None = None
-    norm: Norm = static("linf")
-    improvement: Improvement = static("gradient")
+    norm: Norm = "linf"
+    improvement: Improvement = "gradient"
     fooling_rate: float = 0.8
-    passes: int = static(20)
-    batch_size: int | None = static(None)
-    steps: int = static(10)
+    passes: int = 20
+    batch_size: int | None = None
+    steps: int = 10
     overshoot: float = 0.02
-    candidates: int = static(10)
-    seed: int = static(0)
-    goal = Untargeted
+    candidates: int = 10
+    seed: int = 0
+    goals = (Untargeted,)
 
     def __post_init__(self) -> None:
         require_seed(self.seed)
@@ -149,7 +149,7 @@ def universal_perturbation(
         >>> bool(jnp.abs(result.perturbation).max() <= 0.2), bool(result.success.mean() >= 0.3)
         (True, True)
     """
-    require_attackable(classifier, images, goal, options)
+    require_attackable(classifier, images, goal, options.goals)
     at_once = images_at_once(images.shape[1:])
     key = jax.random.key(options.seed)
     options = replace(
@@ -293,11 +293,13 @@ def _by_gradient(
 
     gradient = jax.grad(loss)(perturbation)
     direction = jnp.sign(gradient) if options.norm == "linf" else gradient / _length(gradient)
+    assert options.epsilon is not None
     return _STEP * options.epsilon * direction, gradient.any()
 
 
 def _project(perturbation: Float[Array, "h w c"], options: UniversalOptions) -> Float[Array, "h w c"]:
     """The nearest point of the ball."""
+    assert options.epsilon is not None
     if options.norm == "linf":
         return jnp.clip(perturbation, -options.epsilon, options.epsilon)
     return perturbation * jnp.minimum(1, options.epsilon / _length(perturbation))

@@ -7,17 +7,18 @@ from typing import Annotated, Any
 import tyro
 from rich.table import Table
 
+from evofool.attacks import ATTACKS
 from evofool.classifiers import CLASSIFIERS, NETWORKS
-from evofool.cli.attack import METHODS
 from evofool.cli.console import make_console
 from evofool.datasets import DATASETS
 from evofool.errors import unknown_name
 from evofool.runs import ALGORITHMS, ENCODINGS
+from evofool.studies import STUDIES
 
 
 @dataclass(frozen=True)
 class List:
-    """Show what can be named: classifiers, networks, datasets, encodings, algorithms, attacks.
+    """Show what can be named: classifiers, networks, datasets, encodings, algorithms, attacks, studies.
 
     Attributes:
         what: one of these kinds; all of them if not given.
@@ -51,7 +52,8 @@ def _kinds() -> dict[str, Mapping[str, str]]:
         "datasets": DATASETS,
         "encodings": ENCODINGS,
         "algorithms": ALGORITHMS,
-        "attacks": {name: (method.__doc__ or "").splitlines()[0] for name, method in METHODS.items()},
+        "attacks": {name: entry.summary for name, entry in ATTACKS.items()},
+        "studies": {name: entry.summary for name, entry in STUDIES.items()},
     }
 
 

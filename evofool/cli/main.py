@@ -4,30 +4,21 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import tyro
 
-from evofool.cli.attack import Attack
+from evofool.cli.attack import attack_command
 from evofool.cli.evolve import Evolve
 from evofool.cli.fetch import Fetch
 from evofool.cli.list import List
-from evofool.cli.study import Study
+from evofool.cli.study import study_command
 from evofool.cli.train import Train
 from evofool.datasets import cache_folder
 from evofool.errors import EvofoolError
 
 _DESCRIPTION = "Evolve images that a classifier is certain about and a person is not."
-
-Command = (
-    Annotated[Evolve, tyro.conf.subcommand("evolve")]
-    | Annotated[Attack, tyro.conf.subcommand("attack")]
-    | Annotated[Study, tyro.conf.subcommand("study")]
-    | Annotated[Train, tyro.conf.subcommand("train")]
-    | Annotated[Fetch, tyro.conf.subcommand("fetch")]
-    | Annotated[List, tyro.conf.subcommand("list")]
-)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -39,7 +30,7 @@ def main(args: Sequence[str] | None = None) -> None:
     args = sys.argv[1:] if args is None else list(args)
     try:
         _keep_compiled_programs()
-        command = tyro.cli(Command, prog="evofool", description=_DESCRIPTION, args=args)
+        command = tyro.cli(_commands(), prog="evofool", description=_DESCRIPTION, args=args)
         if isinstance(command, Evolve) and command.resume is not None:
             # Parsed again with the settings of the run as defaults, to tell what was given from what was not.
             command = tyro.cli(
@@ -56,6 +47,20 @@ def main(args: Sequence[str] | None = None) -> None:
         # Whoever read our output has gone; Python would complain again when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _commands() -> Any:
+    """The union of all commands, as tyro parses it."""
+    attack = tyro.conf.subcommand("attack", description="Attack images by the gradient of a classifier.")
+    study = tyro.conf.subcommand("study", description="Answer a question of the papers.")
+    return (
+        Annotated[Evolve, tyro.conf.subcommand("evolve")]
+        | Annotated[attack_command(), attack]
+        | Annotated[study_command(), study]
+        | Annotated[Train, tyro.conf.subcommand("train")]
+        | Annotated[Fetch, tyro.conf.subcommand("fetch")]
+        | Annotated[List, tyro.conf.subcommand("list")]
+    )
 
 
 def _keep_compiled_programs() -> None:
