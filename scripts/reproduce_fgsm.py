@@ -14,12 +14,11 @@ from mnist_classifiers import ADVERSARIAL, PLAIN, console, digits_for_testing, t
 from rich.table import Table
 from run import run
 
-from evofool.attacks import Untargeted, fast_gradient_sign
+from evofool.attacks import FastGradientSignOptions, Untargeted, fast_gradient_sign
 from evofool.classifiers import Classifier
 from evofool.report import format_confidence
 
 EPSILON = 0.25
-_AT_ONCE = 1000
 
 # Error and mean confidence on errors at epsilon 0.25, as reported in sections 4 and 6.
 PAPER = {
@@ -45,19 +44,10 @@ def main(classifiers: Path = Path("runs/mnist-classifiers")) -> None:
 def attacked_error(classifier: Classifier) -> tuple[float, float, float]:
     """Error on the test digits before and after, and the mean confidence on the errors after."""
     images, labels = digits_for_testing()
-    clean, wrong, confidences = [], [], []
-    for start in range(0, len(images), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        result = fast_gradient_sign(classifier, images[part], Untargeted(labels[part]), EPSILON)
-        clean.append(np.asarray(result.confidences_before.argmax(axis=1) != labels[part]))
-        wrong.append(np.asarray(result.success))
-        confidences.append(np.asarray(result.confidences.max(axis=1)))
-    errors = np.concatenate(wrong)
-    return (
-        float(np.concatenate(clean).mean()),
-        float(errors.mean()),
-        float(np.concatenate(confidences)[errors].mean()),
-    )
+    result = fast_gradient_sign(classifier, images, Untargeted(labels), FastGradientSignOptions(EPSILON))
+    clean = np.asarray(result.confidences_before.argmax(axis=1) != labels)
+    errors, confidences = np.asarray(result.success), np.asarray(result.confidences.max(axis=1))
+    return float(clean.mean()), float(errors.mean()), float(confidences[errors].mean())
 
 
 if __name__ == "__main__":

@@ -18,7 +18,13 @@ from mnist_classifiers import console, digits_for_testing, trained
 from rich.table import Table
 from run import run
 
-from evofool.attacks import Untargeted, add_perturbation, universal_perturbation
+from evofool.attacks import (
+    UniversalOptions,
+    Untargeted,
+    add_perturbation,
+    predicted_classes,
+    universal_perturbation,
+)
 from evofool.attacks.universal import Improvement
 from evofool.classifiers import Classifier
 from evofool.datasets import load_dataset
@@ -63,14 +69,16 @@ def main(
     own_rates = []
     for source, improvement in runs:
         started = time.perf_counter()
-        result = universal_perturbation(
-            networks[source],
-            training,
+        options = UniversalOptions(
             epsilon=EPSILON,
             improvement=improvement,
             fooling_rate=1.0,
             passes=passes if improvement == "gradient" else deepfool_passes,
         )
+        goal = Untargeted(predicted_classes(networks[source], training))
+        result = universal_perturbation(networks[source], training, goal, options)
+        assert result.perturbation is not None
+        assert result.fooling_rates is not None
         seconds = time.perf_counter() - started
         picture = amplified(np.asarray(result.perturbation))
         write_png(out / f"{source}_{improvement}.png", picture)
@@ -104,12 +112,8 @@ def rate(
     classifier: Classifier, images: Float[Array, "n h w c"], perturbation: Float[Array, "h w c"]
 ) -> float:
     """The share of images whose class the perturbation changes."""
-    fooled = 0
-    for start in range(0, len(images), 1000):
-        part = images[start : start + 1000]
-        labels = jnp.argmax(classifier(part), axis=1)
-        fooled += int(add_perturbation(classifier, part, Untargeted(labels), perturbation).success.sum())
-    return fooled / len(images)
+    goal = Untargeted(predicted_classes(classifier, images))
+    return float(add_perturbation(classifier, images, goal, perturbation).success.mean())
 
 
 if __name__ == "__main__":

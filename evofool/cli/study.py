@@ -53,11 +53,13 @@ class StudyCommand:
 
 def _print_study(console: Console, result: StudyResult) -> None:
     for name, table in result.tables.items():
-        drawn = Table(*table.headings, box=None, pad_edge=False, title=name, title_justify="left")
+        headings = [column.heading for column in table.columns.values()]
+        drawn = Table(*headings, box=None, pad_edge=False, title=name, title_justify="left")
         for row in table.rows:
             drawn.add_row(*table.texts(row), style="dim" if row.reported else None)
         console.print(drawn, "")
+        for number, source in enumerate(table.sources, 1):
+            console.print(f"[{number}] as reported: {source}", style="dim", soft_wrap=True)
     for sentence in result.differences:
         console.print(f"Note: {sentence}", soft_wrap=True)
-    if result.differences:
-        console.print()
+    console.print()

@@ -35,16 +35,16 @@ _COLUMNS = {
     "images": Column("images"),
     "count": Column("count", "{:,}".format),
     "threshold": Column("threshold", "{:.4g}".format),
-    "share_above": Column("above it", "{:.2%}".format),
-    "mean_confidence_above": Column("mean of these", format_confidence),
+    "share_above": Column("above", "{:.2%}".format),
+    "mean_confidence_above": Column("mean above", format_confidence),
     "share_above_99": Column("above 99%", "{:.2%}".format),
-    "commonest_class": Column("commonest class"),
-    "commonest_share": Column("its share", "{:.0%}".format),
+    "commonest_class": Column("commonest"),
+    "commonest_share": Column("share", "{:.0%}".format),
 }
 _REPORTED = (
     Row(
         {
-            "classifier": "maxout network for MNIST",
+            "classifier": "maxout (MNIST)",
             "images": "gaussian noise",
             "count": 10_000,
             "threshold": 0.5,

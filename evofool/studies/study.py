@@ -67,27 +67,25 @@ class Table(NamedTuple):
     rows: Sequence[Row]
 
     @property
-    def headings(self) -> list[str]:
-        """The headings of the columns, with one for the source if any row has one."""
-        return [column.heading for column in self.columns.values()] + [SOURCE] * self._has_sources
+    def sources(self) -> list[str]:
+        """The papers that reported a row, in the order of their numbers."""
+        return list(dict.fromkeys(row.reported for row in self.rows if row.reported))
 
     def texts(self, row: Row) -> list[str]:
-        """The values of a row as a reader sees them, in the order of the headings."""
+        """The values of a row as a reader sees them; the first with the number of its source, if any."""
         texts = []
         for name, column in self.columns.items():
             value = row.cells.get(name)
             texts.append("" if value is None else value if isinstance(value, str) else column.text(value))
-        return texts + [row.reported] * self._has_sources
+        if row.reported:
+            texts[0] += f" [{1 + self.sources.index(row.reported)}]"
+        return texts
 
     def records(self) -> list[dict[str, Cell]]:
         """The rows as plain values, each with its source."""
         return [
             {name: row.cells.get(name) for name in self.columns} | {SOURCE: row.reported} for row in self.rows
         ]
-
-    @property
-    def _has_sources(self) -> bool:
-        return any(row.reported for row in self.rows)
 
 
 class StudyResult(NamedTuple):
@@ -148,11 +146,14 @@ def save_study(result: StudyResult, options: Any, results: Results) -> None:
 def _markdown(result: StudyResult) -> str:
     blocks = []
     for name, table in result.tables.items():
-        lines = [table.headings, ["---"] * len(table.headings)]
-        for row in table.rows:
-            texts = table.texts(row)
-            lines.append([f"*{text}*" if text and row.reported else text for text in texts])
+        headings = [column.heading for column in table.columns.values()]
+        lines = [headings, ["---"] * len(headings)]
+        lines += [
+            [f"*{text}*" if text and row.reported else text for text in table.texts(row)]
+            for row in table.rows
+        ]
         blocks += [f"# {name}", "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines)]
+        blocks += [f"[{number}] {source}" for number, source in enumerate(table.sources, 1)]
     if result.differences:
         blocks += ["## What differs from the source", "\n".join(f"- {line}" for line in result.differences)]
     return "\n\n".join(blocks) + "\n"
