@@ -21,7 +21,11 @@ from benchmarks.harness import (
 from benchmarks.peers import needs
 from evofool import Classifier
 from evofool.attacks import (
+    DeepFoolOptions,
+    FastGradientSignOptions,
     Goal,
+    IteratedGradientSignOptions,
+    LBFGSOptions,
     Targeted,
     Untargeted,
     deepfool,
@@ -76,8 +80,8 @@ def attacks(effort: Effort) -> Iterator[Table]:
     some = x[: effort.size(50, 4)]
     targets = random_targets(jax.random.key(0), y[: len(some)], network)
 
-    def ours(attack: Callable[..., Any], *arguments: Any, of: Images = x, **options: Any) -> Attack:
-        return lambda: attack(network, of, *arguments, **options).images
+    def ours(attack: Callable[..., Any], goal: Goal, options: Any, of: Images = x) -> Attack:
+        return lambda: attack(network, of, goal, options).images
 
     @needs("foolbox")
     def theirs(
@@ -90,31 +94,35 @@ def attacks(effort: Effort) -> Iterator[Table]:
         attack = getattr(foolbox.attacks, name)(**options)
         return lambda: attack(model, of, criterion, epsilons=epsilon)[1]
 
-    random_start = {"steps": steps, "step_size": STEP, "epsilon": EPSILON, "key": jax.random.key(0)}
+    random_start = IteratedGradientSignOptions(
+        steps=steps, change=255 * steps * STEP, epsilon=EPSILON, random_start=True
+    )
     carlini_wagner = {"binary_search_steps": binary, "steps": tries, "stepsize": 0.05}
     pairs = {
         "fast gradient sign": _Pair(
             x,
             goal,
-            ours(fast_gradient_sign, goal, EPSILON),
+            ours(fast_gradient_sign, goal, FastGradientSignOptions(EPSILON)),
             lambda: theirs("LinfFastGradientAttack", epsilon=EPSILON),
             passes=1,
         ),
         f"iterated, {steps} steps from a random start": _Pair(
             x,
             goal,
-            ours(iterated_gradient_sign, goal, **random_start),
+            ours(iterated_gradient_sign, goal, random_start),
             lambda: theirs("LinfPGD", epsilon=EPSILON, steps=steps),
             passes=steps,
         ),
-        "DeepFool, L2": _Pair(x, goal, ours(deepfool, y), lambda: theirs("L2DeepFoolAttack")),
+        "DeepFool, L2": _Pair(
+            x, goal, ours(deepfool, goal, DeepFoolOptions()), lambda: theirs("L2DeepFoolAttack")
+        ),
         "DeepFool, L-infinity": _Pair(
-            x, goal, ours(deepfool, y, norm="linf"), lambda: theirs("LinfDeepFoolAttack")
+            x, goal, ours(deepfool, goal, DeepFoolOptions("linf")), lambda: theirs("LinfDeepFoolAttack")
         ),
         f"L-BFGS, {len(some)} digits (Foolbox: Carlini & Wagner)": _Pair(
             some,
             Targeted(targets),
-            ours(lbfgs, targets, of=some, **effort.size({}, {"searches": 2, "iterations": 2})),
+            ours(lbfgs, Targeted(targets), effort.size(LBFGSOptions(), LBFGSOptions(2, 2)), of=some),
             lambda: theirs("L2CarliniWagnerAttack", target=targets, of=some, **carlini_wagner),
         ),
     }

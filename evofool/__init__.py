@@ -1,5 +1,6 @@
 """Evolve images that a classifier is certain about and a person is not."""
 
+from evofool import attacks
 from evofool.classifiers import (
     Classifier,
     ClassifierSpec,
@@ -52,6 +53,7 @@ __all__ = [
     "StrategyOptions",
     "StudentOptions",
     "UsageError",
+    "attacks",
     "cppn",
     "create_classifier",
     "direct",

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,24 @@ def file_name(name: str) -> str:
         'carpenter_s_kit_tool_kit'
     """
     return re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_")
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """The names, with a number where one occurs again: two files of two folders may share a name.
+
+    Example:
+        >>> unique(["cat", "cat", "cat_2"])
+        ['cat', 'cat_3', 'cat_2']
+    """
+    taken = set(names)
+    numbers = {name: count(2) for name in names}
+    seen: set[str] = set()
+    unique = []
+    for name in names:
+        new = name
+        if name in seen:
+            new = next(other for number in numbers[name] if (other := f"{name}_{number}") not in taken)
+        seen.add(name)
+        taken.add(new)
+        unique.append(new)
+    return unique

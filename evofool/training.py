@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from evofool.attacks import Untargeted, fast_gradient_sign
+from evofool.attacks import FastGradientSignOptions, Untargeted, fast_gradient_sign
 from evofool.classifiers.classifier import Classifier
 from evofool.datasets import Dataset
 from evofool.errors import EvofoolError, UsageError, require_not_negative, require_positive, require_seed
@@ -150,7 +150,9 @@ def _loss(
 def _adversarial_loss(
     classifier: Classifier, images: Float[Array, "n h w c"], labels: Int[Array, " n"], epsilon: float
 ) -> Float[Array, ""]:
-    attacked = fast_gradient_sign(classifier, images, Untargeted(labels), epsilon).images
+    attacked = fast_gradient_sign(
+        classifier, images, Untargeted(labels), FastGradientSignOptions(epsilon)
+    ).images
     # The attack is a constant of the gradient, as in the paper: the network does not learn to steer it.
     attacked = jax.lax.stop_gradient(attacked)
     return (_loss(classifier, images, labels) + _loss(classifier, attacked, labels)) / 2

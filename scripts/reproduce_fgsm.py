@@ -10,18 +10,15 @@ has 1,600. The paper's rubbish class images are a study: `evofool study rubbish`
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Array
 from mnist_classifiers import ADVERSARIAL, PLAIN, console, digits_for_testing, trained
 from rich.table import Table
 from run import run
 
-from evofool.attacks import AttackResult, Untargeted, fast_gradient_sign
+from evofool.attacks import FastGradientSignOptions, Untargeted, fast_gradient_sign
 from evofool.classifiers import Classifier
-from evofool.numerics.batches import in_batches
 from evofool.report import format_confidence
 
 EPSILON = 0.25
-_AT_ONCE = 1000
 
 # Error and mean confidence on errors at epsilon 0.25 (Goodfellow et al. 2015, sections 4 and 6).
 PAPER = {
@@ -47,14 +44,10 @@ def main(classifiers: Path = Path("runs/mnist-classifiers")) -> None:
 def attacked_error(classifier: Classifier) -> tuple[float, float, float]:
     """Error on the test digits before and after the attack, and the mean confidence on the errors after."""
     images, labels = digits_for_testing()
-
-    def attack(batch: tuple[Array, Array]) -> AttackResult:
-        return fast_gradient_sign(classifier, batch[0], Untargeted(batch[1]), EPSILON)
-
-    result = in_batches(attack, (images, labels), _AT_ONCE)
-    clean = (result.confidences_before.argmax(axis=1) != labels).mean()
-    confidence = np.asarray(result.confidences.max(axis=1))[np.asarray(result.success)].mean()
-    return float(clean), float(result.success.mean()), float(confidence)
+    result = fast_gradient_sign(classifier, images, Untargeted(labels), FastGradientSignOptions(EPSILON))
+    clean = np.asarray(result.confidences_before.argmax(axis=1) != labels)
+    errors, confidences = np.asarray(result.success), np.asarray(result.confidences.max(axis=1))
+    return float(clean.mean()), float(errors.mean()), float(confidences[errors].mean())
 
 
 if __name__ == "__main__":

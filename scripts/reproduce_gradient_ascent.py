@@ -28,7 +28,13 @@ from rich.console import Console
 from rich.table import Table
 from run import run
 
-from evofool.attacks import Regularisation, first_step_above, gradient_ascent, noise_images
+from evofool.attacks import (
+    GradientAscentOptions,
+    Targeted,
+    first_step_above,
+    gradient_ascent,
+    noise_images,
+)
 from evofool.classifiers import Classifier, load_classifier
 from evofool.images import from_uint8, to_uint8
 from evofool.numerics.batches import in_batches
@@ -40,7 +46,9 @@ KINDS: dict[str, dict[str, Any]] = {
     BOUNDED: {},
     OF_THE_SOURCE: {"largest_odds_gain": None},
     REGULARISED: {
-        "regularisation": Regularisation(decay=0.01, blur_radius=1.0, blur_every=4),
+        "decay": 0.01,
+        "blur_radius": 1.0,
+        "blur_every": 4,
         "early_progress": 5.0,
         "late_progress": 5.0,
     },
@@ -123,14 +131,14 @@ def ascend(
         until = min(done + steps_of_round, steps)
         for first in range(0, len(unfinished), _AT_ONCE):
             part = np.resize(unfinished[first : first + _AT_ONCE], _AT_ONCE)
+            progress = {"early_progress": 0.04, "late_progress": 0.2}
             result = gradient_ascent(
                 classifier,
                 jnp.asarray(images[part]),
-                jnp.asarray(targets[part]),
-                steps=until - done,
+                Targeted(targets[part]),
+                GradientAscentOptions(steps=until - done, **progress | KINDS[kind]),
                 mean_image=mean,
                 watch=jnp.asarray(targets[part, None]),
-                **{"early_progress": 0.04, "late_progress": 0.2} | KINDS[kind],
             )
             images[part] = result.images
             trajectories[done : until + 1, part] = np.asarray(result.trajectory)[..., 0]

@@ -18,6 +18,8 @@ from run import run
 
 from evofool.attacks import (
     AttackResult,
+    FastGradientSignOptions,
+    IteratedGradientSignOptions,
     Targeted,
     Untargeted,
     assess,
@@ -132,7 +134,8 @@ def one_step_away(classifiers: list[Classifier]) -> None:
         images = photographs(classifier, ["giant_panda.jpg"])
         label = jnp.argmax(classifier(images), axis=1)
         for levels in (0.9, 2.0, 4.0):
-            result = fast_gradient_sign(classifier, images, Untargeted(label), levels / 255)
+            options = FastGradientSignOptions(levels / 255)
+            result = fast_gradient_sign(classifier, images, Untargeted(label), options)
             top = int(result.confidences[0].argmax())
             table.add_row(
                 classifier.spec.name,
@@ -178,9 +181,9 @@ def photographs(classifier: Classifier, names: list[str] | tuple[str, ...]) -> F
 def towards(
     classifier: Classifier, images: Float[Array, "n h w c"], target: str, steps: int, change: float
 ) -> tuple[AttackResult, AttackResult]:
-    """The attacked images, and the same after rounding to 8 bits."""
-    goal = Targeted(jnp.full(len(images), classifier.spec.class_index(target)))
-    result = iterated_gradient_sign(classifier, images, goal, steps=steps, step_size=change / 255 / steps)
+    """The images on their way to the target, and what they are after 8-bit rounding."""
+    goal = Targeted([classifier.spec.class_index(target)] * len(images))
+    result = iterated_gradient_sign(classifier, images, goal, IteratedGradientSignOptions(steps, change))
     return result, assess(classifier, images, round_to_8_bits(result.images), goal)
 
 

@@ -13,17 +13,22 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, Float, UInt8
 from mnist_classifiers import console, digits_for_testing, trained
 from rich.table import Table
 from run import run
 
-from evofool.attacks import Untargeted, add_perturbation, universal_perturbation
+from evofool.attacks import (
+    UniversalOptions,
+    Untargeted,
+    add_perturbation,
+    predicted_classes,
+    universal_perturbation,
+)
 from evofool.attacks.universal import Improvement
 from evofool.classifiers import Classifier
 from evofool.datasets import load_dataset
 from evofool.images import from_uint8, write_png
-from evofool.numerics.batches import in_batches
 from evofool.report import contact_sheet
 from evofool.report.attacks import amplified
 
@@ -64,14 +69,16 @@ def main(
     own_rates = []
     for source, improvement in runs:
         started = time.perf_counter()
-        result = universal_perturbation(
-            networks[source],
-            training,
+        options = UniversalOptions(
             epsilon=EPSILON,
             improvement=improvement,
             fooling_rate=1.0,
             passes=passes if improvement == "gradient" else deepfool_passes,
         )
+        goal = Untargeted(predicted_classes(networks[source], training))
+        result = universal_perturbation(networks[source], training, goal, options)
+        assert result.perturbation is not None
+        assert result.fooling_rates is not None
         seconds = time.perf_counter() - started
         picture = amplified(np.asarray(result.perturbation))
         write_png(out / f"{source}_{improvement}.png", picture)
@@ -104,13 +111,9 @@ def random_signs(seed: int) -> Float[Array, "h w c"]:
 def rate(
     classifier: Classifier, images: Float[Array, "n h w c"], perturbation: Float[Array, "h w c"]
 ) -> float:
-    """The share of images whose predicted class the perturbation changes."""
-
-    def fooled(batch: Float[Array, "n h w c"]) -> Bool[Array, " n"]:
-        labels = jnp.argmax(classifier(batch), axis=1)
-        return add_perturbation(classifier, batch, Untargeted(labels), perturbation).success
-
-    return float(in_batches(fooled, images, 1000).mean())
+    """The share of images whose class the perturbation changes."""
+    goal = Untargeted(predicted_classes(classifier, images))
+    return float(add_perturbation(classifier, images, goal, perturbation).success.mean())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from evofool import Classifier, create_classifier, load_classifier
-from evofool.attacks import Untargeted, fast_gradient_sign
+from evofool.attacks import FastGradientSignOptions, Untargeted, fast_gradient_sign
 from evofool.datasets import Dataset, load_dataset
 from evofool.errors import UsageError
 from evofool.images import from_uint8
@@ -21,7 +21,8 @@ def digits() -> Dataset:
 
 def error_rate(classifier: Classifier, dataset: Dataset, epsilon: float) -> float:
     labels = jnp.asarray(dataset.test_labels)
-    result = fast_gradient_sign(classifier, from_uint8(dataset.test_images), Untargeted(labels), epsilon)
+    images, options = from_uint8(dataset.test_images), FastGradientSignOptions(epsilon)
+    result = fast_gradient_sign(classifier, images, Untargeted(labels), options)
     return float(result.success.mean())
 
 

@@ -10,13 +10,12 @@ from types import ModuleType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
 from evofool import load_classifier
-from evofool.attacks import gradient_ascent, noise_images
+from evofool.attacks import GradientAscentOptions, Targeted, gradient_ascent, noise_images
 from evofool.errors import UsageError
 from evofool.images import read_png
 from evofool.results import Content, Kind
@@ -91,8 +90,8 @@ def test_the_source_rule_takes_all_steps_in_one_round(module: Callable[[str], Mo
     script, lenet, targets = module("reproduce_gradient_ascent"), load_classifier("lenet-digits"), [3, 8]
     images, trajectory = script.ascend(lenet, np.array(targets), 0.13, 120, script.OF_THE_SOURCE)
     start = noise_images(jax.random.key(0), 2, lenet, mean_image=0.13)
-    options = {"early_progress": 0.04, "late_progress": 0.2, "largest_odds_gain": None, "mean_image": 0.13}
-    expected = gradient_ascent(lenet, start, jnp.array(targets), steps=120, **options)
+    options = GradientAscentOptions(120, early_progress=0.04, late_progress=0.2, largest_odds_gain=None)
+    expected = gradient_ascent(lenet, start, Targeted(targets), options, mean_image=0.13)
     of_targets = np.asarray(expected.trajectory)[:, [0, 1], targets]
     np.testing.assert_allclose(trajectory, of_targets, rtol=1e-3)
     np.testing.assert_allclose(images, expected.images, atol=1e-3)

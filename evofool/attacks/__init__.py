@@ -1,31 +1,82 @@
-"""Gradient methods: pure functions of a classifier and a batch of images, compiled as a whole."""
+"""Gradient methods: pure functions of a classifier, images and a goal, compiled as a whole.
+
+All have one signature, `attack(classifier, images, goal, options)`, and return an `AttackResult`. A new one
+is a file with a dataclass of options and a function, and a line in `ATTACKS`.
+"""
 
 from evofool.attacks.attack import (
     AttackResult,
-    Goal,
-    NoGradientError,
-    Targeted,
-    Untargeted,
     assess,
     first_step_above,
     input_gradient,
-    random_targets,
+    predicted_classes,
 )
-from evofool.attacks.deepfool import deepfool
-from evofool.attacks.fast_gradient_sign import fast_gradient_sign
-from evofool.attacks.gradient_ascent import Regularisation, gradient_ascent, noise_images
-from evofool.attacks.iterated import iterated_gradient_sign
-from evofool.attacks.lbfgs import lbfgs
-from evofool.attacks.template import add_template, templates
-from evofool.attacks.universal import UniversalResult, add_perturbation, universal_perturbation
+from evofool.attacks.deepfool import DeepFoolOptions, deepfool
+from evofool.attacks.fast_gradient_sign import FastGradientSignOptions, fast_gradient_sign
+from evofool.attacks.goals import Goal, Targeted, Untargeted, random_targets
+from evofool.attacks.gradient_ascent import GradientAscentOptions, gradient_ascent, noise_images
+from evofool.attacks.iterated import IteratedGradientSignOptions, iterated_gradient_sign
+from evofool.attacks.lbfgs import LBFGSOptions, lbfgs
+from evofool.attacks.options import AttackOptions
+from evofool.attacks.template import TemplateOptions, add_template, templates
+from evofool.attacks.universal import UniversalOptions, add_perturbation, universal_perturbation
+from evofool.registry import Entry, Registry
+
+ATTACKS = Registry(
+    "attack",
+    {
+        "ascent": Entry(
+            "Up the gradient of a class's confidence, from noise or from given images (Nguyen et al. 2015).",
+            GradientAscentOptions,
+            gradient_ascent,
+        ),
+        "fgsm": Entry(
+            "One step of equal size in every pixel, along the gradient of the loss (Goodfellow et al. 2015).",
+            FastGradientSignOptions,
+            fast_gradient_sign,
+        ),
+        "iterated": Entry(
+            "Many small steps of equal size in every pixel: from panda to vulture (Evans; BIM, PGD).",
+            IteratedGradientSignOptions,
+            iterated_gradient_sign,
+        ),
+        "lbfgs": Entry(
+            "The smallest change for a target: box-constrained L-BFGS (Szegedy et al. 2014).",
+            LBFGSOptions,
+            lbfgs,
+        ),
+        "deepfool": Entry(
+            "The shortest step over the nearest decision boundary (Moosavi-Dezfooli et al. 2016).",
+            DeepFoolOptions,
+            deepfool,
+        ),
+        "universal": Entry(
+            "One change for all images, and for others (Moosavi-Dezfooli et al. 2017).",
+            UniversalOptions,
+            universal_perturbation,
+        ),
+        "template": Entry(
+            "Add the weights of a class to the images: for linear classifiers (Karpathy 2015).",
+            TemplateOptions,
+            add_template,
+        ),
+    },
+)
+"""The attacks by their names on the command line."""
 
 __all__ = [
+    "ATTACKS",
+    "AttackOptions",
     "AttackResult",
+    "DeepFoolOptions",
+    "FastGradientSignOptions",
     "Goal",
-    "NoGradientError",
-    "Regularisation",
+    "GradientAscentOptions",
+    "IteratedGradientSignOptions",
+    "LBFGSOptions",
     "Targeted",
-    "UniversalResult",
+    "TemplateOptions",
+    "UniversalOptions",
     "Untargeted",
     "add_perturbation",
     "add_template",
@@ -38,6 +89,7 @@ __all__ = [
     "iterated_gradient_sign",
     "lbfgs",
     "noise_images",
+    "predicted_classes",
     "random_targets",
     "templates",
     "universal_perturbation",

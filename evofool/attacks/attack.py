@@ -1,87 +1,91 @@
-"""What all attacks share: what they want, what they return, and what they refuse."""
+"""What all attacks share: their result, the gradient that they follow, batches, and what they refuse."""
 
+import math
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from evofool.attacks.goals import Goal
+from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
-from evofool.errors import EvofoolError, UsageError
+from evofool.errors import UsageError
+from evofool.numerics.batches import in_batches
 
-
-class Untargeted(NamedTuple):
-    """The goal that an image is no longer classified as its label, whatever it becomes.
-
-    Attributes:
-        labels: the class of each image, as an index.
-
-    Example:
-        >>> Untargeted(jnp.array([0, 1])).reached(jnp.array([[2.0, 1.0], [2.0, 1.0]])).tolist()
-        [False, True]
-    """
-
-    labels: Int[Array, " n"]
-
-    def objective(self, classifier: Classifier, logits: Float[Array, "n k"]) -> Float[Array, " n"]:
-        """What the attack raises: minus the log-odds of the label."""
-        return -log_odds(classifier, logits, self.labels)
-
-    def reached(self, logits: Float[Array, "n k"]) -> Bool[Array, " n"]:
-        """Whether each image is classified as anything but its label."""
-        return jnp.argmax(logits, axis=1) != self.labels
-
-
-class Targeted(NamedTuple):
-    """The goal that an image is classified as a class that was chosen for it.
-
-    Attributes:
-        classes: the class that each image is to become, as an index.
-
-    Example:
-        >>> Targeted(jnp.array([0, 1])).reached(jnp.array([[2.0, 1.0], [2.0, 1.0]])).tolist()
-        [True, False]
-    """
-
-    classes: Int[Array, " n"]
-
-    def objective(self, classifier: Classifier, logits: Float[Array, "n k"]) -> Float[Array, " n"]:
-        """What the attack raises: the log-odds of the class."""
-        return log_odds(classifier, logits, self.classes)
-
-    def reached(self, logits: Float[Array, "n k"]) -> Bool[Array, " n"]:
-        """Whether each image is classified as the class chosen for it."""
-        return jnp.argmax(logits, axis=1) == self.classes
-
-
-Goal = Untargeted | Targeted
-"""What an attack wants of each image."""
+# The activations of a network for images of 227x227 take about 150 MB for each image and its gradient.
+_VALUES_AT_ONCE = 16 * 227 * 227 * 3
+_MOST_AT_ONCE = 1000
 
 
 class AttackResult(NamedTuple):
-    """What an attack made of a batch of images, and what the classifier makes of that.
+    """The images that an attack made, and how the classifier sees them.
 
     Attributes:
+        originals: the images before the attack, in [0, 1].
         images: the attacked images, in [0, 1].
         confidences_before: of the original images, in [0, 1].
         confidences: of the attacked images, in [0, 1].
-        success: whether the goal is reached, image by image. An image that the classifier got wrong from
-            the start has reached an untargeted goal, as in an error rate.
-        distortion: `sqrt(mean((x' - x)^2))` of each image (Szegedy et al., ICLR 2014, section 4.2).
-        trajectory: the confidences of the watched classes (all, if none were chosen) before the first step
-            and after each; only of a method that takes steps.
-        first_step: after how many steps the goal was first reached (0: from the start), -1 if it never was;
-            only of a method that takes steps.
+        success: whether each image reached its goal. An image that the classifier got wrong from the start
+            has reached an untargeted goal, as in an error rate.
+        had_gradient: whether each image had a gradient to follow, at its first step; an image without one is
+            left as it was. Only of an attack that follows gradients.
+        trajectory: the confidences of the watched classes (all by default) before the first step and after
+            each step; only of an attack that takes equal steps.
+        first_step: the number of steps after which the goal was first reached (0: from the start), -1 if it
+            never was; only of an attack that takes steps.
+        perturbation: the change that all images share, before they are clipped to [0, 1]; only of a
+            universal perturbation.
+        fooling_rates: the share of the images that had reached their goal after each pass, nan for passes
+            that were not needed; only of a universal perturbation.
     """
 
+    originals: Float[Array, "n h w c"]
     images: Float[Array, "n h w c"]
     confidences_before: Float[Array, "n k"]
     confidences: Float[Array, "n k"]
     success: Bool[Array, " n"]
-    distortion: Float[Array, " n"]
+    had_gradient: Bool[Array, " n"] | None = None
     trajectory: Float[Array, "t n m"] | None = None
     first_step: Int[Array, " n"] | None = None
+    perturbation: Float[Array, "h w c"] | None = None
+    fooling_rates: Float[Array, " passes"] | None = None
+
+    @property
+    def distortion(self) -> Float[Array, " n"]:
+        """`sqrt(mean((x' - x)^2))` of each image (Szegedy et al., ICLR 2014, section 4.2)."""
+        return jnp.sqrt(jnp.mean(jnp.square(self.images - self.originals), axis=(1, 2, 3)))
+
+    @property
+    def l0(self) -> Int[Array, " n"]:
+        """How many values of each image changed."""
+        return jnp.sum(self.images != self.originals, axis=(1, 2, 3))
+
+    @property
+    def l1(self) -> Float[Array, " n"]:
+        """The sum of the absolute changes of each image."""
+        return jnp.sum(jnp.abs(self.images - self.originals), axis=(1, 2, 3))
+
+    @property
+    def l2(self) -> Float[Array, " n"]:
+        """The Euclidean length of each image's change."""
+        return jnp.sqrt(jnp.sum(jnp.square(self.images - self.originals), axis=(1, 2, 3)))
+
+    @property
+    def linf(self) -> Float[Array, " n"]:
+        """The largest absolute change of a value of each image."""
+        return jnp.max(jnp.abs(self.images - self.originals), axis=(1, 2, 3))
+
+    def __repr__(self) -> str:
+        if not is_known(self.images):
+            return f"AttackResult({len(self.images)} images)"
+        return (
+            f"AttackResult({len(self.images)} images, success {float(self.success.mean()):.1%}, "
+            f"mean distortion {float(self.distortion.mean()):.3g})"
+        )
 
 
 def input_gradient(
@@ -90,7 +94,7 @@ def input_gradient(
     """The gradient of the goal's objective with respect to each image, and the logits on the way.
 
     Args:
-        classifier: what to fool.
+        classifier: the classifier to fool.
         images: values in [0, 1].
         goal: what is wanted of each image. Its objective is the log-odds of a confidence or their negative,
             which has the direction of the loss's gradient and does not vanish where the confidence is 1.
@@ -100,9 +104,9 @@ def input_gradient(
 
     Example:
         >>> from evofool import create_classifier
+        >>> from evofool.attacks import Targeted
         >>> classifier = create_classifier("linear", (2, 2, 1), ("even", "odd"))
-        >>> black, goal = jnp.zeros((3, 2, 2, 1)), Targeted(jnp.array([0, 1, 0]))
-        >>> gradient, logits = input_gradient(classifier, black, goal)
+        >>> gradient, logits = input_gradient(classifier, jnp.zeros((3, 2, 2, 1)), Targeted([0, 1, 0]))
         >>> gradient.shape, logits.shape
         ((3, 2, 2, 1), (3, 2))
     """
@@ -115,86 +119,59 @@ def input_gradient(
     return gradient, logits
 
 
-def log_odds(
-    classifier: Classifier, logits: Float[Array, "n k"], classes: Int[Array, " n"]
-) -> Float[Array, " n"]:
-    r"""The log-odds `log p - log(1 - p)` of one class's confidence for each image.
-
-    Every loss of the papers is a monotone function of them (`-log p` is `softplus(-odds)`), so they have the
-    same gradient up to a positive factor. With a softmax that factor is `1 - p`, which float32 loses where
-    the classifier is certain: there the gradient of `-log p` itself is rounding error, or zero.
-
-    Example:
-        >>> from evofool import create_classifier
-        >>> classifier = create_classifier("linear", (2, 2, 1), ("even", "odd"))
-        >>> log_odds(classifier, jnp.array([[30.0, -70.0]]), jnp.array([0])).tolist()
-        [100.0]
-    """
-    of_class = jnp.take_along_axis(logits, classes[:, None], axis=1)[:, 0]
-    if classifier.spec.activation == "sigmoid":
-        return of_class
-    others = jnp.where(jnp.arange(logits.shape[1]) == classes[:, None], -jnp.inf, logits)
-    return of_class - jax.nn.logsumexp(others, axis=1)
-
-
 def assess(
     classifier: Classifier,
     images: Float[Array, "n h w c"],
     attacked: Float[Array, "n h w c"],
     goal: Goal,
 ) -> AttackResult:
-    """What a change of images achieves, whoever made it: the result without its steps.
+    """The result of any change of images, whoever made it.
 
     Args:
-        classifier: what is to be fooled; it need not be the one that the images were made for.
+        classifier: the classifier to be fooled; the images may have been made for another.
         images: the originals, values in [0, 1].
         attacked: the same after the change, for instance rounded to 8 bits and read from a file.
         goal: what was wanted of each image.
 
     Example:
         >>> from evofool import create_classifier
+        >>> from evofool.attacks import Targeted
         >>> classifier = create_classifier("linear", (2, 2, 1), ("even", "odd"))
         >>> black, grey = jnp.zeros((1, 2, 2, 1)), jnp.full((1, 2, 2, 1), 0.5)
-        >>> assess(classifier, black, grey, Targeted(jnp.array([1]))).distortion.tolist()
-        [0.5]
+        >>> result = assess(classifier, black, grey, Targeted([1]))
+        >>> result.l0.tolist(), result.l1.tolist(), result.l2.tolist(), result.linf.tolist()
+        ([4], [2.0], [1.0], [0.5])
     """
+    return in_parts(partial(_assess, classifier), images, goal, attacked)
+
+
+@jax.jit
+def _assess(
+    classifier: Classifier, images: Float[Array, "n h w c"], goal: Goal, attacked: Float[Array, "n h w c"]
+) -> AttackResult:
     logits_before, logits = classifier.logits(images), classifier.logits(attacked)
     return result_of(classifier, goal, images, attacked, logits_before, logits)
 
 
-def result_of(
-    classifier: Classifier,
-    goal: Goal,
-    images: Float[Array, "n h w c"],
-    attacked: Float[Array, "n h w c"],
-    logits_before: Float[Array, "n k"],
-    logits: Float[Array, "n k"],
-) -> AttackResult:
-    """The result of an attack that has the logits of both the original and the attacked images."""
-    return AttackResult(
-        images=attacked,
-        confidences_before=classifier.activate(logits_before),
-        confidences=classifier.activate(logits),
-        success=goal.reached(logits),
-        distortion=jnp.sqrt(jnp.mean(jnp.square(attacked - images), axis=(1, 2, 3))),
-    )
-
-
-def random_targets(key: Key[Array, ""], labels: Int[Array, " n"], classifier: Classifier) -> Int[Array, " n"]:
-    """A class for each image, drawn uniformly from all but its label.
+def predicted_classes(classifier: Classifier, images: Float[Array, "n h w c"]) -> Int[Array, " n"]:
+    """The class of each image according to the classifier: the usual `Untargeted` goal.
 
     Example:
         >>> from evofool import create_classifier
         >>> classifier = create_classifier("linear", (2, 2, 1), ("even", "odd"))
-        >>> random_targets(jax.random.key(0), jnp.array([0, 1, 1]), classifier).tolist()
-        [1, 0, 0]
+        >>> predicted_classes(classifier, jnp.zeros((3, 2, 2, 1))).shape
+        (3,)
     """
-    classes = len(classifier.spec.class_names)
-    return (labels + jax.random.randint(key, labels.shape, 1, classes)) % classes
+    return in_batches(partial(_predict, classifier), images, images_at_once(images.shape[1:]))
+
+
+@jax.jit
+def _predict(classifier: Classifier, images: Float[Array, "n h w c"]) -> Int[Array, " n"]:
+    return jnp.argmax(classifier.logits(images), axis=1)
 
 
 def first_step_above(confidences: Float[Array, "t n"], threshold: float) -> Int[Array, " n"]:
-    """After how many steps each image first has more than a confidence; -1 if it never has.
+    """The number of steps after which each image first exceeds a confidence; -1 if it never does.
 
     Args:
         confidences: of one class for each image, before the first step and after each: a column of a
@@ -208,51 +185,125 @@ def first_step_above(confidences: Float[Array, "t n"], threshold: float) -> Int[
     return first_true(confidences > threshold)
 
 
+# For the attacks themselves
+
+
+class Observed(NamedTuple):
+    """What a trajectory records of a step, or of all steps."""
+
+    confidences: Float[Array, "*t n m"]
+    reached: Bool[Array, "*t n"]
+
+
+def observe(
+    classifier: Classifier, goal: Goal, logits: Float[Array, "n k"], watch: Int[Array, "n m"] | None
+) -> Observed:
+    """The confidences of the watched classes (all if None), and which images have reached the goal."""
+    confidences = classifier.activate(logits)
+    if watch is not None:
+        confidences = jnp.take_along_axis(confidences, watch, axis=1)
+    return Observed(confidences, goal.reached(logits))
+
+
+def with_trajectory(result: AttackResult, steps: Observed, last: Observed) -> AttackResult:
+    """The result of an attack that takes steps, from what was observed before each step and at the end."""
+    confidences, reached = (jnp.concatenate([a, b[None]]) for a, b in zip(steps, last, strict=True))
+    return result._replace(trajectory=confidences, first_step=first_true(reached))
+
+
+def result_of(
+    classifier: Classifier,
+    goal: Goal,
+    images: Float[Array, "n h w c"],
+    attacked: Float[Array, "n h w c"],
+    logits_before: Float[Array, "n k"],
+    logits: Float[Array, "n k"],
+    had_gradient: Bool[Array, " n"] | None = None,
+) -> AttackResult:
+    """The result of an attack that has the logits of both the original and the attacked images."""
+    return AttackResult(
+        originals=images,
+        images=attacked,
+        confidences_before=classifier.activate(logits_before),
+        confidences=classifier.activate(logits),
+        success=goal.reached(logits),
+        had_gradient=had_gradient,
+    )
+
+
+def in_parts(
+    attack: Callable[..., AttackResult], images: Float[Array, "n h w c"], *arguments: PyTree
+) -> AttackResult:
+    """Attack any number of images in bounded memory.
+
+    Args:
+        attack: takes images and as many rows of each argument.
+        images: all images.
+        arguments: pytrees of arrays with a row for each image, such as a goal.
+    """
+    size = images_at_once(images.shape[1:])
+    if len(images) <= size:
+        return attack(images, *arguments)
+
+    def images_first(part: tuple[PyTree, ...]) -> AttackResult:
+        return _swap_trajectory(attack(*part))
+
+    return _swap_trajectory(in_batches(images_first, (images, *arguments), size))
+
+
+def _swap_trajectory(result: AttackResult) -> AttackResult:
+    """Exchange the axes of steps and images."""
+    if result.trajectory is None:
+        return result
+    return result._replace(trajectory=jnp.swapaxes(result.trajectory, 0, 1))
+
+
+def images_at_once(shape: tuple[int, ...]) -> int:
+    """How many images of a shape are attacked at once: memory does not grow with the number of images.
+
+    Example:
+        >>> images_at_once((28, 28, 1)), images_at_once((227, 227, 3))
+        (1000, 16)
+    """
+    return max(1, min(_MOST_AT_ONCE, _VALUES_AT_ONCE // math.prod(shape)))
+
+
 def first_true(reached: Bool[Array, "t n"]) -> Int[Array, " n"]:
     """The first row that is true in each column, -1 where none is."""
     return jnp.where(reached.any(axis=0), jnp.argmax(reached, axis=0), -1)
 
 
-def require_images(classifier: Classifier, images: Float[Array, "n h w c"], goal: Goal) -> None:
-    """Raise `UsageError` unless there are images in [0, 1] and a class of the classifier for each.
+def some(gradient: Float[Array, "n h w c"]) -> Bool[Array, " n"]:
+    """Whether each image has a gradient that is not zero everywhere."""
+    return gradient.any(axis=(1, 2, 3))
 
-    Values are looked at only where there are any: inside of a compiled function just the shapes are.
+
+def require_attackable(
+    classifier: Classifier,
+    images: Float[Array, "n h w c"],
+    goal: Goal,
+    goals: tuple[type[Goal], ...] = AttackOptions.goals,
+) -> None:
+    """Raise `UsageError` unless there are images in [0, 1], a class for each, and the right kind of goal.
+
+    Values are checked only where they are known: inside a compiled function only shapes are.
     """
-    (classes,) = goal
+    if not isinstance(goal, goals):
+        allowed = " or ".join(f"{kind.__name__}(classes)" for kind in goals)
+        raise UsageError(f"the goal of this attack is {allowed}, not {type(goal).__name__}")
     if len(images) == 0:
         raise UsageError("there are no images to attack")
-    if len(classes) != len(images):
-        raise UsageError(f"each image needs a class: {len(images)} images, {len(classes)} classes")
+    if len(goal.classes) != len(images):
+        raise UsageError(f"each image needs a class: {len(images)} images, {len(goal.classes)} classes")
     count = len(classifier.spec.class_names)
     if count == 1:
-        raise UsageError(f"{classifier.spec.name} has one class only: there is no other to be taken for")
-    if is_known(classes) and not np.isin(classes, np.arange(count)).all():
+        raise UsageError(f"{classifier.spec.name} has only one class: there is no other to mistake it for")
+    if is_known(goal.classes) and not np.isin(goal.classes, np.arange(count)).all():
         raise UsageError(f"the classes of {classifier.spec.name} are 0 to {count - 1}")
     if is_known(images) and not (np.min(images) >= 0 and np.max(images) <= 1):
         raise UsageError("images must have values in [0, 1]: divide 8-bit images by 255")
 
 
-class NoGradientError(EvofoolError):
-    """No image of a batch had a gradient to follow.
-
-    Attributes:
-        result: what became of the images all the same, for whoever attacks several batches and goes on.
-    """
-
-    def __init__(self, classifier: Classifier, result: AttackResult) -> None:
-        super().__init__(
-            f"the gradient of {classifier.spec.name} is zero at the start, so no direction leads anywhere: "
-            "take iterated steps from a random start (`evofool attack iterated --random-start --epsilon 0.1`)"
-        )
-        self.result = result
-
-
-def require_gradient(classifier: Classifier, found: Bool[Array, ""], result: AttackResult) -> None:
-    """Raise `NoGradientError` if no image of the batch had a gradient to follow."""
-    if is_known(found) and not bool(found):
-        raise NoGradientError(classifier, result)
-
-
 def is_known(array: Array | float) -> bool:
-    """Whether an array has values already: inside of a compiled function it has a shape only."""
+    """Whether an array has values already: inside a compiled function it has only a shape."""
     return not isinstance(array, jax.core.Tracer)

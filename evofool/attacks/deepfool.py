@@ -1,19 +1,16 @@
-"""The shortest way over the nearest decision boundary, taken as if the classifier were linear."""
+"""The shortest step over the nearest decision boundary, as if the classifier were linear."""
 
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from evofool.attacks.attack import (
-    AttackResult,
-    Untargeted,
-    require_gradient,
-    require_images,
-    result_of,
-)
+from evofool.attacks.attack import AttackResult, in_parts, require_attackable, result_of
+from evofool.attacks.goals import Goal, Untargeted
+from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import require_not_negative, require_positive, unknown_name
 
@@ -24,15 +21,39 @@ Norm = Literal["l2", "linf"]
 _BEYOND_BOUNDARY = 1e-4
 
 
+@dataclass(frozen=True)
+class DeepFoolOptions(AttackOptions):
+    """The norm and the limits of DeepFool.
+
+    Attributes:
+        norm: the size to keep small: l2, the Euclidean length, or linf, the largest change of a pixel.
+        steps: the most steps that an image may take, at least one.
+        overshoot: how far to go beyond the boundary, as a share of the change, 0 or more; the paper's is
+            0.02.
+        candidates: how many of the likeliest other classes are considered, at least one; the paper's is 10.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    norm: Norm = "l2"
+    steps: int = 50
+    overshoot: float = 0.02
+    candidates: int = 10
+    goals = (Untargeted,)
+
+    def __post_init__(self) -> None:
+        require_positive(steps=self.steps, candidates=self.candidates)
+        require_not_negative(overshoot=self.overshoot)
+        if self.norm not in get_args(Norm):
+            raise unknown_name("norm", self.norm, get_args(Norm))
+
+
 def deepfool(
     classifier: Classifier,
     images: Float[Array, "n h w c"],
-    labels: Int[Array, " n"],
-    *,
-    norm: Norm = "l2",
-    steps: int = 50,
-    overshoot: float = 0.02,
-    candidates: int = 10,
+    goal: Goal,
+    options: DeepFoolOptions = DeepFoolOptions(),
 ) -> AttackResult:
     r"""DeepFool (Moosavi-Dezfooli, Fawzi & Frossard, CVPR 2016, algorithm 2).
 
@@ -43,115 +64,136 @@ def deepfool(
     r = \frac{|f_{\hat{l}} - f_y|}{\|w_{\hat{l}}\|_2^2} w_{\hat{l}} \;\text{(L2, q = 2)}, \quad
     r = \frac{|f_{\hat{l}} - f_y|}{\|w_{\hat{l}}\|_1} \text{sign}(w_{\hat{l}}) \;\text{(L-infinity, q = 1)}$$
 
-    and the image is `clip(x_0 + (1 + overshoot) * (sum of all r))`. An image that is no longer classified as
-    its label is left as it is.
+    and the image is `clip(x_0 + (1 + overshoot) * (sum of all r))`. An image that is not classified as its
+    label from the start is left as it is.
 
     Args:
-        classifier: what to fool.
+        classifier: the classifier to fool.
         images: values in [0, 1].
-        labels: the class that each image is to leave, as an index. The paper takes the predicted one.
-        norm: "l2" or "linf", the size that is to be small.
-        steps: the most steps that an image may take, at least one.
-        overshoot: how far to go beyond the boundary; the paper's is 0.02.
-        candidates: the classes that are looked at, the likeliest first; at least one. The paper's is 10.
+        goal: `Untargeted(labels)`. The paper takes the predicted classes.
+        options: the norm and the limits.
 
     Returns:
-        The attacked images and after how many steps each had left its label. There is no trajectory.
+        The attacked images and the number of steps after which each left its label. There is no trajectory.
 
     Raises:
-        UsageError: there are no images, they are not in [0, 1] or not of the classifier's size, there is not
-            one label for each, the classifier lacks one or has only one class, or a setting is out of range.
-        NoGradientError: the gradient is zero at every image.
+        UsageError: the goal is not untargeted, there are no images, they are not in [0, 1] or not of the
+            classifier's size, there is not one label for each, or the classifier lacks one or has only one.
 
     Example:
         >>> from evofool import create_classifier
+        >>> from evofool.attacks import predicted_classes
         >>> classifier = create_classifier("linear", (2, 2, 1), ("even", "odd"))
         >>> images = jnp.full((1, 2, 2, 1), 0.5)
-        >>> label = jnp.argmax(classifier(images), axis=1)
-        >>> result = deepfool(classifier, images, label)
+        >>> result = deepfool(classifier, images, Untargeted(predicted_classes(classifier, images)))
         >>> result.success.tolist(), result.first_step.tolist()
         ([True], [1])
     """
-    goal = Untargeted(labels)
-    require_images(classifier, images, goal)
-    require_positive(steps=steps, candidates=candidates)
-    require_not_negative(overshoot=overshoot)
-    if norm not in get_args(Norm):
-        raise unknown_name("norm", norm, get_args(Norm))
-    candidates = min(candidates, len(classifier.spec.class_names) - 1)
-    result, found = _attack(classifier, images, goal, overshoot, norm, steps, candidates)
-    require_gradient(classifier, found, result)
-    return result
+    require_attackable(classifier, images, goal, options.goals)
+    options = replace(options, candidates=min(options.candidates, len(classifier.spec.class_names) - 1))
+    return in_parts(partial(_attack, classifier, options), images, goal)
 
 
-@partial(jax.jit, static_argnames=("norm", "steps", "candidates"))
+@jax.jit
 def _attack(
-    classifier: Classifier,
-    images: Float[Array, "n h w c"],
-    goal: Untargeted,
-    overshoot: float | Float[Array, ""],
-    norm: Norm,
-    steps: int,
-    candidates: int,
-) -> tuple[AttackResult, Bool[Array, ""]]:
+    classifier: Classifier, options: DeepFoolOptions, images: Float[Array, "n h w c"], goal: Goal
+) -> AttackResult:
     logits_before = classifier.logits(images)
-    attacked, taken, found = cross_boundary(
-        classifier, images, goal.labels, overshoot, norm=norm, steps=steps, candidates=candidates
+    crossing = cross_boundary(
+        classifier,
+        images,
+        goal.classes,
+        norm=options.norm,
+        steps=options.steps,
+        overshoot=options.overshoot,
+        candidates=options.candidates,
     )
-    logits = classifier.logits(attacked)
-    result = result_of(classifier, goal, images, attacked, logits_before, logits)
-    return result._replace(first_step=jnp.where(result.success, taken, -1)), found
+    logits = classifier.logits(crossing.images)
+    result = result_of(
+        classifier, goal, images, crossing.images, logits_before, logits, crossing.had_gradient
+    )
+    return result._replace(first_step=jnp.where(result.success, crossing.steps, -1))
+
+
+class Crossing(NamedTuple):
+    """Images on their way over the boundary.
+
+    Attributes:
+        images: after the steps so far.
+        change: the sum of the steps, before the overshoot and clipping.
+        steps: how many each image has taken.
+        left: whether each image has left its label.
+        had_gradient: whether each image had a gradient to follow, or needed none.
+        most: the steps of the image that has taken most.
+    """
+
+    images: Float[Array, "n h w c"]
+    change: Float[Array, "n h w c"]
+    steps: Int[Array, " n"]
+    left: Bool[Array, " n"]
+    had_gradient: Bool[Array, " n"]
+    most: Int[Array, ""]
 
 
 def cross_boundary(
     classifier: Classifier,
     images: Float[Array, "n h w c"],
     labels: Int[Array, " n"],
-    overshoot: float | Float[Array, ""],
     *,
     norm: Norm,
     steps: int,
+    overshoot: float | Float[Array, ""],
     candidates: int,
-) -> tuple[Float[Array, "n h w c"], Int[Array, " n"], Bool[Array, ""]]:
-    """DeepFool without its checks, to be part of another compiled function.
-
-    Returns:
-        The images beyond the boundary, the steps that each took, and whether there was any gradient.
-    """
+) -> Crossing:
+    """DeepFool without its checks, as part of a compiled function."""
     logits = classifier.logits(images)
-    rows = jnp.arange(len(labels))
-    nearest = jax.lax.top_k(logits.at[rows, labels].set(-jnp.inf), candidates)[1]
+    others = logits.at[jnp.arange(len(labels)), labels].set(-jnp.inf)
+    nearest = jax.lax.top_k(others, candidates)[1]
 
-    def unfinished(carry: Any) -> Bool[Array, ""]:
-        _, _, _, done, _, count = carry
-        return (count < steps) & ~done.all()
+    def unfinished(crossing: Crossing) -> Bool[Array, ""]:
+        return (crossing.most < steps) & ~crossing.left.all()
 
-    def step(carry: Any) -> Any:
-        attacked, change, taken, done, found, count = carry
-        logits, pull_back = jax.vjp(classifier.logits, attacked)
-
-        def difference(candidate: Int[Array, " n"]) -> tuple[Array, Array]:
-            cotangent = jnp.zeros_like(logits).at[rows, candidate].add(1).at[rows, labels].add(-1)
-            return logits[rows, candidate] - logits[rows, labels], pull_back(cotangent)[0]
-
-        f, w = jax.vmap(difference)(nearest.T)
-        dual = jnp.sqrt(jnp.square(w).sum(axis=(2, 3, 4))) if norm == "l2" else jnp.abs(w).sum(axis=(2, 3, 4))
-        flat = dual == 0
-        distance = jnp.where(flat, jnp.inf, jnp.abs(f) / jnp.where(flat, 1, dual))
-        closest = jnp.argmin(distance, axis=0)
-        w, dual, distance = w[closest, rows], dual[closest, rows], distance[closest, rows]
-        length = jnp.where(jnp.isfinite(distance), distance + _BEYOND_BOUNDARY, 0)[:, None, None, None]
-        direction = w / jnp.maximum(dual, jnp.finfo(dual.dtype).tiny)[:, None, None, None]
-        change = change + length * (direction if norm == "l2" else jnp.sign(w))
+    def step(crossing: Crossing) -> Crossing:
+        direction, had_gradient = _to_boundary(classifier, norm, crossing.images, labels, nearest)
+        change = crossing.change + direction
         moved = jnp.clip(images + (1 + overshoot) * change, 0, 1)
-        attacked = jnp.where(done[:, None, None, None], attacked, moved)
-        taken = taken + ~done
-        done = jnp.argmax(classifier.logits(attacked), axis=1) != labels
-        return attacked, change, taken, done, found | ~flat.all(), count + 1
+        moved = jnp.where(crossing.left[:, None, None, None], crossing.images, moved)
+        return Crossing(
+            images=moved,
+            change=change,
+            steps=crossing.steps + ~crossing.left,
+            left=jnp.argmax(classifier.logits(moved), axis=1) != labels,
+            had_gradient=crossing.had_gradient | had_gradient,
+            most=crossing.most + 1,
+        )
 
-    done = jnp.argmax(logits, axis=1) != labels
+    left = jnp.argmax(logits, axis=1) != labels
     none = jnp.zeros(len(labels), jnp.int32)
-    # Where every image has left its label already, no gradient is looked for and none is missed.
-    start = images, jnp.zeros_like(images), none, done, done.all(), jnp.int32(0)
-    attacked, _, taken, _, found, _ = jax.lax.while_loop(unfinished, step, start)
-    return attacked, taken, found
+    start = Crossing(images, jnp.zeros_like(images), none, left, left, jnp.int32(0))
+    return jax.lax.while_loop(unfinished, step, start)
+
+
+def _to_boundary(
+    classifier: Classifier,
+    norm: Norm,
+    images: Float[Array, "n h w c"],
+    labels: Int[Array, " n"],
+    candidates: Int[Array, "n k"],
+) -> tuple[Float[Array, "n h w c"], Bool[Array, " n"]]:
+    """The step of each image to the nearest boundary of the linearised classifier, and if there is one."""
+    rows = jnp.arange(len(labels))
+    logits, pull_back = jax.vjp(classifier.logits, images)
+
+    def difference(candidate: Int[Array, " n"]) -> tuple[Float[Array, " n"], Float[Array, "n h w c"]]:
+        cotangent = jnp.zeros_like(logits).at[rows, candidate].add(1).at[rows, labels].add(-1)
+        return logits[rows, candidate] - logits[rows, labels], pull_back(cotangent)[0]
+
+    f, w = jax.vmap(difference)(candidates.T)
+    dual = jnp.sqrt(jnp.square(w).sum(axis=(2, 3, 4))) if norm == "l2" else jnp.abs(w).sum(axis=(2, 3, 4))
+    flat = dual == 0
+    distance = jnp.where(flat, jnp.inf, jnp.abs(f) / jnp.where(flat, 1, dual))
+    closest = jnp.argmin(distance, axis=0)
+    w, dual, distance = w[closest, rows], dual[closest, rows], distance[closest, rows]
+    length = jnp.where(jnp.isfinite(distance), distance + _BEYOND_BOUNDARY, 0)[:, None, None, None]
+    direction = w / jnp.maximum(dual, jnp.finfo(dual.dtype).tiny)[:, None, None, None]
+    return length * (direction if norm == "l2" else jnp.sign(w)), ~flat.all(axis=0)

@@ -1,4 +1,7 @@
-"""One step of equal size in every pixel, up the slope of the loss."""
+"""One step of equal size in every pixel, along the gradient of the loss."""
+
+from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -6,64 +9,92 @@ from jaxtyping import Array, Bool, Float
 
 from evofool.attacks.attack import (
     AttackResult,
-    Goal,
+    in_parts,
     input_gradient,
-    require_gradient,
-    require_images,
+    require_attackable,
     result_of,
+    some,
 )
+from evofool.attacks.goals import Goal
+from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import require_not_negative
 
+_EPSILON_OF_GREY, _EPSILON_OF_COLOUR = 0.25, 0.007
+
+
+@dataclass(frozen=True)
+class FastGradientSignOptions(AttackOptions):
+    """The size of the step.
+
+    Attributes:
+        epsilon: the change of every pixel, 0 or more; by default the paper's: 0.25 for grey images (MNIST),
+            0.007 for colour (ImageNet).
+
+    Raises:
+        UsageError: epsilon is below zero.
+    """
+
+    epsilon: float | None = None
+
+    def __post_init__(self) -> None:
+        require_not_negative(epsilon=self.epsilon or 0.0)
+
 
 def fast_gradient_sign(
-    classifier: Classifier, images: Float[Array, "n h w c"], goal: Goal, epsilon: float
+    classifier: Classifier,
+    images: Float[Array, "n h w c"],
+    goal: Goal,
+    options: FastGradientSignOptions = FastGradientSignOptions(),
 ) -> AttackResult:
     r"""The fast gradient sign method (Goodfellow, Shlens & Szegedy, ICLR 2015, section 4).
 
     $$x' = \text{clip}_{[0, 1]}(x + \epsilon \, \text{sign}(\nabla_x J(x, y)))$$
 
-    with the loss `J = -log p(y)` of the label for an `Untargeted` goal, and `J = log p(y)` of the class to be
-    reached for a `Targeted` one. Of all changes of at most `epsilon` in each pixel it is the one by which a
-    linear loss rises most.
+    with the loss `J = -log p(y)` for an `Untargeted` goal, and `J = log p(y)` for a `Targeted` one. Of all
+    changes of at most `epsilon` in each pixel it raises a linear loss most.
 
     Args:
-        classifier: what to fool.
+        classifier: the classifier to fool.
         images: values in [0, 1].
         goal: `Untargeted(labels)` or `Targeted(classes)`.
-        epsilon: the change of every pixel, 0 or more; the paper's is 0.25 for MNIST and 0.007 for ImageNet.
+        options: the size of the step.
 
     Raises:
         UsageError: there are no images, they are not in [0, 1] or not of the classifier's size, there is not
-            one class for each, the classifier lacks one, or `epsilon` is below zero.
-        NoGradientError: the gradient is zero at every image.
+            one class for each, or the classifier does not have a class.
 
     Example:
         >>> from evofool import create_classifier
         >>> from evofool.attacks import Untargeted
         >>> classifier = create_classifier("linear", (2, 2, 1), ("even", "odd"))
         >>> images = jnp.full((3, 2, 2, 1), 0.5)
-        >>> result = fast_gradient_sign(classifier, images, Untargeted(jnp.array([0, 1, 0])), epsilon=0.25)
-        >>> result.distortion.tolist()
+        >>> fast_gradient_sign(classifier, images, Untargeted([0, 1, 0])).distortion.tolist()
         [0.25, 0.25, 0.25]
     """
-    require_images(classifier, images, goal)
-    require_not_negative(epsilon=epsilon)
-    attacked, logits, found = _step(classifier, images, goal, epsilon)
-    result = _assess(classifier, images, attacked, goal, logits)
-    require_gradient(classifier, found, result)
-    return result
+    require_attackable(classifier, images, goal, options.goals)
+    epsilon = options.epsilon
+    if epsilon is None:
+        epsilon = _EPSILON_OF_GREY if images.shape[3] == 1 else _EPSILON_OF_COLOUR
+    return in_parts(partial(_attack, classifier, epsilon), images, goal)
+
+
+def _attack(
+    classifier: Classifier, epsilon: float | Float[Array, ""], images: Float[Array, "n h w c"], goal: Goal
+) -> AttackResult:
+    attacked, logits, had_gradient = _step(classifier, epsilon, images, goal)
+    return _assess(classifier, images, attacked, goal, logits, had_gradient)
 
 
 @jax.jit
 def _step(
-    classifier: Classifier, images: Float[Array, "n h w c"], goal: Goal, epsilon: float | Float[Array, ""]
-) -> tuple[Float[Array, "n h w c"], Float[Array, "n k"], Bool[Array, ""]]:
+    classifier: Classifier, epsilon: float | Float[Array, ""], images: Float[Array, "n h w c"], goal: Goal
+) -> tuple[Float[Array, "n h w c"], Float[Array, "n k"], Bool[Array, " n"]]:
     gradient, logits = input_gradient(classifier, images, goal)
-    return jnp.clip(images + epsilon * jnp.sign(gradient), 0, 1), logits, gradient.any()
+    return jnp.clip(images + epsilon * jnp.sign(gradient), 0, 1), logits, some(gradient)
 
 
-# A program of its own: in one, the step is merged into the second pass, which on CPU is then slower.
+# A program of its own: in one program the step is fused with the second pass, which is then slower on a CPU.
 @jax.jit
 def _assess(
     classifier: Classifier,
@@ -71,5 +102,6 @@ def _assess(
     attacked: Float[Array, "n h w c"],
     goal: Goal,
     logits: Float[Array, "n k"],
+    had_gradient: Bool[Array, " n"],
 ) -> AttackResult:
-    return result_of(classifier, goal, images, attacked, logits, classifier.logits(attacked))
+    return result_of(classifier, goal, images, attacked, logits, classifier.logits(attacked), had_gradient)

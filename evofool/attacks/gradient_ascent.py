@@ -1,7 +1,7 @@
-"""From noise, up the slope of a class's confidence, with or without what keeps the image natural."""
+"""From noise, along the gradient of a class's confidence, with or without natural-image regularisation."""
 
-from functools import partial
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,63 +10,93 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from evofool.attacks.attack import (
     AttackResult,
-    Targeted,
-    first_true,
+    Observed,
+    in_parts,
     input_gradient,
     is_known,
-    require_gradient,
-    require_images,
+    observe,
+    require_attackable,
     result_of,
+    some,
+    with_trajectory,
 )
+from evofool.attacks.goals import Goal, Targeted
+from evofool.attacks.options import AttackOptions, static
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import UsageError, require_not_negative, require_positive
 
-# Where the released code starts from: N(0, 1) in grey levels around the mean image, or uniform in all levels.
+# The released code starts from N(0, 1) in grey levels around the mean image, or from uniform noise.
 NOISE_LEVEL = 1 / 255
-# A Gaussian is cut after as many standard deviations as that of the released code, SciPy's.
+# SciPy, which the released code calls, cuts a Gaussian after this many standard deviations.
 _BLUR_REACH = 4.0
 
 
-class Regularisation(NamedTuple):
-    """What is done to the image after each step, in this order; by default nothing.
+@dataclass(frozen=True)
+class GradientAscentOptions(AttackOptions):
+    """The steps, and the regularisation: what is done to the image after each step, in this order.
 
-    All of it acts on the difference from the mean image, so that a pixel that is "zero" shows the mean.
+    Regularisation acts on the difference from the mean image, so that a pixel that is "zero" shows the mean.
     The percentiles are those of Yosinski et al., "Understanding neural networks through deep visualization"
     (ICML workshop 2015, section 3), and of the code that Nguyen et al. released.
 
     Attributes:
+        steps: the number of steps, at least one.
+        early_progress: the gain in confidence that a step aims for, above zero.
+        late_progress: the share of the missing confidence that a step aims for at most, above zero.
+        learning_rate: a constant step length instead, in [0, 1] units, above zero.
+        largest_rate: the step length that a step never exceeds, in [0, 1] units, above zero; by default the
+            source's 1e12, which is in units of 0 to 255.
+        largest_odds_gain: the gain in the log-odds of the confidence that a step never aims to exceed, above
+            zero; None for no such bound, as in the source, where classes of tiny confidence may be lost.
         decay: L2 decay: the share by which the difference shrinks, in [0, 1].
         blur_radius: standard deviation of a Gaussian blur in pixels; 0 for none, else at least 0.3.
-        blur_every: the steps from one blur to the next.
-        small_values: the percentage of smallest values (each channel for itself) that are set to zero.
+        blur_every: the number of steps from one blur to the next, at least one.
+        small_values: the percentage of smallest values (in each channel) that are set to zero.
         small_norms: the percentage of pixels of smallest norm over the channels that are set to zero.
         small_benefits: the percentage of pixels of smallest `-x * gradient`, summed over the channels, that
-            are set to zero. That is what the class gains, to first order, by zeroing the pixel.
+            are set to zero: to first order, what the class gains by zeroing the pixel.
         small_contributions: the same of the absolute value: the pixels that matter least either way.
+
+    Raises:
+        UsageError: a value is out of range.
     """
 
-    decay: float = 0.0
-    blur_radius: float = 0.0
+    steps: int = 500
+    early_progress: float = 0.03
+    late_progress: float = 0.1
+    learning_rate: float | None = None
+    largest_rate: float = 1e12 / 255**2
+    largest_odds_gain: float | None = 10.0
+    decay: float = static(0.0)
+    blur_radius: float = static(0.0)
     blur_every: int = 1
-    small_values: float = 0.0
-    small_norms: float = 0.0
-    small_benefits: float = 0.0
-    small_contributions: float = 0.0
+    small_values: float = static(0.0)
+    small_norms: float = static(0.0)
+    small_benefits: float = static(0.0)
+    small_contributions: float = static(0.0)
+    goals = (Targeted,)
+
+    def __post_init__(self) -> None:
+        names = ("steps", "early_progress", "late_progress", "learning_rate", "largest_rate")
+        require_positive(**{name: getattr(self, name) for name in names})
+        require_positive(largest_odds_gain=self.largest_odds_gain, blur_every=self.blur_every)
+        require_not_negative(decay=self.decay, blur_radius=self.blur_radius)
+        if self.decay > 1:
+            raise UsageError(f"decay must be between 0 and 1, not {self.decay}")
+        if 0 < self.blur_radius < 0.3:
+            raise UsageError(f"blur_radius must be 0 (no blur) or at least 0.3, not {self.blur_radius}")
+        for name in ("small_values", "small_norms", "small_benefits", "small_contributions"):
+            if not 0 <= getattr(self, name) <= 100:
+                raise UsageError(f"{name} must be a percentage, between 0 and 100, not {getattr(self, name)}")
 
 
 def gradient_ascent(
     classifier: Classifier,
     images: Float[Array, "n h w c"],
-    targets: Int[Array, " n"],
+    goal: Goal,
+    options: GradientAscentOptions = GradientAscentOptions(),
     *,
-    steps: int = 500,
-    early_progress: float = 0.03,
-    late_progress: float = 0.1,
-    learning_rate: float | None = None,
-    largest_rate: float = 1e12 / 255**2,
-    largest_odds_gain: float | None = 10.0,
     mean_image: Float[Array, "h w c"] | float = 0.5,
-    regularisation: Regularisation = Regularisation(),  # noqa: B008 (a tuple of numbers)
     watch: Int[Array, "n m"] | None = None,
 ) -> AttackResult:
     r"""Gradient ascent on a class's confidence (Nguyen, Yosinski & Clune, CVPR 2015, section 3.9).
@@ -74,70 +104,50 @@ def gradient_ascent(
     $$x_{i+1} = \text{clip}_{[0, 1]}(R(x_i + \lambda \nabla p)), \quad
     \lambda = \min\left(\lambda_{max}, \frac{\min(e, l (1 - p))}{|\nabla p|^2}\right)$$
 
-    so that, as far as p is linear, a step adds `early_progress` (the e) to the confidence p, and less near
-    certainty: `late_progress` (the l) of what is missing. R is the regularisation, none by default; with L2
-    decay it is that of Simonyan, Vedaldi & Zisserman (ICLR workshop 2014, equation 1). Settings and defaults
-    are those of the released code; it was used with 0.02 to 0.04 for e and 0.02 to 0.2 for l.
+    so that, as far as p is linear, a step adds `early_progress` (the e) to the confidence p, and near
+    certainty only `late_progress` (the l) of what is missing. R is the regularisation, none by default; with
+    L2 decay it is that of Simonyan, Vedaldi & Zisserman (ICLR workshop 2014, equation 1). The defaults are
+    those of the released code, which was used with 0.02 to 0.04 for e and 0.02 to 0.2 for l.
 
     One bound is not in the source. A class that starts at p = 1e-5 has so small a gradient that the rule asks
-    for a step through a third of the space of images, and lands where p is smaller still; some classes are
-    never found again. So no step aims to raise the log-odds of p by more than `largest_odds_gain`. With the
-    defaults that changes only steps from below p = 0.003; None gives the source's rule.
+    for a step through a third of the space of images, and lands where p is smaller still; some classes never
+    recover. So no step aims to raise the log-odds of p by more than `largest_odds_gain`. With the defaults
+    this changes only steps from below p = 0.003; None gives the source's rule.
 
     Args:
-        classifier: what to fool.
+        classifier: the classifier to fool.
         images: where to start, values in [0, 1]; see `noise_images`.
-        targets: the class to be reached by each image, as an index. Images are independent of each other, so
-            one batch may be all classes.
-        steps: how many, at least one.
-        early_progress: the gain in confidence that a step aims for.
-        late_progress: the share of the missing confidence that a step aims for at most.
-        learning_rate: a constant lambda instead, in [0, 1] units.
-        largest_rate: the lambda that a step never exceeds, in [0, 1] units; the source's 1e12, in units of
-            0 to 255, by default.
-        largest_odds_gain: the gain in the log-odds of the confidence that a step never aims to exceed; None
-            for no such bound, as in the source.
-        mean_image: what decay and zeroing lead to, in [0, 1]: an image or one number.
-        regularisation: see `Regularisation`.
+        goal: `Targeted(classes)`. Images are independent of each other, so one batch may be all classes.
+        options: the steps and the regularisation.
+        mean_image: the image that regularisation leads to, in [0, 1]: an image or one number.
         watch: the classes of each image whose confidences the trajectory records; all if not given.
 
     Returns:
-        The image of the highest confidence in its target on each way, with the trajectory and the first step
-        at which the target was the likeliest class. `first_step_above` tells that of 99 %, 99.9 % or 99.99 %
-        from the trajectory. (The released code sets out to keep the best image too, and by a slip in the name
-        of a variable keeps the last.)
+        For each target the image of the highest confidence of all steps, with the trajectory and the first
+        step at which the target was the likeliest class. `first_step_above` finds the step of 99%, 99.9% or
+        99.99% in the trajectory. (The released code means to keep the best image too, but by a slip in the
+        name of a variable keeps the last.)
 
     Raises:
-        UsageError: there are no images, they or the mean image are not in [0, 1], they are not of the
-            classifier's size, there is not one target for each, the classifier lacks one, or a setting is out
-            of its range.
-        NoGradientError: the gradient is zero at every start.
+        UsageError: the goal is not targeted, there are no images, they or the mean image are not in [0, 1],
+            they are not of the classifier's size, there is not one class for each, or the classifier does not
+            have a class.
 
     Example:
         >>> from evofool import load_classifier
         >>> classifier = load_classifier("lenet-digits")
         >>> start = noise_images(jax.random.key(0), 2, classifier)
-        >>> result = gradient_ascent(classifier, start, jnp.array([3, 8]), steps=50)
+        >>> result = gradient_ascent(classifier, start, Targeted([3, 8]), GradientAscentOptions(steps=50))
         >>> result.success.tolist(), result.trajectory.shape
         ([True, True], (51, 2, 10))
     """
-    goal = Targeted(targets)
-    require_images(classifier, images, goal)
-    require_positive(
-        steps=steps,
-        early_progress=early_progress,
-        late_progress=late_progress,
-        largest_rate=largest_rate,
-        largest_odds_gain=largest_odds_gain,
-        learning_rate=1.0 if learning_rate is None else learning_rate,
-        blur_every=regularisation.blur_every,
-    )
+    require_attackable(classifier, images, goal, options.goals)
     _require_mean_image(mean_image)
-    _require_sensible(regularisation)
-    settings = (early_progress, late_progress, learning_rate, largest_rate, largest_odds_gain)
-    result, found = _ascend(classifier, images, goal, steps, settings, mean_image, regularisation, watch)
-    require_gradient(classifier, found, result)
-    return result
+
+    def attack(images: Float[Array, "n h w c"], goal: Goal, watch: Int[Array, "n m"] | None) -> AttackResult:
+        return _ascend(classifier, options, mean_image, images, goal, watch)
+
+    return in_parts(attack, images, goal, watch)
 
 
 def noise_images(
@@ -175,97 +185,96 @@ def noise_images(
     return jnp.clip(mean_image + level * jax.random.normal(key, shape), 0, 1)
 
 
-@partial(jax.jit, static_argnames=("steps", "regularisation"))
+class _Best(NamedTuple):
+    """For each target the image of the highest confidence so far, with its logits and objective."""
+
+    images: Float[Array, "n h w c"]
+    logits: Float[Array, "n k"]
+    objective: Float[Array, " n"]
+
+
+@jax.jit
 def _ascend(
     classifier: Classifier,
+    options: GradientAscentOptions,
+    mean_image: Float[Array, "h w c"] | float | Float[Array, ""],
     images: Float[Array, "n h w c"],
-    goal: Targeted,
-    steps: int,
-    settings: tuple[Any, ...],
-    mean_image: Any,
-    regularisation: Regularisation,
+    goal: Goal,
     watch: Int[Array, "n m"] | None,
-) -> tuple[AttackResult, Bool[Array, ""]]:
-    def seen(logits: Float[Array, "n k"]) -> tuple[Array, Array]:
-        confidences = classifier.activate(logits)
-        if watch is not None:
-            confidences = jnp.take_along_axis(confidences, watch, axis=1)
-        return confidences, goal.reached(logits)
-
-    def keep_best(best: Any, images: Array, logits: Array) -> Any:
-        best_images, best_logits, best_objective = best
-        objective = goal.objective(classifier, logits)
-        better = objective > best_objective
-        return (
-            jnp.where(better[:, None, None, None], images, best_images),
-            jnp.where(better[:, None], logits, best_logits),
-            jnp.where(better, objective, best_objective),
-        )
-
-    def step(carry: Any, index: Int[Array, ""]) -> tuple[Any, Any]:
+) -> AttackResult:
+    def step(
+        carry: tuple[Float[Array, "n h w c"], _Best], index: Int[Array, ""]
+    ) -> tuple[tuple[Float[Array, "n h w c"], _Best], tuple[Observed, Bool[Array, " n"]]]:
         images, best = carry
         gradient, logits = input_gradient(classifier, images, goal)
-        best = keep_best(best, images, logits)
-        rate = _rate(goal.objective(classifier, logits), gradient, settings)
+        objective = goal.objective(classifier, logits)
+        best = _better(best, _Best(images, logits, objective))
+        rate = _rate(objective, gradient, options)
         difference = images + rate[:, None, None, None] * gradient - mean_image
-        difference = _regularise(difference, gradient, index, regularisation)
-        return (jnp.clip(mean_image + difference, 0, 1), best), (*seen(logits), gradient.any())
+        difference = _regularise(difference, gradient, index, options)
+        observed = observe(classifier, goal, logits, watch)
+        return (jnp.clip(mean_image + difference, 0, 1), best), (observed, some(gradient))
 
     logits_before = classifier.logits(images)
-    best = images, logits_before, jnp.full(len(images), -jnp.inf)
-    (last, best), (trajectory, reached, found) = jax.lax.scan(step, (images, best), jnp.arange(steps))
+    best = _Best(images, logits_before, jnp.full(len(images), -jnp.inf))
+    steps = jnp.arange(options.steps)
+    (last, best), (observed, had_gradient) = jax.lax.scan(step, (images, best), steps)
     logits = classifier.logits(last)
-    last_confidences, last_reached = seen(logits)
-    attacked, logits, _ = keep_best(best, last, logits)
-    result = result_of(classifier, goal, images, attacked, logits_before, logits)._replace(
-        trajectory=jnp.concatenate([trajectory, last_confidences[None]]),
-        first_step=first_true(jnp.concatenate([reached, last_reached[None]])),
+    best = _better(best, _Best(last, logits, goal.objective(classifier, logits)))
+    result = result_of(classifier, goal, images, best.images, logits_before, best.logits, had_gradient[0])
+    return with_trajectory(result, observed, observe(classifier, goal, logits, watch))
+
+
+def _better(best: _Best, other: _Best) -> _Best:
+    """The better of two images for each target; the former if they are equal."""
+    better = other.objective > best.objective
+    return _Best(
+        jnp.where(better[:, None, None, None], other.images, best.images),
+        jnp.where(better[:, None], other.logits, best.logits),
+        jnp.where(better, other.objective, best.objective),
     )
-    return result, found[0]
 
 
 def _rate(
-    odds: Float[Array, " n"], gradient: Float[Array, "n h w c"], settings: tuple[Any, ...]
+    odds: Float[Array, " n"], gradient: Float[Array, "n h w c"], options: GradientAscentOptions
 ) -> Float[Array, " n"]:
     """The step along the gradient of the log-odds that is lambda along that of p.
 
     The gradient of p is `p (1 - p)` times that of the log-odds. It is never formed, because its square is
-    below the smallest float32 where p is below 1e-19, and `1 - p` is nothing where p rounds to 1.
+    below the smallest float32 where p is below 1e-19, and `1 - p` is zero where p rounds to 1.
     """
-    early_progress, late_progress, learning_rate, largest_rate, largest_gain = settings
     tiny = jnp.finfo(odds.dtype).tiny
     p, missing = jnp.maximum(jax.nn.sigmoid(odds), tiny), jax.nn.sigmoid(-odds)
-    if learning_rate is not None:
-        return learning_rate * p * missing
+    if options.learning_rate is not None:
+        return options.learning_rate * p * missing
     squared = jnp.maximum(jnp.square(gradient).sum(axis=(1, 2, 3)), tiny)
-    wanted = jnp.minimum(early_progress / jnp.maximum(p * missing, tiny), late_progress / p)
-    if largest_gain is not None:
-        wanted = jnp.minimum(wanted, largest_gain)
-    return jnp.minimum(largest_rate * p * missing, wanted / squared)
+    wanted = jnp.minimum(options.early_progress / jnp.maximum(p * missing, tiny), options.late_progress / p)
+    if options.largest_odds_gain is not None:
+        wanted = jnp.minimum(wanted, options.largest_odds_gain)
+    return jnp.minimum(options.largest_rate * p * missing, wanted / squared)
 
 
 def _regularise(
     difference: Float[Array, "n h w c"],
     gradient: Float[Array, "n h w c"],
     index: Int[Array, ""],
-    regularisation: Regularisation,
+    options: GradientAscentOptions,
 ) -> Float[Array, "n h w c"]:
-    decay, blur_radius, blur_every, values, norms, benefits, contributions = regularisation
-    difference = difference * (1 - decay)
-    if blur_radius:
-        blurred = _gaussian_blur(difference, blur_radius)
-        difference = jnp.where(index % blur_every == 0, blurred, difference)
-    if values:
-        difference = _zero_smallest(difference, jnp.abs(difference), values)
-    if norms:
+    difference = difference * (1 - options.decay)
+    if options.blur_radius:
+        blurred = _gaussian_blur(difference, options.blur_radius)
+        difference = jnp.where(index % options.blur_every == 0, blurred, difference)
+    if options.small_values:
+        difference = _zero_smallest(difference, jnp.abs(difference), options.small_values)
+    if options.small_norms:
         norm = jnp.sqrt(jnp.square(difference).sum(axis=3, keepdims=True))
-        difference = _zero_smallest(difference, norm, norms)
-    if benefits:
+        difference = _zero_smallest(difference, norm, options.small_norms)
+    if options.small_benefits:
         benefit = (-difference * gradient).sum(axis=3, keepdims=True)
-        difference = _zero_smallest(difference, benefit, benefits)
-    if contributions:
+        difference = _zero_smallest(difference, benefit, options.small_benefits)
+    if options.small_contributions:
         contribution = jnp.abs((difference * gradient).sum(axis=3, keepdims=True))
-        difference = _zero_smallest(difference, contribution, contributions)
+        difference = _zero_smallest(difference, contribution, options.small_contributions)
     return difference
 
 
@@ -277,7 +286,7 @@ def _zero_smallest(
 
 
 def _gaussian_blur(images: Float[Array, "n h w c"], radius: float) -> Float[Array, "n h w c"]:
-    """A Gaussian blur of each channel, the images reflected about their edges."""
+    """Blur each channel by a Gaussian, with the images reflected at their edges."""
     reach = round(_BLUR_REACH * radius)
     offsets = jnp.arange(-reach, reach + 1)
     weights = jnp.exp(-0.5 * jnp.square(offsets / radius))
@@ -298,16 +307,3 @@ def _require_mean_image(mean_image: Float[Array, "h w c"] | float) -> None:
     if is_known(mean_image) and not ((low := np.min(mean_image)) >= 0 and np.max(mean_image) <= 1):
         wrong = np.max(mean_image) if low >= 0 else low
         raise UsageError(f"the mean level of images must be between 0 and 1, not {wrong:g}")
-
-
-def _require_sensible(regularisation: Regularisation) -> None:
-    require_not_negative(**regularisation._asdict())
-    if regularisation.decay > 1:
-        raise UsageError(f"decay must be between 0 and 1, not {regularisation.decay}")
-    if 0 < regularisation.blur_radius < 0.3:
-        raise UsageError(f"blur_radius must be 0 (no blur) or at least 0.3, not {regularisation.blur_radius}")
-    for name in ("small_values", "small_norms", "small_benefits", "small_contributions"):
-        if getattr(regularisation, name) > 100:
-            raise UsageError(
-                f"{name} is a percentage, between 0 and 100, not {getattr(regularisation, name)}"
-            )

@@ -1,7 +1,7 @@
 """Many small steps of equal size in every pixel: from panda to vulture."""
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,26 +9,65 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from evofool.attacks.attack import (
     AttackResult,
-    Goal,
-    first_true,
+    Observed,
+    in_parts,
     input_gradient,
-    require_gradient,
-    require_images,
+    observe,
+    require_attackable,
     result_of,
+    some,
+    with_trajectory,
 )
+from evofool.attacks.goals import Goal
+from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
-from evofool.errors import UsageError, require_not_negative, require_positive
+from evofool.errors import UsageError, require_not_negative, require_positive, require_seed
+
+
+@dataclass(frozen=True)
+class IteratedGradientSignOptions(AttackOptions):
+    """The steps, the ball that they stay in, and where they start.
+
+    Attributes:
+        steps: the number of steps, at least one.
+        change: the most that all steps together may change a pixel, in grey levels (of 255), 0 or more; each
+            step changes it by `change / 255 / steps`. Evans' is 0.9, but saving an image with 8 bits undoes a
+            change of less than half a level.
+        epsilon: the most that a pixel may differ from its original, in [0, 1] units; no limit if not given.
+        random_start: start at a random point of the ball that epsilon gives.
+        seed: of the random start; 0 if not given.
+
+    Raises:
+        UsageError: a value is out of range, random_start lacks epsilon, or seed lacks random_start.
+    """
+
+    steps: int = 100
+    change: float = 2.0
+    epsilon: float | None = None
+    random_start: bool = False
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        require_positive(steps=self.steps)
+        require_not_negative(change=self.change, epsilon=self.epsilon or 0.0)
+        require_seed(self.seed or 0)
+        if self.random_start and self.epsilon is None:
+            raise UsageError("random_start requires epsilon, the ball to start in: 0.1 for instance")
+        if self.seed is not None and not self.random_start:
+            raise UsageError("seed requires random_start: nothing else is random")
+
+    @property
+    def step_size(self) -> float:
+        """The change of every pixel in one step, in [0, 1] units."""
+        return self.change / 255 / self.steps
 
 
 def iterated_gradient_sign(
     classifier: Classifier,
     images: Float[Array, "n h w c"],
     goal: Goal,
+    options: IteratedGradientSignOptions = IteratedGradientSignOptions(),
     *,
-    steps: int,
-    step_size: float,
-    epsilon: float | None = None,
-    key: Key[Array, ""] | None = None,
     watch: Int[Array, "n m"] | None = None,
 ) -> AttackResult:
     r"""Iterated gradient sign steps, within a ball or free, from the image or from a random start.
@@ -36,82 +75,79 @@ def iterated_gradient_sign(
     $$x_{i+1} = \text{clip}_{B}(x_i + \alpha \, \text{sign}(\nabla_x J(x_i, y))), \quad
     B = [0, 1] \cap [x_0 - \epsilon, x_0 + \epsilon]$$
 
-    with `J = -log p(y)` of the label for an `Untargeted` goal, and `J = log p(y)` for a `Targeted` one.
-    Without a ball these are the steps of J. Evans, whose panda becomes a vulture by 100 steps of 0.9 / 100 of
-    a grey level; with one, the basic iterative method (Kurakin, Goodfellow & Bengio, 2017, section 2.2); with
-    a ball and a random start, projected gradient descent (Madry et al., ICLR 2018, section 2.1).
+    with `J = -log p(y)` for an `Untargeted` goal, and `J = log p(y)` for a `Targeted` one. Without a ball
+    these are the steps of J. Evans, whose panda becomes a vulture by 100 steps of 0.9 / 100 of a grey level;
+    with one, the basic iterative method (Kurakin, Goodfellow & Bengio, 2017, section 2.2); with a ball and a
+    random start, projected gradient descent (Madry et al., ICLR 2018, section 2.1).
 
     Args:
-        classifier: what to fool.
+        classifier: the classifier to fool.
         images: values in [0, 1].
         goal: `Untargeted(labels)` or `Targeted(classes)`.
-        steps: how many, at least one.
-        step_size: the alpha, by which every pixel changes in one step, in [0, 1] units; 0 or more.
-        epsilon: the most by which a pixel may differ from its original; no limit if not given.
-        key: start at a point drawn uniformly from the ball, instead of at the image.
+        options: the steps, the ball, and where to start.
         watch: the classes of each image whose confidences the trajectory records; all if not given.
 
     Returns:
-        The images after the last step, with the trajectory and the first step that reached the goal.
+        The images after the last step, with the trajectory and the first step that reached the goal. Random
+        starts depend on the seed and on the place of an image among the others, and on nothing else.
 
     Raises:
-        UsageError: as `fast_gradient_sign`, or no steps, or a random start without a ball.
-        NoGradientError: the gradient is zero at every start.
+        UsageError: as `fast_gradient_sign`.
 
     Example:
         >>> from evofool import create_classifier
         >>> from evofool.attacks import Targeted
         >>> classifier = create_classifier("linear", (2, 2, 1), ("even", "odd"))
-        >>> images = jnp.full((1, 2, 2, 1), 0.5)
-        >>> goal = Targeted(jnp.array([1]))
-        >>> result = iterated_gradient_sign(classifier, images, goal, steps=10, step_size=0.01)
-        >>> result.trajectory.shape, result.distortion.round(6).tolist()
+        >>> options = IteratedGradientSignOptions(steps=10, change=25.5)
+        >>> result = iterated_gradient_sign(classifier, jnp.full((1, 2, 2, 1), 0.5), Targeted([1]), options)
+        >>> result.trajectory.shape, result.linf.round(6).tolist()
         ((11, 1, 2), [0.10000000149011612])
     """
-    require_images(classifier, images, goal)
-    require_positive(steps=steps)
-    require_not_negative(step_size=step_size, epsilon=0.0 if epsilon is None else epsilon)
-    if key is not None and epsilon is None:
-        raise UsageError("a random start needs a ball to be drawn from: give epsilon, 0.1 for instance")
-    radius = jnp.inf if epsilon is None else epsilon
-    result, found = _iterate(classifier, images, goal, steps, step_size, radius, key, watch)
-    require_gradient(classifier, found, result)
-    return result
+    require_attackable(classifier, images, goal, options.goals)
+    radius = jnp.inf if options.epsilon is None else options.epsilon
+    keys = None
+    if options.random_start:
+        keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(options.seed or 0)))(
+            jnp.arange(len(images))
+        )
+    attack = partial(_iterate, classifier, options.steps, options.step_size, radius)
+    return in_parts(attack, images, goal, keys, watch)
 
 
-@partial(jax.jit, static_argnames="steps")
+@partial(jax.jit, static_argnums=1)
 def _iterate(
     classifier: Classifier,
-    images: Float[Array, "n h w c"],
-    goal: Goal,
     steps: int,
     step_size: float | Float[Array, ""],
     radius: float | Float[Array, ""],
-    key: Key[Array, ""] | None,
+    images: Float[Array, "n h w c"],
+    goal: Goal,
+    keys: Key[Array, " n"] | None,
     watch: Int[Array, "n m"] | None,
-) -> tuple[AttackResult, Bool[Array, ""]]:
+) -> AttackResult:
     lowest, highest = jnp.maximum(images - radius, 0), jnp.minimum(images + radius, 1)
 
-    def seen(logits: Float[Array, "n k"]) -> tuple[Array, Array]:
-        confidences = classifier.activate(logits)
-        if watch is not None:
-            confidences = jnp.take_along_axis(confidences, watch, axis=1)
-        return confidences, goal.reached(logits)
-
-    def step(attacked: Float[Array, "n h w c"], _: None) -> tuple[Array, Any]:
+    def step(
+        attacked: Float[Array, "n h w c"], _: None
+    ) -> tuple[Float[Array, "n h w c"], tuple[Observed, Bool[Array, " n"]]]:
         gradient, logits = input_gradient(classifier, attacked, goal)
         moved = jnp.clip(attacked + step_size * jnp.sign(gradient), lowest, highest)
-        return moved, (*seen(logits), gradient.any())
+        return moved, (observe(classifier, goal, logits, watch), some(gradient))
 
-    start = images
-    if key is not None:
-        start = jax.random.uniform(key, images.shape, images.dtype, images - radius, images + radius)
-        start = jnp.clip(start, lowest, highest)
-    attacked, (trajectory, reached, found) = jax.lax.scan(step, start, length=steps)
+    start = images if keys is None else jnp.clip(_within(radius, images, keys), lowest, highest)
+    attacked, (observed, had_gradient) = jax.lax.scan(step, start, length=steps)
     logits = classifier.logits(attacked)
-    last_confidences, last_reached = seen(logits)
-    result = result_of(classifier, goal, images, attacked, classifier.logits(images), logits)._replace(
-        trajectory=jnp.concatenate([trajectory, last_confidences[None]]),
-        first_step=first_true(jnp.concatenate([reached, last_reached[None]])),
-    )
-    return result, found[0]
+    logits_before = classifier.logits(images)
+    result = result_of(classifier, goal, images, attacked, logits_before, logits, had_gradient[0])
+    return with_trajectory(result, observed, observe(classifier, goal, logits, watch))
+
+
+def _within(
+    radius: float | Float[Array, ""], images: Float[Array, "n h w c"], keys: Key[Array, " n"]
+) -> Float[Array, "n h w c"]:
+    """A point of the ball around each image, drawn uniformly."""
+
+    def draw(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+        return jax.random.uniform(key, image.shape, image.dtype, image - radius, image + radius)
+
+    return jax.vmap(draw)(keys, images)

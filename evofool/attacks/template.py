@@ -1,8 +1,8 @@
-"""Linear classifiers: their weights are images, and a little of one turns any image into its class.
+"""Linear classifiers: their weights are images, and adding a little of one turns any image into its class.
 
-A linear classifier fails already, which is where the whole family starts. Two examples by hand, first that
-of the question-and-answer thread: ten inputs, each moved by one half in the direction of the sign of its
-weight, take the class from 5 % to 88 %, although no input has changed by much:
+Even linear classifiers are fooled. Two examples by hand. The first is that of the question-and-answer thread:
+ten inputs, each moved by one half in the direction of the sign of its weight, take the class from 5% to 88%,
+although no input changes by much:
 
 >>> weights = jnp.array([-1.0, -1, 1, -1, 1, -1, 1, 1, -1, 1])
 >>> inputs = jnp.array([2.0, -1, 3, -2, 2, 2, 1, -4, 5, 1])
@@ -14,9 +14,9 @@ weight, take the class from 5 % to 88 %, although no input has changed by much:
 >>> round(float(jax.nn.sigmoid(weights @ moved)), 2)
 0.88
 
-The sum has grown by one half for each of the ten inputs, from -3 to 2; of a thousand inputs each would need
-to move by only one two-hundredth. The second, of J. Evans, has the weights 23, -3, 9, 2 and 5. For inputs
-whose weighted sum is 1 the answer is unsure; a tenth more or less of each makes it sure:
+The sum grows by one half for each of the ten inputs, from -3 to 2; with a thousand inputs, each would need to
+move by only one two-hundredth. The second, of J. Evans, has the weights 23, -3, 9, 2 and 5. For inputs whose
+weighted sum is 1 the answer is uncertain; a tenth more or less of each makes it certain:
 
 >>> weights = jnp.array([23.0, -3, 9, 2, 5])
 >>> inputs = jnp.array([0.5, -0.5, -1.5, 0.5, 0.1])
@@ -27,11 +27,15 @@ True
 [0.039, 0.731, 0.995]
 """
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from evofool.attacks.attack import AttackResult, Targeted, require_gradient, require_images
+from evofool.attacks.attack import AttackResult, require_attackable
+from evofool.attacks.goals import Goal, Targeted
+from evofool.attacks.options import AttackOptions
 from evofool.attacks.universal import add_perturbation
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import UsageError, require_not_negative
@@ -40,11 +44,68 @@ from evofool.errors import UsageError, require_not_negative
 _ROUNDING = 1e-5
 
 
+@dataclass(frozen=True)
+class TemplateOptions(AttackOptions):
+    """The size of the change.
+
+    Attributes:
+        epsilon: the largest change of any pixel, 0 or more.
+
+    Raises:
+        UsageError: epsilon is below zero.
+    """
+
+    epsilon: float = 0.25
+    goals = (Targeted,)
+
+    def __post_init__(self) -> None:
+        require_not_negative(epsilon=self.epsilon)
+
+
+def add_template(
+    classifier: Classifier,
+    images: Float[Array, "n h w c"],
+    goal: Goal,
+    options: TemplateOptions = TemplateOptions(),
+) -> AttackResult:
+    r"""Add the template of a class to images (Karpathy, "Breaking Linear Classifiers on ImageNet", 2015).
+
+    $$x' = \text{clip}_{[0, 1]}(x + \epsilon \, w_y / \max|w_y|)$$
+
+    where `w_y` are the weights of the target class.
+
+    Args:
+        classifier: a linear one.
+        images: values in [0, 1].
+        goal: `Targeted(classes)`.
+        options: the size of the change.
+
+    Raises:
+        UsageError: the classifier is not linear, the goal is not targeted, there are no images, they are not
+            in [0, 1] or not of its size, there is not one class for each, or the classifier does not have a
+            class.
+
+    Example:
+        >>> from evofool import create_classifier
+        >>> classifier = create_classifier("linear", (2, 2, 1), ("even", "odd"))
+        >>> images = jnp.full((2, 2, 2, 1), 0.5)
+        >>> result = add_template(classifier, images, Targeted([0, 1]), TemplateOptions(epsilon=0.5))
+        >>> bool((result.confidences[0, 0] > result.confidences_before[0, 0]))
+        True
+    """
+    require_attackable(classifier, images, goal, options.goals)
+    weights = templates(classifier)[goal.classes]
+    largest = jnp.abs(weights).max(axis=(1, 2, 3), keepdims=True)
+    perturbations = options.epsilon * weights / jnp.where(largest > 0, largest, 1)
+    result = add_perturbation(classifier, images, goal, perturbations)
+    return result._replace(had_gradient=largest.any(axis=(1, 2, 3)))
+
+
 def templates(classifier: Classifier) -> Float[Array, "k h w c"]:
     """The weights of a linear classifier, one image per class (Karpathy, "Breaking Linear Classifiers").
 
-    They are the derivative of the logits with respect to the image, so whatever scaling the classifier does
-    to pixels is in them.
+    They are the derivative of the logits with respect to the image, so they include whatever scaling the
+    classifier does to pixels.
 
     Args:
         classifier: a linear one: its logits are a weighted sum of the pixels and a bias.
@@ -63,48 +124,9 @@ def templates(classifier: Classifier) -> Float[Array, "k h w c"]:
     if jnp.abs(white - black).max() > _ROUNDING * jnp.abs(black).max():
         raise UsageError(
             f"{classifier.spec.name} is not linear, so its classes have no templates: "
-            "choose a linear classifier (`evofool train --network linear`)"
+            "choose a linear classifier, for instance a trained network `linear`"
         )
     return black
-
-
-def add_template(
-    classifier: Classifier, images: Float[Array, "n h w c"], targets: Int[Array, " n"], epsilon: float
-) -> AttackResult:
-    r"""Add a class's template to images (Karpathy, "Breaking Linear Classifiers on ImageNet", 2015).
-
-    $$x' = \text{clip}_{[0, 1]}(x + \epsilon \, w_y / \max|w_y|)$$
-
-    where `w_y` are the weights of the target class.
-
-    Args:
-        classifier: a linear one.
-        images: values in [0, 1].
-        targets: the class that each image is to become, as an index.
-        epsilon: the largest change of any pixel, 0 or more.
-
-    Raises:
-        UsageError: the classifier is not linear, there are no images, they are not in [0, 1] or not of its
-            size, there is not one target for each, the classifier lacks one, or `epsilon` is below zero.
-        NoGradientError: all weights of the targets are zero.
-
-    Example:
-        >>> from evofool import create_classifier
-        >>> classifier = create_classifier("linear", (2, 2, 1), ("even", "odd"))
-        >>> images = jnp.full((2, 2, 2, 1), 0.5)
-        >>> result = add_template(classifier, images, jnp.array([0, 1]), epsilon=0.5)
-        >>> bool((result.confidences[0, 0] > result.confidences_before[0, 0]))
-        True
-    """
-    goal = Targeted(targets)
-    require_images(classifier, images, goal)
-    require_not_negative(epsilon=epsilon)
-    weights = templates(classifier)[targets]
-    largest = jnp.abs(weights).max(axis=(1, 2, 3), keepdims=True)
-    perturbations = epsilon * weights / jnp.where(largest > 0, largest, 1)
-    result = add_perturbation(classifier, images, goal, perturbations)
-    require_gradient(classifier, largest.any(), result)
-    return result
 
 
 @jax.jit

@@ -1,7 +1,8 @@
-"""One change that fools a classifier on most images, and on images that it was not made for."""
+"""One change that fools a classifier on most images, also on images that it was not made from."""
 
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -9,60 +10,102 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from evofool.attacks.attack import (
     AttackResult,
-    Goal,
-    Untargeted,
     assess,
-    require_gradient,
-    require_images,
+    images_at_once,
+    require_attackable,
     result_of,
 )
 from evofool.attacks.deepfool import Norm, cross_boundary
+from evofool.attacks.goals import Goal, Untargeted
+from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import UsageError, require_not_negative, require_positive, require_seed, unknown_name
 
 Improvement = Literal["gradient", "deepfool"]
 """How a perturbation is improved: by the gradient of the loss on a batch of images, or by DeepFool on one."""
 
-# An image whose class has less than exp(-3) = 5 % is fooled, and pulls no longer.
+_PAPERS_EPSILON = 10 / 255
+_BATCH_SIZE = 50
+# An image whose class has less than exp(-3) = 5% is fooled, and no longer contributes to the gradient.
 _ENOUGH_LOSS = 3.0
 # A step of the gradient, as a share of the ball's size.
 _STEP = 0.1
 
 
-class UniversalResult(NamedTuple):
-    """One perturbation for many images.
+@dataclass(frozen=True)
+class UniversalOptions(AttackOptions):
+    """The ball that the perturbation stays in, and how it is improved.
 
     Attributes:
-        perturbation: to be added to any image (see `add_perturbation`), after the pass that left the highest
-            fooling rate.
-        fooling_rates: the share of the images whose class it changes, after each pass over them; nan for
-            passes that were not needed.
-        attack: what it does to the images that it was made from, away from their predicted classes.
+        epsilon: the size of the ball (the paper's xi), 0 or more: the largest change of a pixel for linf, in
+            [0, 1] (10/255 by default, the paper's on ImageNet), or the Euclidean length of the perturbation
+            for l2, which has no default.
+        norm: linf or l2.
+        improvement: gradient: of the loss on a batch of images; deepfool: on one image after the other, as in
+            the paper.
+        fooling_rate: the share of the images at which to stop, the paper's 1 - delta, in [0, 1].
+        passes: the most passes over the images, at least one.
+        batch_size: the number of images whose gradient makes one step; by default 50, or fewer if images are
+            so large that fewer are attacked at once.
+        steps: the most steps of DeepFool for one image, at least one.
+        overshoot: of DeepFool, 0 or more.
+        candidates: of DeepFool, at least one.
+        seed: of the orders in which the images are visited.
+
+    Raises:
+        UsageError: a value is out of range.
     """
 
-    perturbation: Float[Array, "h w c"]
-    fooling_rates: Float[Array, " passes"]
-    attack: AttackResult
+    epsilon: float | None = None
+    norm: Norm = "linf"
+    improvement: Improvement = "gradient"
+    fooling_rate: float = 0.8
+    passes: int = 20
+    batch_size: int | None = None
+    steps: int = 10
+    overshoot: float = 0.02
+    candidates: int = 10
+    seed: int = 0
+    goals = (Untargeted,)
+
+    def __post_init__(self) -> None:
+        require_seed(self.seed)
+        require_not_negative(epsilon=self.epsilon or 0.0, overshoot=self.overshoot)
+        require_positive(
+            passes=self.passes, batch_size=self.batch_size, steps=self.steps, candidates=self.candidates
+        )
+        if not 0 <= self.fooling_rate <= 1:
+            raise UsageError(f"fooling_rate must be between 0 and 1, not {self.fooling_rate}")
+        if self.norm not in get_args(Norm):
+            raise unknown_name("norm", self.norm, get_args(Norm))
+        if self.improvement not in get_args(Improvement):
+            raise unknown_name("improvement", self.improvement, get_args(Improvement))
+
+    def size(self, image: Float[Array, "h w c"]) -> float:
+        """The size of the ball for images of this size.
+
+        Raises:
+            UsageError: the norm is l2 and there is no epsilon.
+        """
+        if self.epsilon is not None:
+            return self.epsilon
+        if self.norm == "l2":
+            raise UsageError(
+                "norm l2 requires epsilon, the Euclidean length of the whole change: one of 10/255 in every "
+                f"value of these images has {_PAPERS_EPSILON * image.size**0.5:.2g}"
+            )
+        return _PAPERS_EPSILON
 
 
 def universal_perturbation(
     classifier: Classifier,
     images: Float[Array, "n h w c"],
-    *,
-    epsilon: float,
-    norm: Norm = "linf",
-    improvement: Improvement = "gradient",
-    fooling_rate: float = 0.8,
-    passes: int = 20,
-    batch_size: int = 50,
-    steps: int = 10,
-    overshoot: float = 0.02,
-    candidates: int = 10,
-    seed: int = 0,
-) -> UniversalResult:
+    goal: Goal,
+    options: UniversalOptions = UniversalOptions(),
+) -> AttackResult:
     r"""A universal adversarial perturbation (Moosavi-Dezfooli et al., CVPR 2017).
 
-    The images are visited in an order drawn anew for each pass, until the share whose class changes is at
+    The images are visited in an order drawn anew for each pass, until the share that has left its class is at
     least `fooling_rate`. By "deepfool" (their algorithm 1) they are visited one after the other: where the
     perturbation v so far does not change the class, DeepFool finds the smallest further change that does, and
     the sum is projected back on the ball:
@@ -76,62 +119,47 @@ def universal_perturbation(
     \sum_i \min(-\log p_{\hat{k}(x_i)}(x_i + v), \beta)\Big)$$
 
     with alpha a tenth of epsilon and beta 3; for "l2" the gradient is scaled to the length alpha instead. The
-    changes that DeepFool finds for images of ten digits point ten ways and undo each other, so that on MNIST
-    the second is far stronger, and it takes one gradient for each image where DeepFool takes `candidates` for
-    each of its steps. Where a thousand classes have a few that most images can be pushed into, both work.
+    changes that DeepFool finds for images of ten digits point in ten directions and undo each other. On MNIST
+    the gradient is far stronger, and it takes one gradient for each image where DeepFool takes `candidates`
+    for each of its steps. Where a few of a thousand classes attract most images, both work.
 
     Args:
-        classifier: what to fool.
-        images: values in [0, 1]. Their labels are not needed: what counts is that the prediction changes.
-        epsilon: the size of the ball (the paper's xi), 0 or more: the most that a pixel changes for "linf"
-            (the paper's is 10/255 on ImageNet), or the Euclidean length of the perturbation for "l2".
-        norm: "linf" or "l2".
-        improvement: "gradient" or "deepfool".
-        fooling_rate: where to stop, the paper's 1 - delta, in [0, 1].
-        passes: the most passes over the images, at least one.
-        batch_size: how many images the gradient is taken of at once; also how many are classified at once.
-        steps: the most steps of DeepFool for one image.
-        overshoot: of DeepFool.
-        candidates: of DeepFool.
-        seed: of the orders.
+        classifier: the classifier to fool.
+        images: values in [0, 1].
+        goal: `Untargeted(predicted_classes(classifier, images))`, as in the paper, or with the labels.
+        options: the ball, and how the perturbation is improved.
+
+    Returns:
+        The images with the perturbation added that fooled the classifier on most of them, this perturbation,
+        and the share of the images that left their class after each pass. As the images share one
+        perturbation, either all or none of them had a gradient.
 
     Raises:
-        UsageError: there are no images, they are not in [0, 1] or not of the classifier's size, or a setting
-            is out of its range.
-        NoGradientError: no image gave a gradient to follow.
+        UsageError: the goal is not untargeted, there are no images, they are not in [0, 1] or not of the
+            classifier's size, there is not one class for each, or epsilon is needed and not given.
 
     Example:
         >>> from evofool import create_classifier
+        >>> from evofool.attacks import predicted_classes
         >>> classifier = create_classifier("linear", (4, 4, 1), ("even", "odd"))
         >>> images = jax.random.uniform(jax.random.key(0), (20, 4, 4, 1))
-        >>> result = universal_perturbation(classifier, images, epsilon=0.2, fooling_rate=0.3)
-        >>> bool(jnp.abs(result.perturbation).max() <= 0.2), bool(result.attack.success.mean() >= 0.3)
+        >>> goal = Untargeted(predicted_classes(classifier, images))
+        >>> options = UniversalOptions(epsilon=0.2, fooling_rate=0.3)
+        >>> result = universal_perturbation(classifier, images, goal, options)
+        >>> bool(jnp.abs(result.perturbation).max() <= 0.2), bool(result.success.mean() >= 0.3)
         (True, True)
     """
-    require_images(classifier, images, Untargeted(jnp.zeros(len(images), jnp.int32)))
-    require_seed(seed)
-    require_not_negative(epsilon=epsilon, overshoot=overshoot)
-    require_positive(passes=passes, batch_size=batch_size, steps=steps, candidates=candidates)
-    if not 0 <= fooling_rate <= 1:
-        raise UsageError(f"fooling_rate must be between 0 and 1, not {fooling_rate}")
-    if norm not in get_args(Norm):
-        raise unknown_name("norm", norm, get_args(Norm))
-    if improvement not in get_args(Improvement):
-        raise unknown_name("improvement", improvement, get_args(Improvement))
-    result, found = _perturb(
-        classifier,
-        images,
-        (epsilon, overshoot, fooling_rate),
-        jax.random.key(seed),
-        norm,
-        improvement,
-        passes,
-        min(batch_size, len(images)),
-        steps,
-        min(candidates, len(classifier.spec.class_names) - 1),
+    require_attackable(classifier, images, goal, options.goals)
+    at_once = images_at_once(images.shape[1:])
+    key = jax.random.key(options.seed)
+    options = replace(
+        options,
+        epsilon=options.size(images[0]),
+        batch_size=min(options.batch_size or min(_BATCH_SIZE, at_once), len(images)),
+        candidates=min(options.candidates, len(classifier.spec.class_names) - 1),
+        seed=0,  # another seed is another key and no other program
     )
-    require_gradient(classifier, found, result.attack)
-    return result
+    return _perturb(classifier, options, images, goal, key)
 
 
 def add_perturbation(
@@ -140,10 +168,10 @@ def add_perturbation(
     goal: Goal,
     perturbation: Float[Array, "*n h w c"],
 ) -> AttackResult:
-    """Add a perturbation to images, whichever they are, and look what a classifier makes of them.
+    """Add a perturbation to any images, and classify them.
 
     Args:
-        classifier: what to fool; it need not be the one that the perturbation was made for.
+        classifier: the classifier to fool; the perturbation may have been made for another.
         images: values in [0, 1].
         goal: `Untargeted(labels)` or `Targeted(classes)`. With the predicted classes as labels, the share of
             successes is the paper's fooling rate.
@@ -152,101 +180,140 @@ def add_perturbation(
     Example:
         >>> from evofool import create_classifier
         >>> classifier = create_classifier("linear", (2, 2, 1), ("even", "odd"))
-        >>> goal = Untargeted(jnp.array([0]))
-        >>> result = add_perturbation(classifier, jnp.zeros((1, 2, 2, 1)), goal, jnp.full((2, 2, 1), 0.25))
-        >>> result.distortion.tolist()
+        >>> images, perturbation = jnp.zeros((1, 2, 2, 1)), jnp.full((2, 2, 1), 0.25)
+        >>> add_perturbation(classifier, images, Untargeted([0]), perturbation).distortion.tolist()
         [0.25]
     """
-    require_images(classifier, images, goal)
-    return _add(classifier, images, goal, perturbation)
-
-
-@jax.jit
-def _add(
-    classifier: Classifier,
-    images: Float[Array, "n h w c"],
-    goal: Goal,
-    perturbation: Float[Array, "*n h w c"],
-) -> AttackResult:
+    require_attackable(classifier, images, goal)
     return assess(classifier, images, jnp.clip(images + perturbation, 0, 1), goal)
 
 
-@partial(jax.jit, static_argnums=range(4, 10))
+class _State(NamedTuple):
+    """The perturbation after `passes` passes, the best so far, and the fooling rate after each pass."""
+
+    perturbation: Float[Array, "h w c"]
+    best: Float[Array, "h w c"]
+    rates: Float[Array, " passes"]
+    had_gradient: Bool[Array, ""]
+    passes: Int[Array, ""]
+
+
+@jax.jit
 def _perturb(
     classifier: Classifier,
+    options: UniversalOptions,
     images: Float[Array, "n h w c"],
-    settings: tuple[Any, Any, Any],
+    goal: Goal,
     key: Key[Array, ""],
-    norm: Norm,
-    improvement: Improvement,
-    passes: int,
-    batch_size: int,
-    steps: int,
-    candidates: int,
-) -> tuple[UniversalResult, Bool[Array, ""]]:
-    epsilon, overshoot, enough = settings
-    count = len(images)
-
-    def logits_of(images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
-        """In batches, so that memory does not depend on how many there are."""
-        batches = jnp.resize(jnp.arange(count), (-(-count // batch_size), batch_size))
-        logits = jax.lax.map(lambda batch: classifier.logits(images[batch]), batches)
-        return logits.reshape(-1, logits.shape[-1])[:count]
-
-    logits_before = logits_of(images)
-    labels = jnp.argmax(logits_before, axis=1)
-
-    def project(perturbation: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
-        if norm == "linf":
-            return jnp.clip(perturbation, -epsilon, epsilon)
-        return perturbation * jnp.minimum(1, epsilon / _length(perturbation))
-
-    def by_deepfool(carry: tuple[Array, Array], visited: Int[Array, " 1"]) -> tuple[Any, None]:
-        perturbation, found = carry
-        perturbed = jnp.clip(images[visited] + perturbation, 0, 1)
-        # DeepFool does nothing where the class has changed already, and takes no gradient for it.
-        crossed, _, gradient_found = cross_boundary(
-            classifier, perturbed, labels[visited], overshoot, norm="l2", steps=steps, candidates=candidates
-        )
-        return (project(perturbation + (crossed - perturbed)[0]), found | gradient_found), None
-
-    def by_gradient(carry: tuple[Array, Array], visited: Int[Array, " b"]) -> tuple[Any, None]:
-        perturbation, found = carry
-
-        def loss(perturbation: Float[Array, "h w c"]) -> Float[Array, ""]:
-            logits = classifier.logits(jnp.clip(images[visited] + perturbation, 0, 1))
-            losses = -jax.nn.log_sigmoid(-Untargeted(labels[visited]).objective(classifier, logits))
-            return jnp.minimum(losses, _ENOUGH_LOSS).sum()
-
-        gradient = jax.grad(loss)(perturbation)
-        direction = jnp.sign(gradient) if norm == "linf" else gradient / _length(gradient)
-        return (project(perturbation + _STEP * epsilon * direction), found | gradient.any()), None
-
-    visit, together = (by_deepfool, 1) if improvement == "deepfool" else (by_gradient, batch_size)
-
-    def one_pass(carry: Any) -> Any:
-        perturbation, best, rates, found, number = carry
-        order = jax.random.permutation(jax.random.fold_in(key, number), count)
-        # The last batch is filled up with the first images.
-        visits = jnp.resize(order, (-(-count // together), together))
-        (perturbation, found), _ = jax.lax.scan(visit, (perturbation, found), visits)
-        fooled = jnp.argmax(logits_of(jnp.clip(images + perturbation, 0, 1)), axis=1) != labels
-        better = ~(fooled.mean() <= jnp.nanmax(rates, initial=-1))
-        best = jnp.where(better, perturbation, best)
-        return perturbation, best, rates.at[number].set(fooled.mean()), found, number + 1
-
-    def unfinished(carry: Any) -> Bool[Array, ""]:
-        _, _, rates, _, number = carry
-        return (number < passes) & ((number == 0) | (rates[number - 1] < enough))
+) -> AttackResult:
+    def unfinished(state: _State) -> Bool[Array, ""]:
+        enough = state.rates[state.passes - 1] >= options.fooling_rate
+        return (state.passes < options.passes) & ((state.passes == 0) | ~enough)
 
     nothing = jnp.zeros(images.shape[1:])
-    start = nothing, nothing, jnp.full(passes, jnp.nan), jnp.bool_(False), jnp.int32(0)
-    _, best, rates, found, _ = jax.lax.while_loop(unfinished, one_pass, start)
-    attacked = jnp.clip(images + best, 0, 1)
-    attack = result_of(classifier, Untargeted(labels), images, attacked, logits_before, logits_of(attacked))
-    return UniversalResult(best, rates, attack), found
+    start = _State(nothing, nothing, jnp.full(options.passes, jnp.nan), jnp.bool_(False), jnp.int32(0))
+    visit_all = partial(_pass, classifier, options, images, goal, key)
+    state = jax.lax.while_loop(unfinished, visit_all, start)
+    attacked = jnp.clip(images + state.best, 0, 1)
+    logits_before, logits = _logits(classifier, images), _logits(classifier, attacked)
+    had_gradient = jnp.full(len(images), state.had_gradient)
+    result = result_of(classifier, goal, images, attacked, logits_before, logits, had_gradient)
+    return result._replace(perturbation=state.best, fooling_rates=state.rates)
+
+
+def _pass(
+    classifier: Classifier,
+    options: UniversalOptions,
+    images: Float[Array, "n h w c"],
+    goal: Goal,
+    key: Key[Array, ""],
+    state: _State,
+) -> _State:
+    """Visit all images once, and keep the perturbation if it fools on more of them."""
+
+    def visit(
+        carry: tuple[Float[Array, "h w c"], Bool[Array, ""]], visited: Int[Array, " b"]
+    ) -> tuple[tuple[Float[Array, "h w c"], Bool[Array, ""]], None]:
+        perturbation, had_gradient = carry
+        change, found = improve(classifier, options, images[visited], goal.classes[visited], perturbation)
+        return (_project(perturbation + change, options), had_gradient | found), None
+
+    improve, together = (
+        (_by_deepfool, 1) if options.improvement == "deepfool" else (_by_gradient, options.batch_size or 1)
+    )
+    order = jax.random.permutation(jax.random.fold_in(key, state.passes), len(images))
+    # The last batch is filled up with the first images.
+    visits = jnp.resize(order, (-(-len(images) // together), together))
+    (perturbation, had_gradient), _ = jax.lax.scan(visit, (state.perturbation, state.had_gradient), visits)
+    rate = goal.reached(_logits(classifier, jnp.clip(images + perturbation, 0, 1))).mean()
+    better = ~(rate <= jnp.nanmax(state.rates, initial=-1))
+    return _State(
+        perturbation=perturbation,
+        best=jnp.where(better, perturbation, state.best),
+        rates=state.rates.at[state.passes].set(rate),
+        had_gradient=had_gradient,
+        passes=state.passes + 1,
+    )
+
+
+def _by_deepfool(
+    classifier: Classifier,
+    options: UniversalOptions,
+    images: Float[Array, "1 h w c"],
+    classes: Int[Array, " 1"],
+    perturbation: Float[Array, "h w c"],
+) -> tuple[Float[Array, "h w c"], Bool[Array, ""]]:
+    """The smallest further change that takes one image over a boundary: none if its class has changed."""
+    perturbed = jnp.clip(images + perturbation, 0, 1)
+    crossing = cross_boundary(
+        classifier,
+        perturbed,
+        classes,
+        norm="l2",
+        steps=options.steps,
+        overshoot=options.overshoot,
+        candidates=options.candidates,
+    )
+    return (crossing.images - perturbed)[0], crossing.had_gradient[0]
+
+
+def _by_gradient(
+    classifier: Classifier,
+    options: UniversalOptions,
+    images: Float[Array, "b h w c"],
+    classes: Int[Array, " b"],
+    perturbation: Float[Array, "h w c"],
+) -> tuple[Float[Array, "h w c"], Bool[Array, ""]]:
+    """A step along the gradient of the clipped loss on a batch of images."""
+
+    def loss(perturbation: Float[Array, "h w c"]) -> Float[Array, ""]:
+        logits = classifier.logits(jnp.clip(images + perturbation, 0, 1))
+        losses = -jax.nn.log_sigmoid(-Untargeted(classes).objective(classifier, logits))
+        return jnp.minimum(losses, _ENOUGH_LOSS).sum()
+
+    gradient = jax.grad(loss)(perturbation)
+    direction = jnp.sign(gradient) if options.norm == "linf" else gradient / _length(gradient)
+    assert options.epsilon is not None
+    return _STEP * options.epsilon * direction, gradient.any()
+
+
+def _project(perturbation: Float[Array, "h w c"], options: UniversalOptions) -> Float[Array, "h w c"]:
+    """The nearest point of the ball."""
+    assert options.epsilon is not None
+    if options.norm == "linf":
+        return jnp.clip(perturbation, -options.epsilon, options.epsilon)
+    return perturbation * jnp.minimum(1, options.epsilon / _length(perturbation))
+
+
+def _logits(classifier: Classifier, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
+    """In batches, so that memory does not depend on the number of images."""
+    count = len(images)
+    size = min(images_at_once(images.shape[1:]), count)
+    batches = jnp.resize(jnp.arange(count), (-(-count // size), size))
+    logits = jax.lax.map(lambda batch: classifier.logits(images[batch]), batches)
+    return logits.reshape(-1, logits.shape[-1])[:count]
 
 
 def _length(array: Float[Array, "h w c"]) -> Float[Array, ""]:
-    """The Euclidean length, never below what may be divided by."""
+    """The Euclidean length, never below the smallest divisor of its type."""
     return jnp.maximum(jnp.sqrt(jnp.square(array).sum()), jnp.finfo(array.dtype).tiny)

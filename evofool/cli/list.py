@@ -7,15 +7,15 @@ from typing import Annotated, Any
 import tyro
 from rich.table import Table
 
+from evofool.attacks import ATTACKS
 from evofool.classifiers import CLASSIFIERS, NETWORKS
-from evofool.cli.attack import METHODS
 from evofool.cli.console import make_console
 from evofool.datasets import DATASETS
 from evofool.encodings import ENCODINGS
 from evofool.errors import unknown_name
 from evofool.registry import Entry
 from evofool.search import SEARCHES
-from evofool.studies import rubbish
+from evofool.studies import STUDIES
 
 _KINDS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "classifiers": ("classifier", CLASSIFIERS),
@@ -23,8 +23,8 @@ _KINDS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "datasets": ("dataset", DATASETS),
     "encodings": ("encoding", ENCODINGS),
     "algorithms": ("algorithm", SEARCHES),
-    "attacks": ("attack", METHODS),
-    "studies": ("study", {"rubbish": rubbish}),
+    "attacks": ("attack", ATTACKS),
+    "studies": ("study", STUDIES),
 }
 """What can be chosen by name: a singular and the choices of each kind."""
 

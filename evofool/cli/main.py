@@ -3,7 +3,7 @@
 import inspect
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Union
 
@@ -11,12 +11,12 @@ import jax
 import tyro
 
 import evofool
-from evofool.cli.attack import Attack
+from evofool.cli.attack import attack_command
 from evofool.cli.evolve import Evolve
 from evofool.cli.fetch import Fetch
 from evofool.cli.forms import filled_in, form_of, other_choices
 from evofool.cli.list import List
-from evofool.cli.study import Study
+from evofool.cli.study import study_command
 from evofool.cli.train import Train
 from evofool.datasets import cache_folder
 from evofool.errors import EvofoolError
@@ -24,16 +24,16 @@ from evofool.errors import EvofoolError
 
 class _Command(NamedTuple):
     summary: str
-    type: Any
+    type: Callable[[], Any]
 
 
 _COMMANDS = {
-    "evolve": _Command("Evolve one image per class that the classifier is certain about.", Evolve),
-    "attack": _Command("Attack images with a method that follows the classifier's gradients.", Attack),
-    "study": _Command("Answer a question of the papers.", Study),
-    "train": _Command("Train a classifier and write it to one file.", Train),
-    "fetch": _Command("Download a dataset into the cache.", Fetch),
-    "list": _Command("List the names of classifiers, encodings, attacks and more.", List),
+    "evolve": _Command("Evolve one image per class that the classifier is certain about.", lambda: Evolve),
+    "attack": _Command("Attack images by following the classifier's gradients.", attack_command),
+    "study": _Command("Answer a question of the papers.", study_command),
+    "train": _Command("Train a classifier and write it to one file.", lambda: Train),
+    "fetch": _Command("Download a dataset into the cache.", lambda: Fetch),
+    "list": _Command("List the names of classifiers, encodings, attacks and more.", lambda: List),
 }
 
 
@@ -68,7 +68,7 @@ def _parse(args: Sequence[str]) -> Any:
     form = form_of(evolve)
     commands = [
         Annotated[
-            form if name == "evolve" else command.type,
+            form if name == "evolve" else command.type(),
             tyro.conf.subcommand(name, description=_description(name, command, evolve, args)),
         ]
         for name, command in _COMMANDS.items()
@@ -86,7 +86,7 @@ def _parse(args: Sequence[str]) -> Any:
 
 def _description(name: str, command: _Command, evolve: Evolve, args: Sequence[str]) -> str | None:
     """One line in the list of commands, the whole docstring on the command's own page."""
-    if name not in args[:1]:
+    if name not in args[:1] or name in ("attack", "study"):
         return command.summary
     if name != "evolve":
         return None

@@ -1,4 +1,4 @@
-"""`evofool attack`: what it leaves behind, that this is measured on the files, and what it refuses."""
+"""`evofool attack`: its results, which are measured on the saved files, and what it refuses."""
 
 import csv
 import json
@@ -70,7 +70,7 @@ METHODS = {
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_leaves_images_changes_figures_and_a_table(
+def test_every_attack_leaves_images_changes_figures_and_a_table(
     evofool_main: Command, digit_files: list[Path], tmp_path: Path, method: str
 ) -> None:
     out = tmp_path / "out"
@@ -95,6 +95,7 @@ def test_every_method_leaves_images_changes_figures_and_a_table(
         assert row["class_before"] == before
         assert row["class_saved"] == classifier.spec.class_names[int(measured.argmax())]
         assert float(row["confidence_saved"]) == pytest.approx(float(measured.max()), abs=1e-5)
+        assert 0 < float(row["linf_saved"]) <= float(row["l2_saved"]) <= float(row["l1_saved"])
         assert row["success"] == "True" or method == "universal"
         if method in ("iterated", "lbfgs"):
             assert row["target"] == "three"
@@ -121,16 +122,17 @@ def test_ascent_starts_from_noise_for_each_target(evofool_main: Command, tmp_pat
 def test_a_template_is_added_to_a_linear_classifiers_images(
     evofool_main: Command, digit_files: list[Path], linear_file: Path, tmp_path: Path
 ) -> None:
-    options = ("--classifier", linear_file, "--images", digit_files[0], "--out", tmp_path / "out")
-    rows = None
-    for target in "01":
-        code, _, _ = evofool_main(
-            "attack", "template", *options, "--target", target, "--epsilon", "1", "--overwrite"
-        )
-        if code == 0:
-            rows = rows_of(tmp_path / "out")
-    assert rows is not None
-    assert float(rows[0]["target_confidence"]) > float(rows[0]["target_confidence_before"])
+    classifier = load_classifier(str(linear_file))
+    image = from_uint8(read_png(digit_files[0]))[None]
+    target = int(jnp.argmin(classifier(image)))
+    code, _, errors = evofool_main(
+        *("attack", "template", "--classifier", linear_file, "--images", digit_files[0]),
+        *("--target", target, "--epsilon", "1", "--out", tmp_path / "out"),
+    )
+    assert (code, errors) == (0, "")
+    (row,) = rows_of(tmp_path / "out")
+    assert row["target"] == str(target)
+    assert float(row["target_confidence"]) > float(row["target_confidence_before"])
 
 
 def test_a_random_start_and_a_watched_class_are_taken(
@@ -145,7 +147,7 @@ def test_a_random_start_and_a_watched_class_are_taken(
             *("--epsilon", "0.2", "--change", "50", "--steps", "5", "--out", out, "--quiet"),
         )
         assert (code, errors) == (0, "")
-        assert all(float(row["largest_change"]) <= 0.2 + 1e-6 for row in rows_of(out))
+        assert all(float(row["linf"]) <= 0.2 + 1e-6 for row in rows_of(out))
         images.append(read_png(out / "images" / "2.png"))
         classes.append(set(drawn))
         drawn.clear()
@@ -209,16 +211,15 @@ def test_files_of_one_name_stay_apart(evofool_main: Command, digit_files: list[P
         np.testing.assert_array_equal(read_png(out / "images" / f"{name}.png"), read_png(path))
 
 
-def test_more_images_than_go_at_once_are_attacked_in_parts(
-    evofool_main: Command, digit_files: list[Path], tmp_path: Path
+def test_results_go_into_a_new_directory_under_runs_by_default(
+    evofool_main: Command, digit_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, _, _ = evofool_main(
-        "attack", "fgsm", "--images", *digit_files * 6, "--out", tmp_path / "out", "--quiet"
-    )
-    assert code == 0
-    rows = rows_of(tmp_path / "out")
-    assert len(rows) == 18
-    assert len({(row["class_saved"], row["confidence_saved"][:5]) for row in rows}) == 3
+    monkeypatch.chdir(tmp_path)
+    code, _, errors = evofool_main("attack", "fgsm", "--images", digit_files[0])
+    assert (code, errors) == (0, "")
+    (out,) = (tmp_path / "runs").iterdir()
+    assert out.name.endswith("-attack-fgsm-lenet-digits")
+    assert len(rows_of(out)) == 1
 
 
 def test_images_without_a_gradient_are_left_as_they_are_among_others(
@@ -235,10 +236,11 @@ def test_images_without_a_gradient_are_left_as_they_are_among_others(
     for file, image in zip(files, [*noise, np.zeros((8, 8, 1), np.uint8)], strict=True):
         write_png(file, image)
     options = ("--classifier", tmp_path / "it.safetensors", "--out", tmp_path / "out")
-    code, _, errors = evofool_main("attack", "fgsm", *options, "--images", *files)
+    code, printed, errors = evofool_main("attack", "fgsm", *options, "--images", *files)
     assert (code, errors) == (0, "")
+    assert "the gradient is zero at the start of 1 of 17 images" in printed
     rows = rows_of(tmp_path / "out")
-    assert [float(row["largest_change"]) > 0 for row in rows] == [True] * 16 + [False]
+    assert [float(row["linf"]) > 0 for row in rows] == [True] * 16 + [False]
     assert rows[16]["success"] == "False"
     code, _, errors = evofool_main("attack", "fgsm", *options, "--images", files[16], "--overwrite")
     assert code == 1
@@ -256,10 +258,10 @@ def test_images_without_a_gradient_are_left_as_they_are_among_others(
         (["fgsm", "--epsilon", "-0.1"], 2, "epsilon must be 0 or more"),
         (["iterated", "--change", "-1"], 2, "change must be 0 or more"),
         (["iterated", "--steps", "0"], 2, "steps must be above zero"),
-        (["iterated", "--random-start"], 2, "needs a ball"),
-        (["iterated", "--seed", "1"], 2, "give --random-start too"),
+        (["iterated", "--random-start"], 2, "random_start requires epsilon"),
+        (["iterated", "--seed", "1"], 2, "seed requires random_start"),
         (["iterated", "--random-start", "--epsilon", "0.1", "--seed", str(2**32)], 2, "seed must be 0 to"),
-        (["ascent"], 2, "give one --target"),
+        (["ascent"], 2, "requires one --target"),
         (["ascent", "--target", "3", "--uniform"], 2, "without --images"),
         (["ascent", "--target", "3", "--seed", "0"], 2, "without --images"),
         (["ascent", "--target", "3", "--mean-level", "1.5"], 2, "must be between 0 and 1, not 1.5"),
@@ -347,7 +349,7 @@ def test_only_the_results_of_an_attack_are_overwritten(
     assert "perturbation.png" not in printed
     assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == [
         *("before_after.png", "changes/7.png", "changes_x50/7.png", "images/7.png", "images/mine.png"),
-        *("mine.txt", "results.csv"),
+        *("manifest.json", "mine.txt", "results.csv"),
     ]
 
 
@@ -361,7 +363,7 @@ def test_a_directory_without_results_is_not_overwritten(
     for command in (("attack", "fgsm", "--images", digit_files[0]), ("study", "rubbish", "--count", "2")):
         code, _, errors = evofool_main(*command, "--out", tmp_path, "--overwrite")
         assert (code, errors.count("\n")) == (2, 1)
-        assert "not those of this command" in errors
+        assert "is not empty and does not hold" in errors
     assert [path.read_text() for path in mine] == ["mine", "mine"]
 
 

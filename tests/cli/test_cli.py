@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 import evofool
+from evofool.attacks import ATTACKS
 from evofool.classifiers import CLASSIFIERS
 from evofool.classifiers.weights import load_weights_file
-from evofool.cli.attack import METHODS
 
 Main = Callable[..., tuple[int, str, str]]
 
@@ -140,8 +140,8 @@ def explained(page: str) -> dict[str, str]:
         (("train",), {"--network", "--epsilon", "--quiet"}),
         (("fetch",), {"--url", "--quiet"}),
         (("list",), set()),
-        (("study",), {"--classifiers", "--threshold", "--quiet"}),
-        *((("attack", method), {"--images", "--quiet"}) for method in METHODS),
+        (("study", "rubbish"), {"--classifiers", "--threshold", "--quiet"}),
+        *((("attack", method), {"--images", "--quiet"}) for method in ATTACKS),
     ],
 )
 def test_help_explains_every_option(command: tuple[str, ...], options: set[str], evofool_main: Main) -> None:

@@ -1,6 +1,7 @@
-"""What classifiers make of noise."""
+"""How certain classifiers are about noise, and the study of it on the command line."""
 
 import csv
+import json
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,7 @@ from evofool import Classifier, ClassifierSpec, create_classifier, load_classifi
 from evofool.datasets import load_dataset
 from evofool.errors import UsageError
 from evofool.images import from_uint8, read_png
-from evofool.studies import RubbishResult, certainty, noise_images_at, rubbish
+from evofool.studies import Certainty, certainty, certainty_about_noise, noise_images_at
 
 
 def brightness(params, images):
@@ -25,7 +26,7 @@ def balance() -> Classifier:
 
 @pytest.mark.parametrize("noise", ["uniform", "gaussian"])
 def test_symmetric_noise_falls_on_both_sides_of_a_symmetric_classifier(balance, noise) -> None:
-    result = rubbish(balance, noise, count=5000)
+    result = certainty_about_noise(balance, noise, count=5000)
     assert len(result.confidences) == 5000
     np.testing.assert_allclose(result.class_shares(2), 0.5, atol=0.03)
     assert result.share_above(0.5) > 0.99  # an image or two is neither dark nor light
@@ -34,13 +35,13 @@ def test_symmetric_noise_falls_on_both_sides_of_a_symmetric_classifier(balance, 
 
 
 def test_the_same_seed_gives_the_same_noise_however_many_there_are(balance) -> None:
-    few, many = rubbish(balance, count=70), rubbish(balance, count=200)
+    few, many = certainty_about_noise(balance, count=70), certainty_about_noise(balance, count=200)
     np.testing.assert_array_equal(few.confidences, many.confidences[:70])
-    assert (rubbish(balance, count=70, seed=1).confidences != few.confidences).any()
+    assert (certainty_about_noise(balance, count=70, seed=1).confidences != few.confidences).any()
 
 
 def test_shares_are_counted_by_hand() -> None:
-    result = RubbishResult(np.array([0.4, 0.6, 0.8]), np.array([0, 2, 2]))
+    result = Certainty(np.array([0.4, 0.6, 0.8]), np.array([0, 2, 2]))
     assert result.share_above(0.5) == pytest.approx(2 / 3)
     assert result.mean_confidence_above(0.5) == pytest.approx(0.7)
     assert np.isnan(result.mean_confidence_above(0.9))
@@ -51,21 +52,21 @@ def test_a_digit_classifier_is_more_certain_of_digits_than_of_noise() -> None:
     lenet = load_classifier("lenet-digits")
     digits = certainty(lenet, from_uint8(load_dataset("digits").test_images))
     assert digits.share_above(0.9) > 0.9
-    assert 0 < rubbish(lenet, count=500).share_above(0.9) < digits.share_above(0.9)
+    assert 0 < certainty_about_noise(lenet, count=500).share_above(0.9) < digits.share_above(0.9)
 
 
-def test_what_cannot_be_is_refused(balance) -> None:
+def test_no_images_and_seeds_beyond_32_bits_are_refused(balance) -> None:
     with pytest.raises(UsageError, match="count must be above zero"):
-        rubbish(balance, count=0)
+        certainty_about_noise(balance, count=0)
     with pytest.raises(UsageError, match="seed must be 0 to"):
-        rubbish(balance, count=1, seed=2**32)
+        certainty_about_noise(balance, count=1, seed=2**32)
     with pytest.raises(UsageError, match="no images"):
         certainty(balance, jnp.zeros((0, 4, 4, 1)))
 
 
 @pytest.mark.parametrize("noise", ["uniform", "gaussian"])
-def test_an_image_of_noise_can_be_had_again_as_it_was_classified(balance, noise) -> None:
-    result = rubbish(balance, noise, count=200, seed=5)
+def test_a_noise_image_can_be_drawn_again_as_it_was_classified(balance, noise) -> None:
+    result = certainty_about_noise(balance, noise, count=200, seed=5)
     again = noise_images_at(balance, noise, [0, 64, 199, 3], seed=5)
     np.testing.assert_allclose(balance(again).max(axis=1), result.confidences[[0, 64, 199, 3]], rtol=1e-6)
     np.testing.assert_array_equal(jnp.round(again * 255) / 255, again)
@@ -84,24 +85,30 @@ def test_several_classifiers_are_shown_noise_beside_test_images(evofool_main, tm
     )
     assert (code, errors) == (0, "")
     assert "Goodfellow" in printed
-    with (out / "rubbish.csv").open(newline="") as file:
+    with (out / "tables" / "Certainty_about_noise.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     kinds = ["uniform noise", "gaussian noise", "test images"]
-    assert [row["images"] for row in rows] == 2 * kinds
+    assert [row["images"] for row in rows if not row["source"]] == 2 * kinds
+    (reported,) = (row for row in rows if "Goodfellow" in row["source"])
+    assert (reported["share_above"], reported["mean_confidence_above"]) == ("0.9835", "0.928")
+    record = json.loads((out / "study.json").read_text())
+    assert record["options"]["count"] == 300
+    assert len(record["tables"]["Certainty about noise"]) == len(rows)
+    assert record["tables"]["Certainty about noise"][0]["share_above"] == float(rows[0]["share_above"])
     lenet = load_classifier("lenet-digits")
-    expected = rubbish(lenet, "gaussian", count=300)
+    expected = certainty_about_noise(lenet, "gaussian", count=300)
     assert float(rows[1]["share_above"]) == pytest.approx(expected.share_above(0.9))
     commonest = lenet.spec.class_names[int(np.bincount(expected.classes).argmax())]
     assert rows[1]["commonest_class"] == commonest
     assert float(rows[2]["share_above"]) > 0.9
-    assert [read_png(path).ndim for path in sorted(out.glob("*.png"))] == [3, 3]
+    assert [read_png(path).ndim for path in (out / "figures").iterdir()] == [3, 3]
 
-    (out / "2024_holiday.png").write_text("not of a study")
+    (out / "figures" / "holiday.png").write_text("not of a study")
     options = ("--classifiers", tmp_path / "mine.safetensors", "--count", "3", "--out", out, "--quiet")
     assert evofool_main("study", "rubbish", *options)[0] == 2
     assert evofool_main("study", "rubbish", *options, "--overwrite")[0] == 0
-    files = ["0_mine.png", "2024_holiday.png", "rubbish.csv"]
-    assert sorted(path.name for path in out.iterdir()) == files
+    figures = ["The_noise_that_mine_is_surest_of.png", "holiday.png"]
+    assert sorted(path.name for path in (out / "figures").iterdir()) == figures
 
 
 @pytest.mark.parametrize(
@@ -113,7 +120,7 @@ def test_several_classifiers_are_shown_noise_beside_test_images(evofool_main, tm
         (["--classifiers", "SMALL", "--dataset", "digits"], "takes images of (8, 8, 1)"),
     ],
 )
-def test_a_study_that_cannot_be_ends_in_one_line(evofool_main, tmp_path, options, message) -> None:
+def test_options_that_do_not_fit_end_in_one_line(evofool_main, tmp_path, options, message) -> None:
     small = create_classifier("linear", (8, 8, 1), ("even", "odd"))
     save_classifier(tmp_path / "small.safetensors", small, training_data="none", test_accuracy=0.5)
     options = [str(tmp_path / "small.safetensors") if option == "SMALL" else option for option in options]

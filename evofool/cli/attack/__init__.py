@@ -1,5 +1,25 @@
-"""`evofool attack`: one dataclass per method, and what they share."""
+"""`evofool attack`: a subcommand per attack, and what is particular to some of them."""
 
-from evofool.cli.attack.methods import METHODS, Attack
+from typing import Any
 
-__all__ = ["METHODS", "Attack"]
+from evofool.attacks import ATTACKS, AttackOptions, Targeted, Untargeted
+from evofool.cli.attack.command import AttackCommand, MaybeWithTarget, WithTarget
+from evofool.cli.attack.particular import PARTICULAR
+from evofool.cli.choices import subcommands
+from evofool.registry import Entry
+
+__all__ = ["attack_command"]
+
+
+def attack_command() -> Any:
+    """The union of all attacks, as tyro parses it."""
+    return subcommands(ATTACKS, _base)
+
+
+def _base(name: str, entry: Entry) -> type[AttackCommand]:
+    if name in PARTICULAR:
+        return PARTICULAR[name]
+    assert issubclass(entry.options, AttackOptions)
+    if Targeted not in entry.options.goals:
+        return AttackCommand
+    return MaybeWithTarget if Untargeted in entry.options.goals else WithTarget

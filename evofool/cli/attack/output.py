@@ -1,60 +1,67 @@
-"""What an attack leaves behind: images, changes, a table, figures, and what it prints."""
+"""The results of an attack: images, changes, a table, figures, and what is printed."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 from rich.console import Console
 from rich.table import Table
 
-from evofool.attacks import AttackResult, Targeted, assess
+from evofool.attacks import AttackResult, Goal, Targeted, assess
 from evofool.classifiers import Classifier
-from evofool.cli.attack.batch import AT_ONCE, Batch
 from evofool.images import from_uint8, read_png, to_uint8, write_png
 from evofool.report import contact_sheet, format_confidence
 from evofool.report.attacks import AttackedImage, amplified, before_after_figure, trajectory_plot
+from evofool.results import Content, Kind, Results
 
 _SOURCE_FACTOR = 50
-MARK = f"changes_x{_SOURCE_FACTOR}"
-"""The folder that every attack leaves behind. It is the first that an image gets into, and the last to be
-emptied, so that its files tell which of the others are an attack's."""
-
-_FOLDERS = (MARK, "changes", "images")
 _MOST_ROWS_IN_TABLE = 20
-_WHAT_IS_THERE = {
-    "Figure": "before_after.png",
-    "Sheet": "sheet.png",
-    "Way": "trajectory.png",
-    "Change": "perturbation.png",
-    "Images": "images",
-    "Changes": "changes",
-    "Rates": "fooling_rates.csv",
-    "Table": "results.csv",
-}
+_DISTANCES = ("distortion", "l0", "l1", "l2", "linf")
+
+KIND = Kind(
+    "an attack",
+    {
+        "before_after.png": Content("Figure", "the images before and after, with their likeliest classes"),
+        "sheet.png": Content("Sheet", "ascent: all images, with the confidence in their targets"),
+        "trajectory.png": Content("Trajectory", "the probabilities after each step"),
+        "perturbation.png": Content("Change", "universal: the change of all images, amplified"),
+        "images/": Content("Images", "an 8-bit PNG per image"),
+        "changes/": Content("Changes", "the change of each image, amplified as much as it allows"),
+        f"changes_x{_SOURCE_FACTOR}/": Content("Times 50", "the change of each image, 50 times"),
+        "fooling_rates.csv": Content("Rates", "universal: the share of images whose class changes"),
+        "results.csv": Content("Table", "a row per image: classes, confidences, success, distances, steps"),
+    },
+)
+"""The results of an attack."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The images to attack, their names, and what is wanted of each."""
+
+    names: list[str]
+    images: Float[Array, "n h w c"]
+    goal: Goal
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attack made of its images, and what the classifier makes of them as saved with 8 bits.
+    """What an attack made of its images, and how the classifier sees them as saved with 8 bits.
 
     Attributes:
         title: a line above figures.
-        classifier: what was attacked.
-        batch: the images before.
+        classifier: the classifier that was attacked.
+        subject: the images before.
         result: the images after.
         saved: the same, read from the files.
-        more: what only this method has.
     """
 
     title: str
     classifier: Classifier
-    batch: Batch
+    subject: Subject
     result: AttackResult
     saved: AttackResult
-    more: Any = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -62,32 +69,22 @@ class Outcome:
         return self.classifier.spec.class_names
 
 
-def remove_results(out: Path) -> None:
-    """Remove what an attack leaves behind and nothing else."""
-    for what in _WHAT_IS_THERE.values():
-        if what not in _FOLDERS:
-            (out / what).unlink(missing_ok=True)
-    for image in list((out / MARK).glob("*.png")):
-        for folder in reversed(_FOLDERS):
-            (out / folder / image.name).unlink(missing_ok=True)
-    for folder in reversed(_FOLDERS):
-        if (out / folder).is_dir() and not any((out / folder).iterdir()):
-            (out / folder).rmdir()
-
-
-def save_images(out: Path, classifier: Classifier, batch: Batch, result: AttackResult) -> AttackResult:
-    """Save every image and its change; returns what the classifier makes of the files."""
-    changes = np.asarray(result.images - batch.images)
-    for folder in _FOLDERS:
-        (out / folder).mkdir(exist_ok=True)
-    for name, image, change in zip(batch.names, to_uint8(result.images), changes, strict=True):
-        drawn = (amplified(change, _SOURCE_FACTOR), amplified(change), image)
-        for folder, pixels in zip(_FOLDERS, drawn, strict=True):
-            write_png(out / folder / f"{name}.png", pixels)
-    read = from_uint8(np.stack([read_png(out / "images" / f"{name}.png") for name in batch.names]))
-    return batch.by_parts(
-        lambda part: assess(classifier, part.images, read[part.first : part.first + AT_ONCE], part.goal)
-    )
+def save_images(
+    results: Results, classifier: Classifier, subject: Subject, result: AttackResult
+) -> AttackResult:
+    """Save every image and its change; returns how the classifier sees the files."""
+    changes = np.asarray(result.images - subject.images)
+    drawn = {
+        "images": list(to_uint8(result.images)),
+        "changes": [amplified(change) for change in changes],
+        f"changes_x{_SOURCE_FACTOR}": [amplified(change, _SOURCE_FACTOR) for change in changes],
+    }
+    files = {folder: results.add_all([f"{folder}/{name}.png" for name in subject.names]) for folder in drawn}
+    for folder, pictures in drawn.items():
+        for path, picture in zip(files[folder], pictures, strict=True):
+            write_png(path, picture)
+    read = from_uint8(np.stack([read_png(path) for path in files["images"]]))
+    return assess(classifier, subject.images, read, subject.goal)
 
 
 def rows_of(outcome: Outcome, thresholds: dict[str, Int[np.ndarray, " n"]]) -> list[dict[str, Any]]:
@@ -97,74 +94,75 @@ def rows_of(outcome: Outcome, thresholds: dict[str, Int[np.ndarray, " n"]]) -> l
         outcome: of the attack.
         thresholds: further columns, each with a number of steps for each image.
     """
-    batch, result, names = outcome.batch, outcome.result, outcome.class_names
-    before = np.asarray(result.confidences_before)
-    targeted = isinstance(batch.goal, Targeted)
-    rows = []
-    for i, name in enumerate(batch.names):
-        row: dict[str, Any] = {
-            "image": name,
-            "class_before": names[before[i].argmax()],
-            "confidence_before": before[i].max(),
-        }
-        wanted = int(batch.classes[i])
-        if targeted:
-            row |= {"target": names[wanted], "target_confidence_before": before[i, wanted]}
-        for suffix, attacked in {"": result, "_saved": outcome.saved}.items():
-            after = np.asarray(attacked.confidences[i])
-            row |= {f"class{suffix}": names[after.argmax()], f"confidence{suffix}": after.max()}
-            if targeted:
-                row[f"target_confidence{suffix}"] = after[wanted]
-            row |= {
-                f"success{suffix}": bool(attacked.success[i]),
-                f"distortion{suffix}": float(attacked.distortion[i]),
-                f"largest_change{suffix}": float(jnp.abs(attacked.images[i] - batch.images[i]).max()),
-            }
-        if result.first_step is not None:
-            row["first_step"] = int(result.first_step[i])
-        rows.append(row | {column: int(steps[i]) for column, steps in thresholds.items()})
-    return rows
+    columns: dict[str, Any] = {"image": outcome.subject.names}
+    before = np.asarray(outcome.result.confidences_before)
+    columns |= _likeliest(outcome, before, "_before")
+    for suffix, attacked in {"": outcome.result, "_saved": outcome.saved}.items():
+        columns |= _likeliest(outcome, np.asarray(attacked.confidences), suffix)
+        columns[f"success{suffix}"] = np.asarray(attacked.success)
+        columns |= {f"{name}{suffix}": np.asarray(getattr(attacked, name)) for name in _DISTANCES}
+    if outcome.result.first_step is not None:
+        columns["first_step"] = np.asarray(outcome.result.first_step)
+    columns |= thresholds
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def save_before_after(outcome: Outcome, path: Path) -> None:
+def _likeliest(outcome: Outcome, confidences: Float[np.ndarray, "n k"], suffix: str) -> dict[str, Any]:
+    """Columns with the likeliest class of each image and its confidence, and those of the target."""
+    columns: dict[str, Any] = {
+        f"class{suffix}": [outcome.class_names[index] for index in confidences.argmax(axis=1)],
+        f"confidence{suffix}": confidences.max(axis=1),
+    }
+    if isinstance(outcome.subject.goal, Targeted):
+        targets = np.asarray(outcome.subject.goal.classes)
+        columns["target"] = [outcome.class_names[index] for index in targets]
+        columns[f"target_confidence{suffix}"] = confidences[np.arange(len(targets)), targets]
+    return columns
+
+
+def save_before_after(outcome: Outcome, results: Results) -> None:
     """Save the figure of images, changes and likeliest classes."""
-    batch, saved = outcome.batch, outcome.saved
-    targeted = isinstance(batch.goal, Targeted)
+    subject, saved = outcome.subject, outcome.saved
+    targeted = isinstance(subject.goal, Targeted)
     columns = (
-        batch.names,
-        to_uint8(batch.images),
+        subject.names,
+        to_uint8(subject.images),
         to_uint8(saved.images),
         np.asarray(saved.confidences_before),
         np.asarray(saved.confidences),
-        np.asarray(batch.classes) if targeted else [None] * len(batch.names),
+        np.asarray(subject.goal.classes) if targeted else [None] * len(subject.names),
     )
     rows = [AttackedImage(*row) for row in zip(*columns, strict=True)]
+    path = results.add("before_after.png")
     before_after_figure(rows, outcome.class_names, path, title=outcome.title)
 
 
-def save_way(outcome: Outcome, path: Path, watched: list[int]) -> None:
+def save_trajectory(outcome: Outcome, results: Results, watched: list[int]) -> None:
     """Save the plot of the probabilities against the step, of the watched classes at least."""
-    names, way = outcome.batch.names, np.asarray(outcome.result.trajectory)
-    trajectory_plot(names, way, outcome.class_names, path, watched=watched, title=outcome.title)
+    names, trajectory = outcome.subject.names, np.asarray(outcome.result.trajectory)
+    path = results.add("trajectory.png")
+    trajectory_plot(names, trajectory, outcome.class_names, path, watched=watched, title=outcome.title)
 
 
-def save_way_of_targets(outcome: Outcome, path: Path) -> None:
+def save_trajectory_of_targets(outcome: Outcome, results: Results) -> None:
     """The same of a trajectory of the targets alone, in one panel."""
-    names = [outcome.class_names[index] for index in np.asarray(outcome.batch.classes)]
-    ways: Float[np.ndarray, "t 1 n"] = np.asarray(outcome.result.trajectory).swapaxes(1, 2)
-    trajectory_plot(["confidence in the target"], ways, names, path, title=outcome.title)
+    names = [outcome.class_names[index] for index in np.asarray(outcome.subject.goal.classes)]
+    trajectory: Float[np.ndarray, "t 1 n"] = np.asarray(outcome.result.trajectory).swapaxes(1, 2)
+    path = results.add("trajectory.png")
+    trajectory_plot(["confidence in the target"], trajectory, names, path, title=outcome.title)
 
 
-def save_sheet(outcome: Outcome, path: Path) -> None:
+def save_sheet(outcome: Outcome, results: Results) -> None:
     """Save all images on one sheet, with the confidence in the target of each."""
-    targets = np.asarray(outcome.batch.classes)
+    targets = np.asarray(outcome.subject.goal.classes)
     confidences = np.asarray(outcome.saved.confidences)[np.arange(len(targets)), targets]
     names = [outcome.class_names[index] for index in targets]
+    path = results.add("sheet.png")
     contact_sheet(to_uint8(outcome.saved.images), names, confidences, path, title=outcome.title)
 
 
-def print_rows(console: Console, rows: list[dict[str, Any]], out: Path) -> None:
-    """Print the first rows, how many succeeded, and what lies where."""
+def print_rows(console: Console, rows: list[dict[str, Any]]) -> None:
+    """Print the first rows, and how many succeeded."""
     stepped = "first_step" in rows[0]
     columns = ["image", "before", "after", "after, as saved", "step"][: 5 if stepped else 4]
     table = Table(*columns, "distortion", box=None, pad_edge=False)
@@ -181,6 +179,3 @@ def print_rows(console: Console, rows: list[dict[str, Any]], out: Path) -> None:
     console.print(
         f"\nSucceeded on {succeeded} of {len(rows)}, and on {saved} as saved with 8 bits", soft_wrap=True
     )
-    for what, name in _WHAT_IS_THERE.items():
-        if (out / name).exists():
-            console.print(f"{what:8} {out / name}", soft_wrap=True)
