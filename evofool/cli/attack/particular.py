@@ -42,7 +42,7 @@ class Ascent(AttackCommand):
 
     Attributes:
         target: the classes to reach, by name or index; all of them if not given. From noise there is one
-            image for each; with --images exactly one class is given.
+            image for each; given images are led to exactly one class.
         mean_level: the grey, in [0, 1], that the noise is added to and regularisation leads to.
         uniform: start from uniform noise, and not from the mean grey plus noise of one level.
         seed: of the noise; 0 by default.
