@@ -1,4 +1,4 @@
-"""The classifiers for MNIST that the reproductions attack, trained once and kept."""
+"""The classifiers of MNIST that the reproductions attack, trained once and kept."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from rich.console import Console
 from evofool.classifiers import Classifier, create_classifier, load_classifier, save_classifier
 from evofool.datasets import load_dataset
 from evofool.images import from_uint8
-from evofool.training import train
+from evofool.training import TrainingOptions, train
 
-EPOCHS = {"linear": 5, "mlp": 5, "maxout": 5, "lenet": 5, "cnn": 3}  # as the figures in docs/ were made
+EPOCHS = {"linear": 5, "mlp": 5, "maxout": 5, "lenet": 5, "cnn": 3}  # those of the figures in docs/
 ADVERSARIAL_EPSILON = 0.25
 PLAIN = tuple(EPOCHS)
 ADVERSARIAL = ("maxout", "lenet")
@@ -20,14 +20,14 @@ console = Console(highlight=False, width=140)
 
 
 def trained(network: str, folder: Path, *, adversarial: bool = False) -> Classifier:
-    """A network trained on MNIST with the settings of `evofool train`, from the folder if it is there."""
+    """A network trained on MNIST with the default options, loaded from the folder if it is there."""
     path = folder / f"{network}{'-adversarial' if adversarial else ''}.safetensors"
     if not path.is_file():
         console.print(f"training {path.stem}")
         mnist = load_dataset("mnist")
         start = create_classifier(network, (28, 28, 1), mnist.class_names, name=path.stem)
         epsilon = ADVERSARIAL_EPSILON if adversarial else None
-        result = train(start, mnist, epochs=EPOCHS[network], adversarial_epsilon=epsilon)
+        result = train(start, mnist, TrainingOptions(epochs=EPOCHS[network], epsilon=epsilon))
         folder.mkdir(parents=True, exist_ok=True)
         save_classifier(path, result.classifier, training_data="mnist", test_accuracy=result.test_accuracy)
     return load_classifier(path)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from rich.table import Table
@@ -46,15 +46,10 @@ class List:
 
 def _kinds() -> dict[str, Mapping[str, str]]:
     return {
-        "classifiers": {name: known.description for name, known in CLASSIFIERS.items()},
-        "networks": {name: _first_line(network) for name, network in NETWORKS.items()},
-        "datasets": DATASETS,
+        "classifiers": {name: entry.summary for name, entry in CLASSIFIERS.items()},
+        "networks": {name: entry.summary for name, entry in NETWORKS.items()},
+        "datasets": {name: entry.summary for name, entry in DATASETS.items()},
         "encodings": ENCODINGS,
         "algorithms": ALGORITHMS,
         "attacks": {name: (method.__doc__ or "").splitlines()[0] for name, method in METHODS.items()},
     }
-
-
-def _first_line(network: Any) -> str:
-    # Where a network's width is part of its name, the name stands for a partial application of its class.
-    return getattr(network, "func", network).__doc__.splitlines()[0]

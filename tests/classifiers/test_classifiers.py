@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 import evofool
 from evofool.classifiers import CLASSIFIERS, subtract_mean, weights_digest
-from evofool.classifiers.registry import EMBEDDED
+from evofool.classifiers.known import EMBEDDED
 from evofool.classifiers.weights import load_weights_file
 from evofool.datasets import load_dataset
 from evofool.errors import EvofoolError, UsageError

@@ -9,9 +9,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from evofool import Classifier, EvofoolError, UsageError, create_classifier, load_classifier
-from evofool.classifiers.imagenet import mobilenet_from_keras, squeezenet_from_caffe
+from evofool.classifiers.importers.layout import from_channels_first
 from evofool.classifiers.networks.caffenet import normalised
-from evofool.classifiers.weights import from_channels_first
 from evofool.numerics.convolution import conv_general_dilated
 
 FILES = {"squeezenet-1.0": "squeezenet_v1.0", "mobilenet-v1-0.25": "mobilenet_v1_0.25_224"}
