@@ -117,7 +117,7 @@ def require_seed(seed: int) -> None:
         raise UsageError(f"seed must be 0 to {2**32 - 1}, not {shown(seed)}")
 
 
-def require_printable(what: str, text: str) -> None:
+def require_printable(what: str, text: object) -> None:
     """Raise `UsageError` unless a text can be printed in one line and written to a file.
 
     Example:

@@ -1,7 +1,6 @@
 """The first contract: the classifier that is fooled."""
 
 import functools
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -20,7 +19,7 @@ Activation = Literal["softmax", "sigmoid"]
 LogitsFunction = Callable[[PyTree, Array], Array]
 """`logits(params, images)`: a pure function that compares equal to another of the same computation."""
 
-_LARGEST_IMAGE = 2**31 - 1
+_LARGEST_SIDE = 2**16
 _SOFTMAX_ROWS = 8
 """On a CPU up to four rows of a thousand logits get their exponentials from other instructions."""
 
@@ -49,19 +48,11 @@ class ClassifierSpec:
     training_data: str = ""
 
     def __post_init__(self) -> None:
-        for name, values in (("input_shape", self.input_shape), ("class_names", self.class_names)):
-            if not isinstance(values, tuple | list):
-                raise UsageError(f"{name} must be a tuple, not {shown(repr(values))}")
-            object.__setattr__(self, name, tuple(values))
-        _require_shape(self.input_shape)
-        if not self.class_names:
-            raise UsageError("a classifier needs at least one class")
+        object.__setattr__(self, "input_shape", as_input_shape(self.input_shape))
+        object.__setattr__(self, "class_names", as_class_names(self.class_names))
         require_printable("the name of a classifier", self.name)
         require_printable("the training data of a classifier", self.training_data)
-        for class_name in self.class_names:
-            require_printable("a class name", class_name)
-        if self.activation not in get_args(Activation):
-            raise unknown_name("activation", self.activation, get_args(Activation))
+        as_activation(self.activation)
 
     def class_index(self, wanted: str | int) -> int:
         """The index of a class given by its name or its index; underscores may replace blanks in a name.
@@ -91,6 +82,49 @@ class ClassifierSpec:
                 f"allowed are 0 to {len(self.class_names) - 1} or a name"
             )
         return index
+
+
+def as_input_shape(shape: object) -> tuple[int, int, int]:
+    """A shape of images, checked: height, width and channels.
+
+    Raises:
+        UsageError: it is anything but three positive integers.
+
+    Example:
+        >>> as_input_shape([28, 28, 1])
+        (28, 28, 1)
+    """
+    sides = tuple(shape) if isinstance(shape, tuple | list) else ()
+    if len(sides) != 3 or not all(type(side) is int and 0 < side <= _LARGEST_SIDE for side in sides):
+        raise UsageError(
+            f"input_shape must be height, width and channels, 1 to {_LARGEST_SIDE}, not {shown(shape)}"
+        )
+    return sides
+
+
+def as_class_names(names: object) -> tuple[str, ...]:
+    """The names of a classifier's classes, checked.
+
+    Raises:
+        UsageError: they are no tuple or list, there is none, or one cannot be printed in one line.
+
+    Example:
+        >>> as_class_names(["even", "odd"])
+        ('even', 'odd')
+    """
+    if not isinstance(names, tuple | list) or not names:
+        raise UsageError(f"class_names must name one or more classes, not {shown(repr(names))}")
+    for name in names:
+        require_printable("a class name", name)
+    return tuple(names)
+
+
+def as_activation(name: str) -> Activation:
+    """The activation of a name; raises `UsageError` if there is none."""
+    for activation in get_args(Activation):
+        if activation == name:
+            return activation
+    raise unknown_name("activation", name, get_args(Activation))
 
 
 @dataclass(frozen=True)
@@ -147,8 +181,8 @@ class Classifier:
         """Logits of images with values in [0, 1].
 
         Raises:
-            UsageError: the images are not of the classifier's size, are integers, or have values outside
-                [0, 1]. Inside a compiled function values are unknown and are not checked.
+            UsageError: there are no images, or they are not of the classifier's size, integers, or outside
+                [0, 1]. Inside a compiled function values are unknown and not checked.
         """
         self.require_images(images)
         return self.logits_function(self.params, images)
@@ -168,8 +202,9 @@ class Classifier:
             raise UsageError(
                 f"{self.spec.name} takes images of floats in [0, 1], not {images.dtype}: divide them by 255"
             )
-        known = not isinstance(images, jax.core.Tracer) and images.size > 0
-        if known and not (images.min() >= 0 and images.max() <= 1):
+        if len(images) == 0:
+            raise UsageError("there are no images")
+        if not isinstance(images, jax.core.Tracer) and not (images.min() >= 0 and images.max() <= 1):
             raise UsageError("images must have values in [0, 1]: divide 8-bit images by 255")
 
     def activate(self, logits: Float[Array, "n k"]) -> Float[Array, "n k"]:
@@ -231,15 +266,6 @@ def _index(wanted: str | int) -> int | None:
         return None
     # Python does not convert thousands of digits, and no index has twenty.
     return int(wanted) if len(wanted) < 20 else -1
-
-
-def _require_shape(shape: tuple[int, ...]) -> None:
-    positive = all(type(side) is int and side > 0 for side in shape)
-    if len(shape) != 3 or not positive or math.prod(shape) > _LARGEST_IMAGE:
-        raise UsageError(
-            f"input_shape must be height, width and channels, positive integers with a product of at most "
-            f"{_LARGEST_IMAGE}, not {shown(shape)}"
-        )
 
 
 def _softmax(logits: Float[Array, "n k"]) -> Float[Array, "n k"]:

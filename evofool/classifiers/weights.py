@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import save as serialise_safetensors
 
-from evofool.classifiers.classifier import Classifier
+from evofool.classifiers.classifier import Classifier, as_activation, as_class_names, as_input_shape
 from evofool.classifiers.networks import NetworkLogits, create_classifier
 from evofool.errors import EvofoolError, UsageError
 from evofool.files import replacing
@@ -98,9 +98,9 @@ def load_weights_file(path: str | os.PathLike[str]) -> tuple[Classifier, dict[st
     try:
         classifier = create_classifier(
             metadata["network"],
-            json.loads(metadata["input_shape"]),
-            json.loads(metadata["class_names"]),
-            activation=metadata["activation"],  # type: ignore[arg-type]
+            as_input_shape(json.loads(metadata["input_shape"])),
+            as_class_names(json.loads(metadata["class_names"])),
+            activation=as_activation(metadata["activation"]),
             name=metadata["name"],
             seed=None,
         )

@@ -1,12 +1,19 @@
 """Networks in Flax NNX. Each takes images in [0, 1] and contains its own preprocessing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
-from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpec
+from evofool.classifiers.classifier import (
+    Activation,
+    Classifier,
+    ClassifierSpec,
+    as_class_names,
+    as_input_shape,
+)
 from evofool.classifiers.networks.alexnet import AlexNet
 from evofool.classifiers.networks.caffenet import CaffeNet
 from evofool.classifiers.networks.googlenet import GoogLeNet
@@ -53,8 +60,8 @@ class NetworkLogits:
 
 def create_classifier(
     network: str,
-    input_shape: tuple[int, int, int],
-    class_names: tuple[str, ...],
+    input_shape: Sequence[int],
+    class_names: Sequence[str],
     *,
     activation: Activation = "softmax",
     name: str | None = None,
@@ -80,7 +87,9 @@ def create_classifier(
     """
     entry = NETWORKS.named(network)
     require_seed(seed or 0)
-    spec = ClassifierSpec(name or network, input_shape, class_names, activation)
+    spec = ClassifierSpec(
+        name or network, as_input_shape(input_shape), as_class_names(class_names), activation
+    )
 
     def build() -> nnx.Module:
         return entry.build(spec.input_shape, len(spec.class_names), rngs=nnx.Rngs(seed or 0))
