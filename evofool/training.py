@@ -26,7 +26,7 @@ class TrainingOptions:
         epochs: passes over the training images.
         batch_size: images per step; the rest of an epoch, less than a batch, is left out.
         learning_rate: the first learning rate of Adam; it falls to zero along a cosine.
-        seed: seeds the order of the images.
+        seed: seeds every random number.
         epsilon: the change of every pixel in adversarial training, in [0, 1]; the paper's is 0.25. Training
             is plain if it is None.
 

@@ -19,13 +19,14 @@ def load_folder(folder: Path) -> Dataset:
     image of each class is held out.
 
     Raises:
-        UsageError: there is no such folder, or a class name that cannot be printed.
+        UsageError: there is no such folder, or a name that cannot be printed in one line.
         EvofoolError: the folder is laid out otherwise, or an image cannot be read.
     """
     # Not folder.is_dir(), which raises an error of its own where a name is too long.
     if not os.path.isdir(folder):
         raise UsageError(f"there is no folder {folder} to load images from")
     name = folder.resolve().name
+    require_printable("the name of a dataset", name)
     if not ((folder / "train").is_dir() and (folder / "test").is_dir()):
         classes = _classes(folder)
         for class_folder in classes:
