@@ -13,7 +13,7 @@ from benchmarks.harness import Effort, Side, Table, compiled, rates, say, timed
 from evofool import Classifier, create_classifier
 from evofool.datasets import load_dataset
 from evofool.errors import EvofoolError
-from evofool.training import train
+from evofool.training import TrainingOptions, train
 
 _BARE = "forward and backward passes"
 _BATCH = 128
@@ -44,7 +44,8 @@ def training(effort: Effort) -> Iterator[Table]:
         say(f"    epoch {epoch}: {seconds['evofool'][-1]:.3f} s, {_BARE} {seconds[_BARE][-1]:.3f} s")
         started = time.perf_counter()
 
-    train(network, data, epochs=1 + effort.repeats(7), batch_size=_BATCH, on_epoch=on_epoch)
+    options = TrainingOptions(epochs=1 + effort.repeats(7), batch_size=_BATCH)
+    train(network, data, options, on_epoch=on_epoch)
     # The first epoch compiles.
     measured = {name: np.array(values[1:]) for name, values in seconds.items()}
     first = seconds["evofool"][0]

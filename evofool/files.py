@@ -57,13 +57,13 @@ def save_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def file_name(name: str) -> str:
-    """A name for a file: an underscore for all that is neither a letter nor a digit of ASCII.
+    """A name for a file: ASCII letters and digits, underscores for everything else, at most 100 characters.
 
     Example:
         >>> file_name("carpenter's kit, tool kit")
         'carpenter_s_kit_tool_kit'
     """
-    return re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_")
+    return re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_")[:100]
 
 
 def unique(names: Sequence[str]) -> list[str]:

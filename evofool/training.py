@@ -1,25 +1,53 @@
 """Training a classifier on a dataset."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt8
 
 from evofool.attacks import FastGradientSignOptions, Untargeted, fast_gradient_sign
 from evofool.classifiers.classifier import Classifier
 from evofool.datasets import Dataset
-from evofool.errors import EvofoolError, UsageError, require_not_negative, require_positive, require_seed
+from evofool.errors import EvofoolError, UsageError, require_positive, require_seed, require_share
+from evofool.numerics.batches import in_batches
 
-_EVALUATED_AT_ONCE = 1000
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a classifier is trained.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images per step; the rest of an epoch, less than a batch, is left out.
+        learning_rate: the first learning rate of Adam; it falls to zero along a cosine.
+        seed: seeds every random number.
+        epsilon: the change of every pixel in adversarial training, in [0, 1]; the paper's is 0.25. Training
+            is plain if it is None.
+
+    Raises:
+        UsageError: a number that is not positive, an epsilon outside [0, 1] or a seed of more than 32 bits.
+    """
+
+    epochs: int = 10
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    seed: int = 0
+    epsilon: float | None = None
+
+    def __post_init__(self) -> None:
+        require_positive(epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate)
+        require_seed(self.seed)
+        require_share(epsilon=self.epsilon)
 
 
 class TrainingResult(NamedTuple):
-    """A trained classifier and how well it does.
+    """A trained classifier and its accuracy.
 
     Attributes:
         classifier: with its weights after the last epoch.
@@ -35,12 +63,8 @@ class TrainingResult(NamedTuple):
 def train(
     classifier: Classifier,
     dataset: Dataset,
+    options: TrainingOptions = TrainingOptions(),
     *,
-    epochs: int = 10,
-    batch_size: int = 128,
-    learning_rate: float = 2e-3,
-    seed: int = 0,
-    adversarial_epsilon: float | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> TrainingResult:
     r"""Train with Adam and a cosine-decayed learning rate, one compiled call per epoch.
@@ -54,56 +78,43 @@ def train(
     Args:
         classifier: where to start, from `create_classifier` or `load_classifier`.
         dataset: images of the classifier's size and as many classes.
-        epochs: passes over the training images.
-        batch_size: images per step; what is left over at the end of an epoch waits for the next shuffle.
-        learning_rate: the first one; it falls to zero along a cosine.
-        seed: seeds the order of the images.
-        adversarial_epsilon: the change of every pixel in adversarial training, in [0, 1], 0 or more; the
-            paper's is 0.25. Plain training if not given.
-        on_epoch: called after each epoch with how many have been done and its mean loss.
+        options: how to train.
+        on_epoch: called after each epoch with the number of epochs done and the mean loss of the last.
 
     Returns:
         The trained classifier, with its test accuracy.
 
     Raises:
-        UsageError: a number that is not positive, an epsilon below zero, a seed beyond 32 bits, or a dataset
-            of another image size or number of classes.
-        EvofoolError: the loss is no longer a finite number.
+        UsageError: a dataset of another image size or number of classes.
+        EvofoolError: the loss or a weight is no longer finite.
 
     Example:
         >>> from evofool import create_classifier, datasets
         >>> digits = datasets.load_dataset("digits")
         >>> linear = create_classifier("linear", (28, 28, 1), digits.class_names)
-        >>> train(linear, digits, epochs=5).test_accuracy > 0.8
+        >>> train(linear, digits, TrainingOptions(epochs=5)).test_accuracy > 0.8
         True
     """
-    require_seed(seed)
-    require_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
-    require_not_negative(adversarial_epsilon=adversarial_epsilon or 0.0)
     _require_fit(classifier, dataset)
-    count = len(dataset.train_images)
-    batch_size = min(batch_size, count)
-    steps = count // batch_size
-    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, epochs * steps))
+    options = replace(options, batch_size=min(options.batch_size, len(dataset.train_images)))
     images, labels = jnp.asarray(dataset.train_images), jnp.asarray(dataset.train_labels)
-    optimizer_state = optimizer.init(classifier.params)
+    optimizer_state = _optimizer(options, len(images)).init(classifier.params)
     losses: list[float] = []
-    for epoch in range(epochs):
-        key = jax.random.fold_in(jax.random.key(seed), epoch)
+    for epoch in range(options.epochs):
+        key = jax.random.fold_in(jax.random.key(options.seed), epoch)
         classifier, optimizer_state, loss = _epoch(
-            optimizer,
-            (steps, batch_size),
-            adversarial_epsilon,
             classifier,
             optimizer_state,
             images,
             labels,
             key,
+            # The seed is in the key: without it, all seeds share a compiled program.
+            options=replace(options, seed=0),
         )
         losses.append(float(loss))
-        if not np.isfinite(losses[-1]):
+        if not (np.isfinite(losses[-1]) and _all_finite(classifier.params)):
             raise EvofoolError(
-                f"training diverged in epoch {epoch + 1}: try a learning rate below {learning_rate}"
+                f"training diverged in epoch {epoch + 1}: try a learning rate below {options.learning_rate}"
             )
         if on_epoch is not None:
             on_epoch(epoch + 1, losses[-1])
@@ -116,25 +127,38 @@ def test_accuracy(
 ) -> float:
     """The share of images, with pixels 0..255, whose most confident class is their label.
 
+    Raises:
+        UsageError: there are no images.
+
     Example:
         >>> from evofool import datasets, load_classifier
         >>> digits = datasets.load_dataset("digits")
         >>> test_accuracy(load_classifier("lenet-digits"), digits.test_images, digits.test_labels) > 0.97
         True
     """
-    parts = [slice(start, start + _EVALUATED_AT_ONCE) for start in range(0, len(images), _EVALUATED_AT_ONCE)]
-    correct = sum(int(_correct(classifier, images[part], labels[part])) for part in parts)
-    return correct / len(images)
+    correct = in_batches(partial(_are_correct, classifier), (images, labels), TrainingOptions.batch_size)
+    return int(correct.sum()) / len(images)
 
 
-test_accuracy.__test__ = False  # type: ignore[attr-defined]  # a test runner would take it for a test
+test_accuracy.__test__ = False  # type: ignore[attr-defined]  # pytest takes it for a test otherwise
 
 
 @jax.jit
-def _correct(
-    classifier: Classifier, images: UInt8[Array, "n h w c"], labels: Int[Array, " n"]
-) -> Int[Array, ""]:
-    return jnp.sum(classifier.logits(images / 255).argmax(axis=1) == labels)
+def _are_correct(
+    classifier: Classifier, batch: tuple[UInt8[Array, "n h w c"], Int[Array, " n"]]
+) -> Bool[Array, " n"]:
+    images, labels = batch
+    return classifier.logits(images / 255).argmax(axis=1) == labels
+
+
+@jax.jit
+def _all_finite(params: PyTree) -> Bool[Array, ""]:
+    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]))
+
+
+def _optimizer(options: TrainingOptions, images: int) -> optax.GradientTransformation:
+    steps = options.epochs * (images // options.batch_size)
+    return optax.adam(optax.cosine_decay_schedule(options.learning_rate, steps))
 
 
 def _loss(
@@ -153,35 +177,38 @@ def _adversarial_loss(
     attacked = fast_gradient_sign(
         classifier, images, Untargeted(labels), FastGradientSignOptions(epsilon)
     ).images
-    # The attack is a constant of the gradient, as in the paper: the network does not learn to steer it.
+    # No gradient flows through the attack, as in the paper.
     attacked = jax.lax.stop_gradient(attacked)
     return (_loss(classifier, images, labels) + _loss(classifier, attacked, labels)) / 2
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=4)
+@partial(jax.jit, static_argnames="options", donate_argnames="optimizer_state")
 def _epoch(
-    optimizer: optax.GradientTransformation,
-    batches: tuple[int, int],
-    adversarial_epsilon: float | None,
     classifier: Classifier,
-    optimizer_state: Any,
+    optimizer_state: PyTree,
     images: UInt8[Array, "n h w c"],
     labels: Int[Array, " n"],
     key: Key[Array, ""],
-) -> tuple[Classifier, Any, Float[Array, ""]]:
-    steps, batch_size = batches
+    *,
+    options: TrainingOptions,
+) -> tuple[Classifier, PyTree, Float[Array, ""]]:
+    optimizer = _optimizer(options, len(images))
+    steps = len(images) // options.batch_size
     loss_function = _loss
-    if adversarial_epsilon is not None:
-        loss_function = partial(_adversarial_loss, epsilon=adversarial_epsilon)
+    if options.epsilon is not None:
+        loss_function = partial(_adversarial_loss, epsilon=options.epsilon)
 
-    def step(carry: Any, chosen: Int[Array, " b"]) -> Any:
+    def step(
+        carry: tuple[Classifier, PyTree], chosen: Int[Array, " b"]
+    ) -> tuple[tuple[Classifier, PyTree], Float[Array, ""]]:
         classifier, optimizer_state = carry
         loss, gradients = jax.value_and_grad(loss_function)(classifier, images[chosen] / 255, labels[chosen])
         updates, optimizer_state = optimizer.update(gradients.params, optimizer_state)
-        params = optax.apply_updates(classifier.params, updates)
-        return (Classifier(params, classifier.logits_function, classifier.spec), optimizer_state), loss
+        trained = replace(classifier, params=optax.apply_updates(classifier.params, updates))
+        return (trained, optimizer_state), loss
 
-    order = jax.random.permutation(key, len(images))[: steps * batch_size].reshape(steps, batch_size)
+    order = jax.random.permutation(key, len(images))[: steps * options.batch_size]
+    order = order.reshape(steps, options.batch_size)
     (classifier, optimizer_state), losses = jax.lax.scan(step, (classifier, optimizer_state), order)
     return classifier, optimizer_state, losses.mean()
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from evofool.classifiers import Classifier, create_classifier, load_classifier, save_classifier
 from evofool.datasets import load_dataset
 from evofool.images import from_uint8
-from evofool.training import train
+from evofool.training import TrainingOptions, train
 
 EPOCHS = {"linear": 5, "mlp": 5, "maxout": 5, "lenet": 5, "cnn": 3}  # as for the figures in docs/
 ADVERSARIAL_EPSILON = 0.25
@@ -27,7 +27,7 @@ def trained(network: str, folder: Path, *, adversarial: bool = False) -> Classif
         mnist = load_dataset("mnist")
         start = create_classifier(network, (28, 28, 1), mnist.class_names, name=path.stem)
         epsilon = ADVERSARIAL_EPSILON if adversarial else None
-        result = train(start, mnist, epochs=EPOCHS[network], adversarial_epsilon=epsilon)
+        result = train(start, mnist, TrainingOptions(epochs=EPOCHS[network], epsilon=epsilon))
         folder.mkdir(parents=True, exist_ok=True)
         save_classifier(path, result.classifier, training_data="mnist", test_accuracy=result.test_accuracy)
     return load_classifier(path)

@@ -1,16 +1,15 @@
 """Write the tables of README.md from the registries: `python scripts/readme_tables.py`."""
 
-import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from run import run
 from tables import markdown
 
-from evofool.classifiers.networks import NETWORKS
-from evofool.classifiers.registry import CLASSIFIERS
+from evofool.classifiers import CLASSIFIERS, NETWORKS
 from evofool.errors import unknown_name
+from evofool.registry import Registry
 from evofool.results import Kind
 
 README = Path(__file__).parent.parent / "README.md"
@@ -37,25 +36,23 @@ def renewed(text: str) -> str:
     return re.sub(r"<!-- table: (.+?) -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
 
 
-def of_names(column: str, summaries: Mapping[str, str]) -> str:
+def of_registry(registry: Registry) -> str:
     """A table of names, with a line about each."""
-    return markdown((column, "description"), [(f"`{name}`", summary) for name, summary in summaries.items()])
+    rows = [(f"`{name}`", entry.summary) for name, entry in registry.items()]
+    return markdown(("name", "description"), rows)
 
 
 def of_results(kind: Kind) -> str:
     """A table of the files and folders of results of a kind."""
-    return of_names("file", {path: content.description for path, content in kind.contents.items()})
+    rows = [(f"`{path}`", content.description) for path, content in kind.contents.items()]
+    return markdown(("file", "content"), rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "classifiers": lambda: of_names("name", {name: known.description for name, known in CLASSIFIERS.items()}),
-    "networks": lambda: of_names("name", {name: _first_line(network) for name, network in NETWORKS.items()}),
+    "classifiers": lambda: of_registry(CLASSIFIERS),
+    "networks": lambda: of_registry(NETWORKS),
 }
 """The tables by name."""
-
-
-def _first_line(network: object) -> str:
-    return (inspect.getdoc(getattr(network, "func", network)) or "").splitlines()[0]
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from evofool.attacks import (
     iterated_gradient_sign,
 )
 from evofool.classifiers import Classifier, load_classifier
-from evofool.classifiers.registry import path_in_data
+from evofool.classifiers.known import path_in_data
 from evofool.images import from_uint8, load_photograph, round_to_8_bits, to_uint8
 from evofool.report import format_confidence
 from evofool.report.attacks import AttackedImage, before_after_figure, trajectory_plot

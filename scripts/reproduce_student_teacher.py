@@ -26,6 +26,7 @@ from evofool.cli.train import Train
 from evofool.images import to_uint8
 from evofool.report import contact_sheet
 from evofool.report.figure import PALETTE, figure, legend_below
+from evofool.training import TrainingOptions
 
 CLAIMS = (
     "The source claims that the reward starts low and approaches 1 for several digits (1.0 for 1, 2, 3 and "
@@ -82,7 +83,8 @@ def main(options: Options) -> None:
     console = Console(highlight=False, width=150)
     teacher_file = options.out / "teacher.safetensors"
     if options.teacher is None and not teacher_file.exists():
-        Train(out=teacher_file, network="cnn", dataset="mnist", activation="sigmoid", epochs=2).run()
+        training = TrainingOptions(epochs=2)
+        Train(teacher_file, "cnn", "mnist", activation="sigmoid", options=training).run()
     teacher = evofool.load_classifier(options.teacher or str(teacher_file))
     size = (options.policies, options.episodes, options.seeds)
     settings = [

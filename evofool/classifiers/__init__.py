@@ -1,11 +1,10 @@
-"""What is fooled: the contract, networks, weights, and classifiers by name."""
+"""Classifiers to fool: the contract, networks, weights, and classifiers by name."""
 
-from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpec, subtract_mean
+from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpec
+from evofool.classifiers.known import CLASSIFIERS, load_classifier
 from evofool.classifiers.networks import NETWORKS, create_classifier
-from evofool.classifiers.precision import Precision, with_precision
-from evofool.classifiers.registry import CLASSIFIERS, load_classifier, weights_digest
-from evofool.classifiers.weights import save_classifier
-from evofool.classifiers.wrappers import resized, ten_crop
+from evofool.classifiers.weights import save_classifier, weights_digest
+from evofool.classifiers.wrappers import Precision, resized, subtract_mean, ten_crop, with_precision
 
 __all__ = [
     "CLASSIFIERS",

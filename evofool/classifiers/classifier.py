@@ -1,24 +1,27 @@
-"""The first contract: what is fooled."""
+"""The first contract: the classifier that is fooled."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
+from jax.tree_util import GetAttrKey
+from jaxtyping import Array, Float, PyTree, Shaped
 
-from evofool.errors import UsageError, unknown_name
+from evofool.errors import UsageError, require_printable, shown, unknown_name
 from evofool.numerics.reductions import fold
 
 Activation = Literal["softmax", "sigmoid"]
 """How logits become confidences: classes that compete, or each class with its own score."""
 
-_FEWEST_ROWS = 8
-
-LogitsFunction = Callable[[Any, Array], Array]
+LogitsFunction = Callable[[PyTree, Array], Array]
 """`logits(params, images)`: a pure function that compares equal to another of the same computation."""
+
+_LARGEST_SIDE = 2**16
+_SOFTMAX_ROWS = 8
+"""On a CPU up to four rows of a thousand logits get their exponentials from other instructions."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,11 @@ class ClassifierSpec:
         class_names: one name per logit, in order.
         activation: "softmax" or "sigmoid".
         training_data: what it was trained on, in a few words that begin with the dataset's name and a comma;
-            empty where that is not known.
+            empty if unknown.
+
+    Raises:
+        UsageError: a shape that is not three positive integers, no classes, text that does not fit one line,
+            or an unknown activation.
     """
 
     name: str
@@ -41,14 +48,17 @@ class ClassifierSpec:
     training_data: str = ""
 
     def __post_init__(self) -> None:
-        if self.activation not in get_args(Activation):
-            raise unknown_name("activation", self.activation, get_args(Activation))
+        object.__setattr__(self, "input_shape", as_input_shape(self.input_shape))
+        object.__setattr__(self, "class_names", as_class_names(self.class_names))
+        require_printable("the name of a classifier", self.name)
+        require_printable("the training data of a classifier", self.training_data)
+        as_activation(self.activation)
 
     def class_index(self, wanted: str | int) -> int:
-        """The index of a class given by its name or its index; a blank in a name may be an underscore.
+        """The index of a class given by its name or its index; underscores may replace blanks in a name.
 
         Raises:
-            UsageError: no class has that name or index (the nearest name is suggested), or several have the
+            UsageError: no class has that name or index (similar names are suggested), or several have the
                 name, as ImageNet's two cranes do.
 
         Example:
@@ -56,40 +66,83 @@ class ClassifierSpec:
             >>> spec.class_index("polar_bear"), spec.class_index("0"), spec.class_index(1)
             (1, 0, 1)
         """
-        text = str(wanted)
-        named = [
-            index for index, name in enumerate(self.class_names) if text in (name, name.replace(" ", "_"))
-        ]
+        named = [i for i, name in enumerate(self.class_names) if wanted in (name, name.replace(" ", "_"))]
         if len(named) > 1:
             raise UsageError(
-                f"{self.name} has several classes named {text!r}: give the index, one of {named}"
+                f"{self.name} has several classes named {wanted!r}: give the index, one of {named}"
             )
         if named:
             return named[0]
-        if text.removeprefix("-").isdecimal():
-            if 0 <= int(text) < len(self.class_names):
-                return int(text)
+        index = _index(wanted)
+        if index is None:
+            raise unknown_name(f"class of {self.name}", str(wanted), self.class_names)
+        if not 0 <= index < len(self.class_names):
             raise UsageError(
-                f"class {text} is not one of {self.name}'s {len(self.class_names)}: "
+                f"class {shown(wanted)} is not one of {self.name}'s {len(self.class_names)}: "
                 f"allowed are 0 to {len(self.class_names) - 1} or a name"
             )
-        raise unknown_name(f"class of {self.name}", text, self.class_names)
+        return index
 
 
-@jax.tree_util.register_dataclass
+def as_input_shape(shape: object) -> tuple[int, int, int]:
+    """A shape of images, checked: height, width and channels.
+
+    Raises:
+        UsageError: it is anything but three positive integers.
+
+    Example:
+        >>> as_input_shape([28, 28, 1])
+        (28, 28, 1)
+    """
+    sides = tuple(shape) if isinstance(shape, tuple | list) else ()
+    if len(sides) != 3 or not all(type(side) is int and 0 < side <= _LARGEST_SIDE for side in sides):
+        raise UsageError(
+            f"input_shape must be height, width and channels, 1 to {_LARGEST_SIDE}, not {shown(shape)}"
+        )
+    return sides
+
+
+def as_class_names(names: object) -> tuple[str, ...]:
+    """The names of a classifier's classes, checked.
+
+    Raises:
+        UsageError: they are no tuple or list, there is none, or one cannot be printed in one line.
+
+    Example:
+        >>> as_class_names(["even", "odd"])
+        ('even', 'odd')
+    """
+    if not isinstance(names, tuple | list) or not names:
+        raise UsageError(f"class_names must name one or more classes, not {shown(repr(names))}")
+    for name in names:
+        require_printable("a class name", name)
+    return tuple(names)
+
+
+def as_activation(name: str) -> Activation:
+    """The activation of a name; raises `UsageError` if there is none."""
+    for activation in get_args(Activation):
+        if activation == name:
+            return activation
+    raise unknown_name("activation", name, get_args(Activation))
+
+
 @dataclass(frozen=True)
 class Classifier:
-    """What is fooled: a pytree whose leaves are the weights, called on images.
+    """The classifier to fool: a pytree whose leaves are the weights, called on images.
 
     The weights are leaves so that they are an argument of every compiled function and never a constant
     inside it; the rest is static. Preprocessing (scale, mean, channel order) belongs to `logits_function`:
-    whoever holds a classifier passes images in [0, 1] and never asks which network it is.
+    callers pass images in [0, 1] and never ask which network it is.
 
     Attributes:
         params: the weights, any pytree of arrays.
         logits_function: `logits(params, images)`, pure; hashable, and equal for equal computations, so that
             two loads of the same network share one compilation.
         spec: name, input shape, class names and activation.
+
+    Raises:
+        UsageError: the function does not return one logit per image and class.
 
     Example:
         >>> import jax.numpy as jnp
@@ -100,37 +153,68 @@ class Classifier:
         >>> classifier = Classifier(jnp.float32(5.0), brightness, spec)
         >>> classifier(jnp.ones((1, 2, 2, 1))).round(3).tolist()
         [[0.0, 1.0]]
+        >>> classifier
+        Classifier('brightness', 2x2x1, 2 classes, softmax)
     """
 
-    params: Any
-    logits_function: LogitsFunction = field(metadata={"static": True})
-    spec: ClassifierSpec = field(metadata={"static": True})
+    params: PyTree
+    logits_function: LogitsFunction
+    spec: ClassifierSpec
 
-    def logits(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
+    def __post_init__(self) -> None:
+        shapes = jax.tree.map(_shape_of, self.params)
+        leaves, structure = jax.tree.flatten(shapes)
+        found = _shape_of_logits(self.logits_function, self.spec.input_shape, tuple(leaves), structure)
+        wanted = (1, len(self.spec.class_names))
+        if found != wanted:
+            raise UsageError(
+                f"the logits of {self.spec.name} for one image must have the shape {wanted}, one per class "
+                f"name, not {found}"
+            )
+
+    def __repr__(self) -> str:
+        spec = self.spec
+        size = "x".join(map(str, spec.input_shape))
+        return f"Classifier({spec.name!r}, {size}, {len(spec.class_names)} classes, {spec.activation})"
+
+    def logits(self, images: Shaped[Array, "n h w c"]) -> Float[Array, "n k"]:
         """Logits of images with values in [0, 1].
 
         Raises:
-            UsageError: the images are not of the classifier's size.
+            UsageError: there are no images, or they are not of the classifier's size, integers, or outside
+                [0, 1]. Inside a compiled function values are unknown and not checked.
         """
+        self.require_images(images)
+        return self.logits_function(self.params, images)
+
+    def __call__(self, images: Shaped[Array, "n h w c"]) -> Float[Array, "n k"]:
+        """Confidences in [0, 1] of images with values in [0, 1]; raises what `logits` raises."""
+        return self.activate(self.logits(images))
+
+    def require_images(self, images: Shaped[Array, "n h w c"]) -> None:
+        """Raise `UsageError` unless these are images that this classifier takes."""
         if images.shape[1:] != self.spec.input_shape:
             raise UsageError(
                 f"{self.spec.name} takes images of height, width and channels {self.spec.input_shape}, "
                 f"not {images.shape[1:]}"
             )
-        return self.logits_function(self.params, images)
-
-    def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
-        """Confidences in [0, 1] of images with values in [0, 1]."""
-        return self.activate(self.logits(images))
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise UsageError(
+                f"{self.spec.name} takes images of floats in [0, 1], not {images.dtype}: divide them by 255"
+            )
+        if len(images) == 0:
+            raise UsageError("there are no images")
+        if not isinstance(images, jax.core.Tracer) and not (images.min() >= 0 and images.max() <= 1):
+            raise UsageError("images must have values in [0, 1]: divide 8-bit images by 255")
 
     def activate(self, logits: Float[Array, "n k"]) -> Float[Array, "n k"]:
-        """Confidences in [0, 1] of logits; where a logit is not a number, so is what depends on it."""
+        """Confidences in [0, 1] of logits; NaN where they depend on a logit that is NaN."""
         lost = jnp.isnan(logits)
         if self.spec.activation == "softmax":
             confidences, lost = _softmax(logits), lost.any(axis=1, keepdims=True)
         else:
             confidences = jax.nn.sigmoid(logits)
-        # Said outright, because XLA's fast exponential on CPU makes a number of nan.
+        # Stated explicitly, because XLA's fast exponential on CPU turns NaN into a number.
         return jnp.where(lost, jnp.nan, confidences)
 
     def with_activation(self, activation: Activation) -> "Classifier":
@@ -138,41 +222,55 @@ class Classifier:
         return replace(self, spec=replace(self.spec, activation=activation))
 
 
+def _flatten(classifier: Classifier) -> tuple[tuple[PyTree], tuple[LogitsFunction, ClassifierSpec]]:
+    return (classifier.params,), (classifier.logits_function, classifier.spec)
+
+
+def _flatten_with_keys(
+    classifier: Classifier,
+) -> tuple[tuple[tuple[GetAttrKey, PyTree]], tuple[LogitsFunction, ClassifierSpec]]:
+    return ((GetAttrKey("params"), classifier.params),), (classifier.logits_function, classifier.spec)
+
+
+def _unflatten(static: tuple[LogitsFunction, ClassifierSpec], children: Iterable[PyTree]) -> Classifier:
+    # Without the constructor's check: JAX rebuilds classifiers from placeholders and from stacked weights.
+    classifier = object.__new__(Classifier)
+    for name, value in zip(("params", "logits_function", "spec"), (*children, *static), strict=True):
+        object.__setattr__(classifier, name, value)
+    return classifier
+
+
+jax.tree_util.register_pytree_with_keys(Classifier, _flatten_with_keys, _unflatten, _flatten)
+
+
+def _shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
+
+
+@functools.lru_cache(maxsize=64)
+def _shape_of_logits(
+    logits_function: LogitsFunction,
+    input_shape: tuple[int, int, int],
+    leaves: tuple[jax.ShapeDtypeStruct, ...],
+    structure: jax.tree_util.PyTreeDef,
+) -> tuple[int, ...]:
+    """The shape of the logits of one image. Remembered, because tracing a large network takes 0.2 s."""
+    image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    return jax.eval_shape(logits_function, jax.tree.unflatten(structure, leaves), image).shape
+
+
+def _index(wanted: str | int) -> int | None:
+    if not isinstance(wanted, str):
+        return int(wanted)
+    if not wanted.removeprefix("-").isdecimal():
+        return None
+    # Python does not convert thousands of digits, and no index has twenty.
+    return int(wanted) if len(wanted) < 20 else -1
+
+
 def _softmax(logits: Float[Array, "n k"]) -> Float[Array, "n k"]:
     """Softmax that rounds a row the same way whatever other rows it is computed with."""
     count = len(logits)
-    # Of up to four rows of a thousand classes a CPU computes the exponentials by other instructions.
-    logits = jnp.pad(logits, ((0, max(0, _FEWEST_ROWS - count)), (0, 0)))
+    logits = jnp.pad(logits, ((0, max(0, _SOFTMAX_ROWS - count)), (0, 0)))
     shares = jnp.exp(logits - fold(jnp.maximum, logits, -jnp.inf))
     return (shares / fold(jnp.add, shares, 0))[:count]
-
-
-@dataclass(frozen=True)
-class _SubtractedMean:
-    inner: LogitsFunction
-
-    def __call__(self, params: Any, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
-        inner_params, mean_image = params
-        return self.inner(inner_params, images - mean_image)
-
-
-def subtract_mean(classifier: Classifier, mean_image: Float[Array | np.ndarray, "h w c"]) -> Classifier:
-    """The classifier that subtracts a mean image, in [0, 1] units, before the given one looks.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> spec = ClassifierSpec("total", (1, 1, 1), ("it",), "sigmoid")
-        >>> total = Classifier((), lambda params, images: images.sum(axis=(1, 2)), spec)
-        >>> subtract_mean(total, jnp.full((1, 1, 1), 0.25)).logits(jnp.ones((1, 1, 1, 1))).tolist()
-        [[0.75]]
-    """
-    if mean_image.shape != classifier.spec.input_shape:
-        raise UsageError(
-            f"the mean image has shape {mean_image.shape}, {classifier.spec.name} takes images of shape "
-            f"{classifier.spec.input_shape}"
-        )
-    return Classifier(
-        params=(classifier.params, jnp.asarray(mean_image)),
-        logits_function=_SubtractedMean(classifier.logits_function),
-        spec=classifier.spec,
-    )

@@ -1,26 +1,29 @@
-"""One safetensors file per classifier: its weights, and in the metadata all that is needed to use them."""
+"""One safetensors file per classifier: its weights, and metadata with everything needed to use them."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx, traverse_util
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load as parse_safetensors
+from jax.typing import DTypeLike
+from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import save as serialise_safetensors
 
-from evofool.classifiers.classifier import Classifier
+from evofool.classifiers.classifier import Classifier, as_activation, as_class_names, as_input_shape
 from evofool.classifiers.networks import NetworkLogits, create_classifier
 from evofool.errors import EvofoolError, UsageError
 from evofool.files import replacing
 
 _FORMAT = "evofool-classifier-1"
+
+_KINDS = {"F": "f", "I": "i", "U": "u", "C": "c"}
+"""NumPy's letters for the kinds of numbers in a safetensors file."""
 
 
 def save_classifier(
@@ -29,9 +32,9 @@ def save_classifier(
     *,
     training_data: str,
     test_accuracy: float,
-    dtype: Any = np.float32,
+    dtype: DTypeLike = np.float32,
 ) -> None:
-    """Write a classifier to one safetensors file that `load_classifier` needs nothing else for.
+    """Write a classifier to one safetensors file, complete for `load_classifier`.
 
     Args:
         path: the file; an existing one is replaced as a whole or not at all.
@@ -42,6 +45,7 @@ def save_classifier(
 
     Raises:
         UsageError: the classifier is not one of evofool's networks.
+        OSError: the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -54,7 +58,7 @@ def save_classifier(
     """
     if not isinstance(classifier.logits_function, NetworkLogits):
         raise UsageError(f"{classifier.spec.name} is not one of evofool's networks, so it cannot be saved")
-    spec = classifier.spec
+    spec = replace(classifier.spec, training_data=training_data)
     metadata = {
         "format": _FORMAT,
         "network": classifier.logits_function.network,
@@ -63,7 +67,7 @@ def save_classifier(
         "input": "pixel values in [0, 1]",
         "class_names": json.dumps(spec.class_names, ensure_ascii=False),
         "activation": spec.activation,
-        "training_data": training_data,
+        "training_data": spec.training_data,
         "test_accuracy": f"{test_accuracy:.4f}",
     }
     weights = traverse_util.flatten_dict(nnx.to_pure_dict(classifier.params), sep=".")
@@ -76,11 +80,11 @@ def load_weights_file(path: str | os.PathLike[str]) -> tuple[Classifier, dict[st
     """The classifier in a file that `save_classifier` wrote, and the file's metadata.
 
     Raises:
-        EvofoolError: the file cannot be read, is not safetensors, is cut off, holds no classifier of evofool
-            or the weights of another network than it says.
+        EvofoolError: the file cannot be read, is not safetensors, is cut off, was not written by evofool, has
+            damaged metadata, or holds the weights of another network than it says.
 
     Example:
-        >>> from evofool.classifiers.registry import EMBEDDED
+        >>> from evofool.classifiers.known import EMBEDDED
         >>> classifier, metadata = load_weights_file(EMBEDDED)
         >>> metadata["network"]
         'lenet'
@@ -88,38 +92,56 @@ def load_weights_file(path: str | os.PathLike[str]) -> tuple[Classifier, dict[st
     arrays, metadata = read_safetensors(path)
     if metadata.get("format") != _FORMAT:
         raise EvofoolError(
-            f"{path} holds no classifier that evofool saved: its metadata lacks format {_FORMAT!r}. "
-            "Classifiers are written by `evofool train` or evofool.save_classifier; of ImageNet networks the "
-            "layouts of Caffe, Keras and torchvision are known too, and this is none of them"
+            f"{path} holds no classifier that evofool saved: its metadata lacks format {_FORMAT!r}. It is "
+            "also none of the ImageNet networks whose layouts of Caffe, Keras and torchvision are known"
         )
     try:
         classifier = create_classifier(
             metadata["network"],
-            tuple(json.loads(metadata["input_shape"])),
-            tuple(json.loads(metadata["class_names"])),
-            activation=metadata["activation"],  # type: ignore[arg-type]
+            as_input_shape(json.loads(metadata["input_shape"])),
+            as_class_names(json.loads(metadata["class_names"])),
+            activation=as_activation(metadata["activation"]),
             name=metadata["name"],
             seed=None,
         )
-    except (KeyError, ValueError, TypeError, UsageError) as error:
+        spec = replace(classifier.spec, training_data=metadata.get("training_data", ""))
+    except (KeyError, ValueError, RecursionError, UsageError) as error:
         raise EvofoolError(f"the metadata of {path} is damaged: {error}") from error
-    spec = replace(classifier.spec, training_data=metadata.get("training_data", ""))
     return with_weights(replace(classifier, spec=spec), arrays, path), metadata
 
 
-def with_weights(classifier: Classifier, arrays: Mapping[str, np.ndarray], path: Any) -> Classifier:
+def weights_digest(classifier: Classifier) -> str:
+    """The SHA-256 of a classifier's weights: equal digests mean equal weights.
+
+    Example:
+        >>> from evofool import load_classifier
+        >>> len(weights_digest(load_classifier("lenet-digits")))
+        64
+    """
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_flatten_with_path(classifier.params)[0]:
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def with_weights(
+    classifier: Classifier, arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]
+) -> Classifier:
     """The classifier with its weights replaced by the arrays of the same names, as float32.
 
     Args:
         classifier: one of evofool's networks.
         arrays: one array per weight, named as the network names it ("conv1.kernel").
-        path: where they come from, for the error.
+        path: the file that they come from, for the error.
 
     Raises:
-        EvofoolError: an array is missing, of another shape, not finite, or one too many.
+        EvofoolError: an array is missing, superfluous, of another shape or not of floats, or has values that
+            are not finite in single precision.
     """
     expected = traverse_util.flatten_dict(nnx.to_pure_dict(classifier.params), sep=".")
     network = classifier.logits_function.network  # type: ignore[attr-defined]
+    weights = {}
     for name in sorted(expected.keys() | arrays.keys()):
         wanted = tuple(expected[name].shape) if name in expected else "none of that name"
         found = tuple(arrays[name].shape) if name in arrays else "none of that name"
@@ -127,52 +149,17 @@ def with_weights(classifier: Classifier, arrays: Mapping[str, np.ndarray], path:
             raise EvofoolError(
                 f"{path} does not fit the network {network!r}: for {name} it has {found}, needed is {wanted}"
             )
-        if not np.isfinite(arrays[name]).all():
-            raise EvofoolError(f"{path} is damaged: {name} holds values that are not finite")
+        if not jnp.issubdtype(arrays[name].dtype, jnp.floating):
+            raise EvofoolError(f"{path} is not usable: {name} is of {arrays[name].dtype}, weights are floats")
+        with np.errstate(over="ignore"):
+            weights[name] = arrays[name].astype(np.float32)
+        if not np.isfinite(weights[name]).all():
+            raise EvofoolError(f"{path} is damaged: {name} has values that are not finite as float32")
     params = jax.tree.map(lambda leaf: leaf, classifier.params)
-    weights = {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}
-    nnx.replace_by_pure_dict(params, traverse_util.unflatten_dict(weights, sep="."))
-    return Classifier(params, classifier.logits_function, classifier.spec)
-
-
-def from_channels_first(
-    arrays: Mapping[str, np.ndarray], *, flattened: str | None = None, channels: int = 1
-) -> dict[str, np.ndarray]:
-    """Weights as Caffe and PyTorch lay them out, as Flax does: `.weight` becomes `.kernel`.
-
-    Args:
-        arrays: per layer `.weight`, which is OIHW or (out, in), and `.bias`.
-        flattened: the dense layer that reads images: theirs are channel, row, column, ours are row, column,
-            channel.
-        channels: of these images.
-
-    Returns:
-        Kernels HWIO, or (in, out) of a dense layer and of a 1x1 convolution; biases; and what is neither.
-
-    Raises:
-        ValueError: an array has another number of axes, or `flattened` cannot be parted into channels.
-
-    Example:
-        >>> weights = {"conv.weight": np.zeros((8, 3, 5, 5)), "fc.weight": np.zeros((10, 8 * 36))}
-        >>> {name: array.shape for name, array in from_channels_first(weights).items()}
-        {'conv.kernel': (5, 5, 3, 8), 'fc.kernel': (288, 10)}
-    """
-    converted = {}
-    for name, array in arrays.items():
-        layer = name.removesuffix(".weight")
-        if layer == name:
-            converted[name] = array
-            continue
-        if layer == flattened:
-            outputs = len(array)
-            kernel = array.reshape(outputs, channels, -1).transpose(2, 1, 0).reshape(-1, outputs)
-        elif array.ndim == 2:
-            kernel = array.T
-        else:
-            kernel = array.transpose(2, 3, 1, 0)
-            kernel = kernel[0, 0] if kernel.shape[:2] == (1, 1) else kernel
-        converted[f"{layer}.kernel"] = kernel
-    return converted
+    nnx.replace_by_pure_dict(
+        params, traverse_util.unflatten_dict(jax.tree.map(jnp.asarray, weights), sep=".")
+    )
+    return replace(classifier, params=params)
 
 
 def array_shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
@@ -188,11 +175,11 @@ def array_shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
     except OSError as error:
         raise EvofoolError(f"cannot read {path}: {error.strerror}") from error
     except SafetensorError as error:
-        raise _not_whole(path, error) from error
+        raise _damaged(path, error) from error
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays and the metadata of a safetensors file.
+    """The arrays and the metadata of a safetensors file; floats of 16 bits are widened to 32.
 
     Raises:
         EvofoolError: the file cannot be read, is cut off or is not safetensors.
@@ -202,12 +189,29 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray
     except OSError as error:
         raise EvofoolError(f"cannot read {path}: {error.strerror}") from error
     try:
-        arrays = parse_safetensors(content)
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise _not_whole(path, error) from error
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return arrays, header.get("__metadata__", {})
+        arrays = {
+            name: np.frombuffer(stored["data"], _dtype(stored["dtype"])).reshape(stored["shape"])
+            for name, stored in deserialize(content)
+        }
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from error
+    half = ("float16", "bfloat16")
+    widened = {
+        name: array.astype(np.float32) if array.dtype.name in half else array
+        for name, array in arrays.items()
+    }
+    return widened, header.get("__metadata__") or {}
 
 
-def _not_whole(path: str | os.PathLike[str], error: Exception) -> EvofoolError:
+def _dtype(name: str) -> np.dtype:
+    """NumPy's type for one of safetensors: "BF16", "F32", "I64", "BOOL"."""
+    if name in ("BF16", "BOOL"):
+        return np.dtype(jnp.bfloat16 if name == "BF16" else bool)
+    if not name[1:].isdecimal() or name == "F4":
+        raise ValueError(f"its arrays are of {name}, which NumPy does not have")
+    return np.dtype(f"{_KINDS[name[0]]}{int(name[1:]) // 8}")
+
+
+def _damaged(path: str | os.PathLike[str], error: Exception) -> EvofoolError:
     return EvofoolError(f"{path} is not a whole safetensors file: {error}")

@@ -1,33 +1,26 @@
-"""Showing a classifier images of another size: resized, or as crops whose confidences are averaged."""
+"""Functions from classifier to classifier: other image sizes, ten crops, a mean image, another precision."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from evofool.classifiers.classifier import Activation, Classifier, LogitsFunction
-from evofool.errors import UsageError, require_positive
+from evofool.errors import UsageError, require_positive, unknown_name
 from evofool.numerics.reductions import logsumexp
 
 CROPPED_SIZE = (256, 256)
 """Height and width of the images that Nguyen et al. (CVPR 2015) evolved for ImageNet and cropped."""
 
-
-@dataclass(frozen=True)
-class _Resized:
-    inner: LogitsFunction
-    height: int
-    width: int
-
-    def __call__(self, params: Any, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
-        shape = (images.shape[0], self.height, self.width, images.shape[3])
-        return self.inner(params, jnp.clip(jax.image.resize(images, shape, "linear"), 0, 1))
+Precision = Literal["float32", "bfloat16"]
+"""The type of the weights; evofool's networks compute in the precision of their weights."""
 
 
 def resized(classifier: Classifier, height: int, width: int) -> Classifier:
-    """The classifier that is shown images of the given size, resized once to its own (bilinear, antialiased).
+    """The classifier of images of another size, resized to its own (bilinear, antialiased).
 
     Args:
         classifier: what sees the resized images.
@@ -46,40 +39,22 @@ def resized(classifier: Classifier, height: int, width: int) -> Classifier:
     own_height, own_width, channels = classifier.spec.input_shape
     if (height, width) == (own_height, own_width):
         return classifier
-    return Classifier(
-        params=classifier.params,
+    return replace(
+        classifier,
         logits_function=_Resized(classifier.logits_function, own_height, own_width),
         spec=replace(classifier.spec, input_shape=(height, width, channels)),
     )
 
 
 @dataclass(frozen=True)
-class _TenCrop:
+class _Resized:
     inner: LogitsFunction
     height: int
     width: int
-    activation: Activation
 
-    def __call__(self, params: Any, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
-        down, right = images.shape[1] - self.height, images.shape[2] - self.width
-        corners = jnp.array([[0, 0], [0, right], [down, 0], [down, right], [down // 2, right // 2]])
-
-        def seen(view: tuple[Int[Array, " 2"], Bool[Array, ""]]) -> Float[Array, "n k"]:
-            (top, left), mirrored = view
-            shape = (images.shape[0], self.height, self.width, images.shape[3])
-            crop = jax.lax.dynamic_slice(images, (0, top, left, 0), shape)
-            return self.inner(params, jnp.where(mirrored, crop[:, :, ::-1], crop))
-
-        # One crop after the other: ten at once would need ten times the memory.
-        logits = jax.lax.map(seen, (jnp.repeat(corners, 2, axis=0), jnp.tile(jnp.array([False, True]), 5)))
-
-        # The logits of the mean confidence, by way of logarithms only: near 0 and near 1 they lose nothing.
-        def over_crops(logarithms: Float[Array, "10 n k"]) -> Float[Array, "n k"]:
-            return logsumexp(jnp.moveaxis(logarithms, 0, -1))[..., 0]
-
-        if self.activation == "softmax":
-            return over_crops(logits - logsumexp(logits))
-        return over_crops(jax.nn.log_sigmoid(logits)) - over_crops(jax.nn.log_sigmoid(-logits))
+    def __call__(self, params: PyTree, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
+        shape = (images.shape[0], self.height, self.width, images.shape[3])
+        return self.inner(params, jnp.clip(jax.image.resize(images, shape, "linear"), 0, 1))
 
 
 def ten_crop(
@@ -102,15 +77,101 @@ def ten_crop(
         >>> ten_crop(load_classifier("lenet-digits"), 32, 32).spec.input_shape
         (32, 32, 1)
     """
-    own_height, own_width, channels = classifier.spec.input_shape
+    spec = classifier.spec
+    own_height, own_width, channels = spec.input_shape
     if height < own_height or width < own_width:
         raise UsageError(
-            f"ten crops of {own_height}x{own_width}, the size of {classifier.spec.name}, need images of at "
-            f"least that size, not {height}x{width}"
+            f"ten crops of {own_height}x{own_width}, the size of {spec.name}, need images of at least that "
+            f"size, not {height}x{width}"
         )
-    spec = classifier.spec
-    return Classifier(
-        params=classifier.params,
+    return replace(
+        classifier,
         logits_function=_TenCrop(classifier.logits_function, own_height, own_width, spec.activation),
         spec=replace(spec, input_shape=(height, width, channels)),
     )
+
+
+@dataclass(frozen=True)
+class _TenCrop:
+    inner: LogitsFunction
+    height: int
+    width: int
+    activation: Activation
+
+    def __call__(self, params: PyTree, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
+        down, right = images.shape[1] - self.height, images.shape[2] - self.width
+        corners = jnp.array([[0, 0], [0, right], [down, 0], [down, right], [down // 2, right // 2]])
+
+        def seen(view: tuple[Int[Array, " 2"], Bool[Array, ""]]) -> Float[Array, "n k"]:
+            (top, left), mirrored = view
+            shape = (images.shape[0], self.height, self.width, images.shape[3])
+            crop = jax.lax.dynamic_slice(images, (0, top, left, 0), shape)
+            return self.inner(params, jnp.where(mirrored, crop[:, :, ::-1], crop))
+
+        # One crop after the other: ten at once would need ten times the memory.
+        logits = jax.lax.map(seen, (jnp.repeat(corners, 2, axis=0), jnp.tile(jnp.array([False, True]), 5)))
+
+        # The logits of the mean confidence, computed from logarithms alone to keep digits near 0 and near 1.
+        def over_crops(logarithms: Float[Array, "10 n k"]) -> Float[Array, "n k"]:
+            return logsumexp(jnp.moveaxis(logarithms, 0, -1))[..., 0]
+
+        if self.activation == "softmax":
+            return over_crops(logits - logsumexp(logits))
+        return over_crops(jax.nn.log_sigmoid(logits)) - over_crops(jax.nn.log_sigmoid(-logits))
+
+
+def subtract_mean(classifier: Classifier, mean_image: Float[Array | np.ndarray, "h w c"]) -> Classifier:
+    """The classifier that subtracts a mean image, in [0, 1] units, from its images first.
+
+    Raises:
+        UsageError: the mean image is not of the classifier's size.
+
+    Example:
+        >>> from evofool import load_classifier
+        >>> len(subtract_mean(load_classifier("lenet-digits"), jnp.full((28, 28, 1), 0.25)).params)
+        2
+    """
+    if mean_image.shape != classifier.spec.input_shape:
+        raise UsageError(
+            f"the mean image has shape {mean_image.shape}, {classifier.spec.name} takes images of shape "
+            f"{classifier.spec.input_shape}"
+        )
+    return replace(
+        classifier,
+        params=(classifier.params, jnp.asarray(mean_image)),
+        logits_function=_SubtractedMean(classifier.logits_function),
+    )
+
+
+@dataclass(frozen=True)
+class _SubtractedMean:
+    inner: LogitsFunction
+
+    def __call__(self, params: PyTree, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
+        inner_params, mean_image = params
+        return self.inner(inner_params, images - mean_image)
+
+
+def with_precision(classifier: Classifier, precision: Precision) -> Classifier:
+    """The classifier with its weights, and so its layers, in "float32" or in "bfloat16".
+
+    Images and logits stay in single precision, so neither is rounded to the eight bits of a bfloat16. On an
+    accelerator half precision is faster.
+
+    Raises:
+        UsageError: an unknown precision.
+
+    Example:
+        >>> from evofool import load_classifier
+        >>> with_precision(load_classifier("lenet-digits"), "bfloat16").params["fc2"]["kernel"].dtype
+        dtype(bfloat16)
+    """
+    if precision not in get_args(Precision):
+        raise unknown_name("precision", precision, get_args(Precision))
+    if precision == "float32":
+        return classifier
+
+    def convert(leaf: Array) -> Array:
+        return leaf.astype(precision) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return replace(classifier, params=jax.tree.map(convert, classifier.params))

@@ -13,11 +13,11 @@ from evofool.datasets import fetch
 class Fetch:
     """Download a dataset into the cache, checked against its known checksums.
 
-    The cache is the system's usual place for such files, or EVOFOOL_CACHE where that is set.
+    The cache is the system's usual place for such files, or EVOFOOL_CACHE if set.
 
     Attributes:
         dataset: what to download: mnist (11 MB).
-        url: address of a mirror that has the four .gz files, instead of the public ones.
+        url: address of a mirror with the four .gz files, instead of the public ones.
         quiet: print nothing but errors.
     """
 

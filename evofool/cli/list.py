@@ -1,8 +1,7 @@
 """`evofool list`."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from rich.table import Table
@@ -13,11 +12,11 @@ from evofool.cli.console import make_console
 from evofool.datasets import DATASETS
 from evofool.encodings import ENCODINGS
 from evofool.errors import unknown_name
-from evofool.registry import Entry
+from evofool.registry import Registry
 from evofool.search import SEARCHES
 from evofool.studies import STUDIES
 
-_KINDS: dict[str, tuple[str, Mapping[str, Any]]] = {
+_KINDS: dict[str, tuple[str, Registry]] = {
     "classifiers": ("classifier", CLASSIFIERS),
     "networks": ("network", NETWORKS),
     "datasets": ("dataset", DATASETS),
@@ -54,15 +53,6 @@ class List:
             table.add_column(no_wrap=True)
             table.add_column()
             for name, choice in _KINDS[kind][1].items():
-                table.add_row(name, _summary(choice))
+                table.add_row(name, choice.summary)
             console.print(table)
         return 0
-
-
-def _summary(choice: Any) -> str:
-    """The line about a choice."""
-    if isinstance(choice, Entry):
-        return choice.summary
-    # What is not an entry of a registry yet says it itself: as text, in a description or in its docstring.
-    text = choice if isinstance(choice, str) else getattr(choice, "description", None)
-    return text or (getattr(choice, "func", choice).__doc__ or "").splitlines()[0]

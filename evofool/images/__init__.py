@@ -1,4 +1,4 @@
-"""Images as arrays: their 8 bits, photographs of any size, reading and writing."""
+"""Images as arrays: 8-bit levels, photographs of any size, reading and writing files."""
 
 from evofool.images.files import read_image, read_png, require_drawable, write_png
 from evofool.images.photographs import fit_photograph, load_photograph

@@ -1,7 +1,8 @@
-"""Reading images of any format, and writing PNG files: each is either wholly on the disk or not at all."""
+"""Reading images of the common formats, and writing PNG files whole or not at all."""
 
 import io
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ from PIL import Image, ImageOps
 
 from evofool.errors import EvofoolError, UsageError, root_cause
 from evofool.files import replacing
+
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
+"""The formats that are read. Pillow knows more, some of which it opens with other programs."""
 
 
 def write_png(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w c"]) -> None:
@@ -37,7 +41,7 @@ def write_png(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w c"]) -
 
 
 def read_png(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w c"]:
-    """Load a PNG: one channel if it is grey, three otherwise (a palette or transparency is resolved).
+    """Load a PNG: one channel if it is grey, three otherwise (a palette is resolved, transparency dropped).
 
     Args:
         path: the file.
@@ -60,22 +64,23 @@ def read_png(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w c"]:
     try:
         picture = Image.open(io.BytesIO(encoded), formats=["PNG"])
         pixels = np.asarray(picture if picture.mode in ("L", "RGB") else picture.convert("RGB"))
-    except Exception as error:  # Pillow tells of a damaged file in half a dozen types, SyntaxError among them
+    except Exception as error:  # Pillow raises half a dozen types for a damaged file, SyntaxError among them
         raise EvofoolError(f"{os.fspath(path)} is not a PNG that can be read; make it again") from error
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "h w c"]:
-    """The pixels of an image file in any format that Pillow reads, upright, as a camera's orientation tells.
+    """The pixels of an image file, turned upright as the camera's orientation says.
 
     Args:
-        path: the file. Transparency is dropped, and 16 bits are cut to 8.
+        path: a PNG, JPEG, GIF, BMP, WebP or TIFF file. Transparency is dropped, and 16 bits are cut to 8.
 
     Returns:
         0 to 255, as `(h, w, 1)` if the file is grey and `(h, w, 3)` otherwise.
 
     Raises:
-        EvofoolError: the file cannot be read, is empty or damaged, or has pixels of 32 bits.
+        EvofoolError: the file cannot be read, is of another format, empty or damaged, has pixels of 32 bits,
+            or more pixels than Pillow takes for safe (89 million).
 
     Example:
         >>> import tempfile
@@ -85,20 +90,28 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w c"]:
         (4, 5, 3)
     """
     try:
-        with Image.open(path) as image:
-            mode = image.mode
-            upright = ImageOps.exif_transpose(image)
-            if mode.startswith("I;16"):
-                # By hand, because Pillow's own conversion clips 16 bits to 8 instead of scaling them.
-                return (np.asarray(upright) >> 8).astype(np.uint8)[..., None]
-            grey = mode in ("1", "L", "LA")
-            pixels = np.asarray(upright.convert("L" if grey else "RGB"))
-    # Pillow's decoders meet a damaged file with OSError, SyntaxError, struct.error, IndexError and others.
+        with warnings.catch_warnings():
+            # Pillow only warns of an image of more than 89 million pixels, and of damage that it repairs.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            mode, pixels = _decode(path)
+    # Pillow's decoders raise OSError, SyntaxError, struct.error, IndexError and others for a damaged file.
     except Exception as error:
         raise EvofoolError(f"cannot read {path} as an image: {root_cause(error)}") from error
     if mode in ("I", "F"):
         raise EvofoolError(f"{path} has pixels of 32 bits, whose range is unknown: save it with 8 bits first")
-    return pixels[..., None] if grey else pixels
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _decode(path: Path) -> tuple[str, UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]]:
+    """The mode of a file in Pillow's words, and its pixels in 8 bits."""
+    with Image.open(path, formats=FORMATS) as image:
+        mode = image.mode
+        upright = ImageOps.exif_transpose(image)
+        if mode.startswith("I;16"):
+            # By hand, because Pillow's own conversion clips 16 bits to 8 instead of scaling them.
+            return mode, (np.asarray(upright) >> 8).astype(np.uint8)
+        return mode, np.asarray(upright.convert("L" if mode in ("1", "L", "LA") else "RGB"))
 
 
 def require_drawable(shape: tuple[int, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Photographs of any size and format, as a classifier wants them."""
+"""Photographs of any size, cropped and resized for a classifier."""
 
 from pathlib import Path
 
@@ -10,15 +10,15 @@ from evofool.images.files import read_image
 
 
 def load_photograph(path: Path, input_shape: tuple[int, int, int]) -> UInt8[np.ndarray, "h w c"]:
-    """Read a picture and make it as large as a classifier's images: the most of its middle, resized.
+    """Read a photograph, crop its middle to the aspect of a classifier's images, and resize it.
 
     Args:
-        path: a file in any format that Pillow reads.
-        input_shape: height, width and channels (1 grey, 3 RGB) of the classifier's images. Of a file that has
-            this height and width already, every pixel stays as it is.
+        path: a file in any format that `read_image` reads.
+        input_shape: height, width and channels (1 grey, 3 RGB) of the classifier's images. A file of this
+            height and width keeps every pixel.
 
     Returns:
-        Pixels of 0 to 255. Colour becomes grey by its luma (ITU-R 601), grey becomes three equal channels.
+        Pixels of 0 to 255. Colours become grey by their luma (ITU-R 601), grey becomes three equal channels.
 
     Raises:
         EvofoolError: the file cannot be read as an image.
@@ -36,7 +36,7 @@ def load_photograph(path: Path, input_shape: tuple[int, int, int]) -> UInt8[np.n
 def fit_photograph(
     pixels: UInt8[np.ndarray, "h w c"], input_shape: tuple[int, int, int]
 ) -> UInt8[np.ndarray, "h2 w2 c2"]:
-    """The same for pixels that have been read already.
+    """The same for pixels that are already read.
 
     Example:
         >>> fit_photograph(np.zeros((640, 480, 3), np.uint8), (28, 28, 1)).shape

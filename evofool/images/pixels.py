@@ -1,4 +1,4 @@
-"""Images between [0, 1], where classifiers see them, and the 256 levels of a PNG, where they are kept."""
+"""Conversion between images in [0, 1], which classifiers take, and the 256 levels of a PNG."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,14 +6,14 @@ from jaxtyping import Array, Float, UInt8
 
 
 def round_to_8_bits(images: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Images in [0, 1] rounded to the levels that a PNG can hold, so that what is scored is what is saved.
+    """Images in [0, 1] rounded to the levels of a PNG, so that the saved image is the scored one.
 
     Example:
         >>> (255 * round_to_8_bits(jnp.array([0.0, 0.4, 1.0]))).round().tolist()
         [0.0, 102.0, 255.0]
     """
-    # Through whole numbers, so that the rounding is not merged into a network's first convolution, which on
-    # CPU is then a quarter slower.
+    # Through integers, so that the rounding is not fused into a network's first convolution, which makes that
+    # slower on a CPU.
     return jnp.round(images * 255).astype(jnp.int32) / 255
 
 
@@ -28,7 +28,7 @@ def to_uint8(images: Float[Array | np.ndarray, "*shape"]) -> UInt8[np.ndarray, "
 
 
 def from_uint8(levels: UInt8[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
-    """Images in [0, 1] of levels 0..255; the same numbers as `round_to_8_bits` gives.
+    """Images in [0, 1] of levels 0..255; equal to the result of `round_to_8_bits`.
 
     Example:
         >>> from_uint8(np.array([0, 51, 255], np.uint8)).round(6).tolist()

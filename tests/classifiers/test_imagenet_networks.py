@@ -9,9 +9,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from evofool import Classifier, EvofoolError, UsageError, create_classifier, load_classifier
-from evofool.classifiers.imagenet import mobilenet_from_keras, squeezenet_from_caffe
+from evofool.classifiers.importers import LAYOUTS
+from evofool.classifiers.importers.layout import from_channels_first
 from evofool.classifiers.networks.caffenet import normalised
-from evofool.classifiers.weights import from_channels_first
 from evofool.numerics.convolution import conv_general_dilated
 
 FILES = {"squeezenet-1.0": "squeezenet_v1.0", "mobilenet-v1-0.25": "mobilenet_v1_0.25_224"}
@@ -41,7 +41,7 @@ def test_logits_are_those_of_the_reference(classifier: Classifier, golden: dict[
     assert found.argmax(1).tolist() == golden["logits"].argmax(1).tolist()
 
 
-def test_the_photographs_are_what_they_show(classifier: Classifier, golden: dict[str, np.ndarray]) -> None:
+def test_photographs_are_classified_correctly(classifier: Classifier, golden: dict[str, np.ndarray]) -> None:
     found = logits(classifier, jnp.asarray(golden["images"], jnp.float32) / 255)
     confidences = classifier.activate(found)[:4]
     names = [classifier.spec.class_names[index] for index in confidences.argmax(1)]
@@ -57,18 +57,15 @@ def test_logits_do_not_depend_on_the_batch(classifier: Classifier, golden: dict[
 
 
 def test_damaged_weights_are_named(network: str, data: Path, tmp_path: Path) -> None:
-    load, bias = squeezenet_from_caffe, "conv1.bias"
-    if network.startswith("mobilenet"):
-        bias = "conv1_bn.beta"
-
-        def load(path: Path, names: tuple[str, ...]) -> Classifier:
-            return mobilenet_from_keras(path, names, network)
-
+    load = LAYOUTS[network].load
+    bias = "conv1_bn.beta" if network.startswith("mobilenet") else "conv1.bias"
     arrays = load_file(data / "weights" / f"{FILES[network]}.safetensors")
     names = tuple(map(str, range(1000)))
     missing = {name: array for name, array in arrays.items() if not name.startswith("conv1.")}
     spoilt = {**arrays, bias: np.full_like(arrays[bias], np.nan)}
-    for index, (broken, said) in enumerate(((missing, "conv1"), (spoilt, "values that are not finite"))):
+    for index, (broken, said) in enumerate(
+        ((missing, "conv1"), (spoilt, "values that are not finite as float32"))
+    ):
         save_file(broken, tmp_path / f"{index}.safetensors")
         with pytest.raises(EvofoolError, match=f"{index}.safetensors.*{said}"):
             load(tmp_path / f"{index}.safetensors", names)
@@ -82,13 +79,13 @@ def test_missing_weights_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         load_classifier("mobilenet-v1-0.5")
 
 
-def test_a_path_is_as_good_as_a_name(network: str, classifier: Classifier, data: Path) -> None:
+def test_a_path_loads_the_same_as_a_name(network: str, classifier: Classifier, data: Path) -> None:
     found = load_classifier(data / "weights" / f"{FILES[network]}.safetensors")
     assert found.spec == classifier.spec
     jax.tree.map(np.testing.assert_array_equal, found.params, classifier.params)
 
 
-LAYOUTS = {
+INCOMPLETE = {
     "alexnet": ("AlexNet as torchvision", {"features.10.weight": (256, 256, 3, 3)}),
     "caffenet": ("CaffeNet as Caffe", {"fc8.weight": (2, 4096)}),
     "googlenet": (
@@ -102,16 +99,16 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("network", LAYOUTS)
+@pytest.mark.parametrize("network", INCOMPLETE)
 def test_incomplete_files_of_other_programs_are_named(
     network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "weights").mkdir()
     (tmp_path / "imagenet_classes.txt").write_text("this\nthat\n")
     monkeypatch.setenv("EVOFOOL_DATA", str(tmp_path))
-    layout, shapes = LAYOUTS[network]
+    layout, shapes = INCOMPLETE[network]
     file = tmp_path / "weights" / f"{network}.safetensors"
-    with pytest.raises(EvofoolError, match=rf"{network}.safetensors is not there"):
+    with pytest.raises(EvofoolError, match=rf"{network}.safetensors is missing"):
         load_classifier(network)
     arrays = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
     for contents in (arrays, {**arrays, next(iter(arrays)): np.ones((2, 3, 4), np.float32)}):
@@ -200,7 +197,7 @@ def test_classes_of_one_name_are_told_apart_by_index(classifier: Classifier) -> 
         ("googlenet", (64, 64, 2)),
     ],
 )
-def test_images_that_a_network_cannot_take(network: str, shape: tuple[int, int, int]) -> None:
+def test_images_that_a_network_cannot_take_are_refused(network: str, shape: tuple[int, int, int]) -> None:
     with pytest.raises(UsageError, match=rf"{shape[0]}x{shape[1]} with {shape[2]}"):
         create_classifier(network, shape, ("this", "that"))
 
@@ -209,7 +206,7 @@ SMALLEST = {"squeezenet-1.0": 21, "mobilenet-v1-0.25": 32, "alexnet": 63, "caffe
 
 
 @pytest.mark.parametrize(("network", "side"), SMALLEST.items())
-def test_the_smallest_images(network: str, side: int) -> None:
+def test_the_smallest_images_are_taken(network: str, side: int) -> None:
     classifier = create_classifier(network, (side, side, 3), ("this", "that"), seed=None)
     assert jax.eval_shape(logits, classifier, jnp.zeros((2, side, side, 3))).shape == (2, 2)
     with pytest.raises(UsageError, match="takes images"):

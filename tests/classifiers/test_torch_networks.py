@@ -274,7 +274,7 @@ def golden_arrays(name: str, model: Any) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("loaded", ["googlenet"], indirect=True)
-def test_a_path_is_as_good_as_a_name(loaded: Loaded) -> None:
+def test_a_path_loads_the_same_as_a_name(loaded: Loaded) -> None:
     path = Path(os.environ["EVOFOOL_DATA"], "weights", f"{loaded.name}.safetensors")
     found = load_classifier(path)
     assert found.spec == loaded.classifier.spec

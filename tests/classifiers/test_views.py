@@ -1,4 +1,4 @@
-"""Ten crops, resized images, and classifiers in half precision."""
+"""Functions from classifier to classifier: ten crops, resized images, half precision."""
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,7 @@ def test_ten_crops_of_one_size_are_an_image_and_its_mirror(digits: Classifier, i
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_ten_crops_do_not_depend_on_the_batch(activation: Activation) -> None:
-    """Bit by bit on CPU, as the logits of a crop: what makes a microbatch exact."""
+    """Bit by bit on CPU, as the logits of a crop: so microbatches are exact."""
     names = tuple(map(str, range(1000)))
     classifier = ten_crop(create_classifier("linear", (8, 8, 3), names, activation=activation), 11, 9)
     images = jax.random.uniform(jax.random.key(0), (48, 11, 9, 3))
@@ -64,7 +64,7 @@ def test_ten_crops_need_images_as_large_as_a_crop(digits: Classifier) -> None:
         ten_crop(digits, 40, 27)
 
 
-def test_resized_images_look_like_what_they_were(digits: Classifier) -> None:
+def test_resized_images_are_classified_alike(digits: Classifier) -> None:
     image = np.zeros((1, 28, 28, 1), np.float32)
     image[:, 6:22, 12:16] = 1
     enlarged = image.repeat(3, axis=1).repeat(3, axis=2)
@@ -113,7 +113,7 @@ def test_half_precision_computes_in_half_precision(network: str, shape: tuple[in
         for equation in jaxpr.eqns:
             if equation.primitive.name in ("dot_general", "conv_general_dilated"):
                 found |= {str(variable.aval.dtype) for variable in equation.invars}
-            for inner in jax.core.jaxprs_in_params(equation.params):
+            for inner in jax.extend.core.jaxprs_in_params(equation.params):
                 found |= operands(inner)
         return found
 

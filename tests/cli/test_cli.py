@@ -222,7 +222,7 @@ def test_train_writes_a_classifier_that_evolve_takes(tmp_path: Path, evofool_mai
     options = ("--network", "linear", "--dataset", tmp_path / "images", "--epochs", "30")
     code, out, _ = evofool_main("train", *options, "--out", file)
     assert code == 0
-    assert "Test accuracy 100.00 %" in out
+    assert "Test accuracy 100.00%" in out
     classifier, metadata = load_weights_file(file)
     assert classifier.spec.class_names == ("blue", "green", "red")
     assert metadata["test_accuracy"] == "1.0000"
@@ -230,7 +230,7 @@ def test_train_writes_a_classifier_that_evolve_takes(tmp_path: Path, evofool_mai
 
     code, _, err = evofool_main("train", *options, "--out", file)
     assert code == 2
-    assert "--overwrite" in err
+    assert "already exists: overwrite it" in err
     run = tmp_path / "run"
     code, out, _ = evofool_main("evolve", "--classifier", file, "--generations", "30", "--out", run)
     assert code == 0
@@ -247,7 +247,7 @@ def test_train_writes_a_classifier_that_evolve_takes(tmp_path: Path, evofool_mai
         (("--out", "OUT/a.safetensors", "--network", "lenet5"), 2, "did you mean 'lenet'"),
         (("--out", "OUT/a.safetensors", "--dataset", "mnits"), 2, "did you mean 'mnist'"),
         (("--out", "OUT/a.safetensors", "--epochs", "0"), 2, "epochs must be above zero"),
-        (("--out", "OUT/a.safetensors", "--epsilon", "0.1"), 2, "give --adversarial fgsm too"),
+        (("--out", "OUT/a.safetensors", "--epsilon", "0.1"), 2, "--epsilon requires --adversarial fgsm"),
         (("--out", "OUT/a.safetensors", "--dataset", "./nowhere"), 2, "no folder"),
         (("--out", "OUT/file/a.safetensors"), 1, "cannot write to"),
         (("--out", f"OUT/{'long' * 75}.safetensors"), 1, "cannot write to"),

@@ -1,38 +1,49 @@
-"""Networks in Flax NNX. Each takes images in [0, 1] and holds its own preprocessing."""
+"""Networks in Flax NNX. Each takes images in [0, 1] and contains its own preprocessing."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
-from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpec
+from evofool.classifiers.classifier import (
+    Activation,
+    Classifier,
+    ClassifierSpec,
+    as_class_names,
+    as_input_shape,
+)
 from evofool.classifiers.networks.alexnet import AlexNet
 from evofool.classifiers.networks.caffenet import CaffeNet
 from evofool.classifiers.networks.googlenet import GoogLeNet
-from evofool.classifiers.networks.mobilenet import MobileNetV1
+from evofool.classifiers.networks.mobilenet import WIDTHS, MobileNetV1
 from evofool.classifiers.networks.small import CNN, MLP, LeNet, Linear, Maxout
 from evofool.classifiers.networks.squeezenet import SqueezeNet
-from evofool.errors import UsageError, require_seed, unknown_name
+from evofool.errors import require_seed
+from evofool.registry import Entry, NoOptions, Registry
 
-NETWORKS: dict[str, Callable[..., nnx.Module]] = {
-    "lenet": LeNet,
-    "cnn": CNN,
-    "mlp": MLP,
-    "maxout": Maxout,
-    "linear": Linear,
-    "squeezenet-1.0": SqueezeNet,
-    "alexnet": AlexNet,
-    "caffenet": CaffeNet,
-    "googlenet": GoogLeNet,
-    "mobilenet-v1-0.25": partial(MobileNetV1, width=0.25),
-    "mobilenet-v1-0.5": partial(MobileNetV1, width=0.5),
-    "mobilenet-v1-0.75": partial(MobileNetV1, width=0.75),
-    "mobilenet-v1-1.0": partial(MobileNetV1, width=1.0),
-}
-"""The networks by name: each is built from the shape of its images, its number of classes and its `rngs`."""
+NETWORKS = Registry(
+    "network",
+    {
+        "lenet": Entry("Caffe's LeNet, the network of MNIST that Nguyen et al. fooled", NoOptions, LeNet),
+        "cnn": Entry("the convolutional network of Keras's MNIST example", NoOptions, CNN),
+        "mlp": Entry("two hidden layers of 100 ReLU units", NoOptions, MLP),
+        "maxout": Entry("two hidden layers of 240 maxout units of 5 pieces", NoOptions, Maxout),
+        "linear": Entry("softmax regression: one template per class", NoOptions, Linear),
+        "squeezenet-1.0": Entry("SqueezeNet 1.0, as trained in Caffe", NoOptions, SqueezeNet),
+        "alexnet": Entry("AlexNet in one column, as in torchvision", NoOptions, AlexNet),
+        "caffenet": Entry("CaffeNet: AlexNet with pooling before normalisation", NoOptions, CaffeNet),
+        "googlenet": Entry("GoogLeNet with batch normalisation, as in torchvision", NoOptions, GoogLeNet),
+        **{
+            f"mobilenet-v1-{width}": Entry(
+                f"MobileNet v1 of width {width}, as in Keras", NoOptions, partial(MobileNetV1, width=width)
+            )
+            for width in WIDTHS
+        },
+    },
+)
+"""The networks by name; `build(input_shape, classes, rngs=...)` makes each with random weights."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +51,17 @@ class NetworkLogits:
     """The logits function of a network: its structure without its weights."""
 
     network: str
-    graphdef: Any
+    graphdef: nnx.GraphDef
 
-    def __call__(self, params: Any, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
+    def __call__(self, params: PyTree, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
         """Logits of images in [0, 1] for the given weights."""
         return nnx.merge(self.graphdef, params)(images)
 
 
 def create_classifier(
     network: str,
-    input_shape: tuple[int, int, int],
-    class_names: tuple[str, ...],
+    input_shape: Sequence[int],
+    class_names: Sequence[str],
     *,
     activation: Activation = "softmax",
     name: str | None = None,
@@ -63,27 +74,26 @@ def create_classifier(
         input_shape: height, width and channels of an image.
         class_names: one name per class; at least one.
         activation: how the logits are read.
-        name: what the classifier is called; the network's name if not given.
-        seed: seeds the weights (LeCun normal, zero biases); with None they are left as shapes, to be loaded.
+        name: what the classifier is called; the network's name by default.
+        seed: seeds the weights (LeCun normal, zero biases); None leaves them as shapes, to be loaded.
 
     Raises:
-        UsageError: an unknown network, no classes, images smaller than the network takes, or a seed beyond
-            32 bits.
+        UsageError: an unknown network, no classes, images smaller than the network takes, or a seed of more
+            than 32 bits.
 
     Example:
         >>> create_classifier("linear", (8, 8, 1), ("even", "odd")).spec.input_shape
         (8, 8, 1)
     """
-    if network not in NETWORKS:
-        raise unknown_name("network", network, NETWORKS)
+    entry = NETWORKS.named(network)
     require_seed(seed or 0)
-    if not class_names:
-        raise UsageError("a classifier needs at least one class")
+    spec = ClassifierSpec(
+        name or network, as_input_shape(input_shape), as_class_names(class_names), activation
+    )
 
     def build() -> nnx.Module:
-        return NETWORKS[network](input_shape, len(class_names), rngs=nnx.Rngs(seed or 0))
+        return entry.build(spec.input_shape, len(spec.class_names), rngs=nnx.Rngs(seed or 0))
 
     module = build() if seed is not None else nnx.eval_shape(build)
     graphdef, params = nnx.split(module)
-    spec = ClassifierSpec(name or network, input_shape, tuple(class_names), activation)
-    return Classifier(params=params, logits_function=NetworkLogits(network, graphdef), spec=spec)
+    return Classifier(params, NetworkLogits(network, graphdef), spec)

@@ -1,41 +1,35 @@
-"""AlexNet, in the form that torchvision has it."""
+"""AlexNet as in torchvision."""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from evofool.classifiers.networks.layers import conv, dense, flatten, overlapping_max_pool
-from evofool.errors import UsageError
+from evofool.classifiers.networks.layers import conv, dense, flatten, overlapping_max_pool, require_rgb
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""What torchvision's networks subtract from red, green and blue in [0, 1]."""
+"""Subtracted from red, green and blue in [0, 1] by torchvision's networks."""
 
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-"""What they divide the rest by."""
+"""Divides the difference."""
 
 _SMALLEST = 63
-"""Pixels: below, nothing is left after the third pooling."""
+"""Pixels: nothing of a smaller image remains after the third pooling."""
 
 _POOLED = 6
 """Rows and columns that the dense layers read."""
 
 
 class AlexNet(nnx.Module):
-    """AlexNet (Krizhevsky, 2014, arXiv:1404.5997: one column, no normalisation), as torchvision has it.
+    """AlexNet (Krizhevsky, 2014, arXiv:1404.5997: one column, no normalisation) as in torchvision.
 
     RGB images are normalised by the mean and the deviation of ImageNet's colours. 3x3 max-pools of stride 2
-    leave out what is not a whole window. What is left of images of another size than 224x224 is averaged over
-    6x6 tiles that overlap where they do not divide it. There is no dropout.
+    round down. The maps of images of another size than 224x224 are averaged over 6x6 tiles, which overlap
+    where six does not divide a side. There is no dropout.
     """
 
     def __init__(self, input_shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs) -> None:
-        height, width, channels = input_shape
-        if channels != 3 or min(height, width) < _SMALLEST:
-            raise UsageError(
-                f"alexnet needs RGB images of at least {_SMALLEST}x{_SMALLEST}, "
-                f"not {height}x{width} with {channels} channel(s)"
-            )
+        require_rgb("alexnet", input_shape, _SMALLEST)
         self.conv1 = conv(3, 64, 11, rngs, stride=4, padding=2)
         self.conv2 = conv(64, 192, 5, rngs, padding=2)
         self.conv3 = conv(192, 384, 3, rngs, padding=1)

@@ -5,31 +5,26 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from evofool.classifiers.networks.layers import conv, dense, flatten, overlapping_max_pool
-from evofool.errors import UsageError
+from evofool.classifiers.networks.layers import conv, dense, flatten, overlapping_max_pool, require_rgb
 
 MEAN = (122.67891434, 116.66876762, 104.00698793)
-"""What is subtracted from red, green and blue in 0..255: the mean over all places of Caffe's mean image."""
+"""Subtracted from red, green and blue in 0..255: the mean over all pixels of Caffe's mean image."""
 
 _SMALLEST = 39
-"""Pixels: below, nothing is left after the third pooling."""
+"""Pixels: nothing of a smaller image remains after the third pooling."""
 
 
 class CaffeNet(nnx.Module):
     """CaffeNet (Jia et al., 2014, arXiv:1408.5093): AlexNet with pooling before normalisation.
 
-    As BVLC's reference model: 227x227 RGB images are scaled to 0..255 and the mean colour is subtracted. The
-    second, fourth and fifth convolution each have two groups of channels that do not see one another, as in
-    Krizhevsky et al. (2012, section 3.5). 3x3 max-pools of stride 2 round up. There is no dropout.
+    As in BVLC's reference model, 227x227 RGB images are scaled to 0..255 and the mean colour is subtracted.
+    The second, fourth and fifth convolution each have two separate groups of channels, as in Krizhevsky et
+    al. (2012, section 3.5). 3x3 max-pools of stride 2 round up. There is no dropout.
     """
 
     def __init__(self, input_shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs) -> None:
-        height, width, channels = input_shape
-        if channels != 3 or min(height, width) < _SMALLEST:
-            raise UsageError(
-                f"caffenet needs RGB images of at least {_SMALLEST}x{_SMALLEST}, "
-                f"not {height}x{width} with {channels} channel(s)"
-            )
+        require_rgb("caffenet", input_shape, _SMALLEST)
+        height, width, _ = input_shape
         self.conv1 = conv(3, 96, 11, rngs, stride=4)
         self.conv2 = conv(96, 256, 5, rngs, padding=2, groups=2)
         self.conv3 = conv(256, 384, 3, rngs, padding=1)
@@ -56,15 +51,15 @@ class CaffeNet(nnx.Module):
 def normalised(
     x: Float[Array, "n h w c"], *, reach: int = 2, alpha: float = 1e-4, beta: float = 0.75
 ) -> Float[Array, "n h w c"]:
-    """Local response normalisation across channels (Krizhevsky et al., 2012, section 3.3), as Caffe has it.
+    """Local response normalisation across channels (Krizhevsky et al., 2012, section 3.3), as in Caffe.
 
-    Each value is divided by `(1 + alpha / size * sum) ** beta`, where `sum` is that of the squares of the
-    `size = 2 * reach + 1` channels around its own; beyond the first and the last channel they count as zero.
+    Each value is divided by `(1 + alpha / size * sum) ** beta`, where `sum` adds the squares of the
+    `size = 2 * reach + 1` channels around it; channels beyond the first and the last count as zero.
 
     Args:
-        x: the values of each channel at each place.
+        x: the value of each channel at each pixel.
         reach: how many channels on either side count.
-        alpha: how much their mean square does.
+        alpha: the weight of their mean square.
         beta: the exponent.
 
     Example:

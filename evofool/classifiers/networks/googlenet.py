@@ -1,15 +1,14 @@
-"""GoogLeNet, in the form that torchvision has it."""
+"""GoogLeNet as in torchvision."""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from evofool.classifiers.networks.layers import conv, dense, overlapping_max_pool, pointwise
-from evofool.errors import UsageError
+from evofool.classifiers.networks.layers import conv, dense, overlapping_max_pool, pointwise, require_rgb
 
-# Channels of the 1x1 branch, of the 3x3 branch (reduced, then out), of the second 3x3 branch (likewise) and
-# of the pooled branch: table 1 of the paper.
+# Channels of the 1x1 branch, the 3x3 branch (reduced, then out), the second 3x3 branch (likewise) and the
+# pooled branch: table 1 of the paper.
 INCEPTIONS = {
     "3a": (64, 96, 128, 16, 32, 32),
     "3b": (128, 128, 192, 32, 96, 64),
@@ -23,11 +22,11 @@ INCEPTIONS = {
 }
 
 _SMALLEST = 15
-"""Pixels: below, nothing is left after the third pooling."""
+"""Pixels: nothing of a smaller image remains after the third pooling."""
 
 
 class Inception(nnx.Module):
-    """Four branches side by side (figure 2b of the paper); what it has as 5x5 is 3x3, as in torchvision."""
+    """Four parallel branches (figure 2b of the paper), with 3x3 in place of 5x5, as in torchvision."""
 
     def __init__(self, inputs: int, channels: tuple[int, ...], rngs: nnx.Rngs) -> None:
         only, reduced3, wide3, reduced5, wide5, pooled = channels
@@ -51,20 +50,15 @@ class Inception(nnx.Module):
 
 
 class GoogLeNet(nnx.Module):
-    """GoogLeNet (Szegedy et al., 2015, arXiv:1409.4842, table 1), batch-normalised as torchvision has it.
+    """GoogLeNet (Szegedy et al., 2015, arXiv:1409.4842, table 1), batch-normalised as in torchvision.
 
-    RGB images are scaled to [-1, 1], which is what torchvision's normalisation and its `transform_input` come
-    to. Each convolution has the batch normalisation that follows it folded into its kernel and its bias.
-    Max-pools of stride 2 round up. There is no dropout and no auxiliary classifier.
+    RGB images are scaled to [-1, 1], as by torchvision's normalisation and `transform_input` together. Each
+    convolution includes the batch normalisation that follows it in its kernel and bias. Max-pools of stride 2
+    round up. There is no dropout and no auxiliary classifier.
     """
 
     def __init__(self, input_shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs) -> None:
-        height, width, channels = input_shape
-        if channels != 3 or min(height, width) < _SMALLEST:
-            raise UsageError(
-                f"googlenet needs RGB images of at least {_SMALLEST}x{_SMALLEST}, "
-                f"not {height}x{width} with {channels} channel(s)"
-            )
+        require_rgb("googlenet", input_shape, _SMALLEST)
         self.conv1 = conv(3, 64, 7, rngs, stride=2, padding=3)
         self.conv2 = pointwise(64, 64, rngs)
         self.conv3 = conv(64, 192, 3, rngs, padding=1)

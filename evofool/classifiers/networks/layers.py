@@ -1,36 +1,40 @@
-"""The layers that the networks share, each computed for an image alone whatever batch the image is in."""
+"""The layers that the networks share. The result for an image does not depend on its batch."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from evofool.errors import UsageError
 from evofool.numerics.convolution import conv_general_dilated
 
-_FEWEST_ROWS = 64
-"""Below about 50 rows the CPU's matrix library sums in another order, and a row's result would depend on how
-many others are computed with it. Padding to this many rows keeps every result the same to the last bit."""
+Arrays = TypeVar("Arrays", bound=tuple[Any, ...])
+
+_DENSE_ROWS = 64
+"""Below about 50 rows the CPU's matrix library sums in another order, so a row's result would depend on how
+many others are computed with it. Padding to this many rows keeps results bit-identical."""
 
 
-def _as_the_weights(arrays: Any, /, *, dtype: Any = None, inexact: bool = True) -> Any:
-    """All in the precision of the kernel, the second: a network computes in that of its weights."""
-    return tuple(array.astype(arrays[1].dtype) for array in arrays)
+def _as_the_weights(arrays: Arrays, /, *, dtype: DTypeLike | None = None, inexact: bool = True) -> Arrays:
+    """The arrays in the precision of the kernel, which is the second of them."""
+    return tuple(array.astype(arrays[1].dtype) for array in arrays)  # type: ignore[return-value]
 
 
-def _at_least_float32(left: Any, right: Any, dimensions: Any, **options: Any) -> Any:
-    # Half-precision weights give float32 results, and float64 weights, as tests of gradients have, float64.
+def _at_least_float32(left: Array, right: Array, dimensions: Any, **options: Any) -> Array:
+    # Weights in half precision give float32 results; float64 weights, used in tests of gradients, float64.
     options["preferred_element_type"] = jnp.promote_types(left.dtype, jnp.float32)
     return jax.lax.dot_general(left, right, dimensions, **options)
 
 
 class Dense(nnx.Linear):
-    """A fully connected layer whose result for one image does not depend on the batch it is in."""
+    """A fully connected layer whose result for an image does not depend on its batch."""
 
     def __call__(self, inputs: Float[Array, "n i"], out_sharding: Any = None) -> Float[Array, "n o"]:
         """Map `n` rows of inputs to `n` rows of outputs."""
-        missing = max(0, _FEWEST_ROWS - inputs.shape[0])
+        missing = max(0, _DENSE_ROWS - inputs.shape[0])
         rows = jnp.pad(inputs, ((0, missing), (0, 0)))
         return super().__call__(rows, out_sharding=out_sharding)[: inputs.shape[0]]
 
@@ -38,7 +42,7 @@ class Dense(nnx.Linear):
 class Depthwise(nnx.Module):
     """A 3x3 convolution of each channel by itself, as a sum of nine shifted images.
 
-    XLA's own grouped convolution does one channel after the other on a CPU and takes 20 to 50 times as long.
+    On a CPU, XLA's own grouped convolution processes one channel after the other and is far slower.
     """
 
     def __init__(self, channels: int, stride: int, rngs: nnx.Rngs) -> None:
@@ -48,7 +52,7 @@ class Depthwise(nnx.Module):
         self.stride = stride
 
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
-        """Convolve images that are padded already."""
+        """Convolve padded images."""
         images = images.astype(self.kernel.dtype)
         _, height, width, _ = images.shape
         total = self.bias[...]
@@ -87,14 +91,14 @@ def conv(
 
 
 def pointwise(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
-    """A 1x1 convolution, as the matrix product that it is: on a CPU twice as fast as a convolution."""
+    """A 1x1 convolution as a matrix product, which is faster on a CPU."""
     return nnx.Linear(
         inputs, outputs, precision=jax.lax.Precision.HIGHEST, promote_dtype=_as_the_weights, rngs=rngs
     )
 
 
 def dense(inputs: int, outputs: int, rngs: nnx.Rngs) -> Dense:
-    """A fully connected layer over flat images. Its sums, logits among them, are kept in single precision."""
+    """A fully connected layer over flat images. Its sums, logits included, are in single precision."""
     return Dense(
         inputs,
         outputs,
@@ -108,11 +112,21 @@ def dense(inputs: int, outputs: int, rngs: nnx.Rngs) -> Dense:
 def overlapping_max_pool(
     images: Float[Array, "n h w c"], *, round_up: bool = False
 ) -> Float[Array, "n h2 w2 c"]:
-    """The largest value in every second square of 3x3; with `round_up` the last may reach over the edge."""
+    """Max-pooling of 3x3 windows with stride 2; with `round_up` the last one may reach over the edge."""
     edges = [(0, (length - 3) % 2 if round_up else 0) for length in images.shape[1:3]]
     return nnx.max_pool(images, (3, 3), (2, 2), edges)
 
 
 def flatten(images: Float[Array, "n h w c"]) -> Float[Array, "n i"]:
-    """Row, column, channel."""
+    """Each image as a vector in the order row, column, channel."""
     return images.reshape(images.shape[0], -1)
+
+
+def require_rgb(network: str, input_shape: tuple[int, int, int], smallest: int) -> None:
+    """Raise `UsageError` unless images are RGB and large enough for a network."""
+    height, width, channels = input_shape
+    if channels != 3 or min(height, width) < smallest:
+        raise UsageError(
+            f"{network} needs RGB images of at least {smallest}x{smallest}, "
+            f"not {height}x{width} with {channels} channel(s)"
+        )

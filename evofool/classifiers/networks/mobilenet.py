@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from evofool.classifiers.networks.layers import Depthwise, conv, dense, pointwise
-from evofool.errors import UsageError, require_positive
+from evofool.classifiers.networks.layers import Depthwise, conv, dense, pointwise, require_rgb
+from evofool.errors import require_positive
 
 # Channels at width 1 and stride of each depthwise separable convolution: table 1 of the paper.
 BLOCKS = (
@@ -20,6 +20,9 @@ BLOCKS = (
     (1024, 1),
 )
 
+WIDTHS = (0.25, 0.5, 0.75, 1.0)
+"""Factors of the number of channels for which Keras has weights."""
+
 _SMALLEST = 32
 """Pixels: the convolutions halve an image five times."""
 
@@ -28,20 +31,15 @@ class MobileNetV1(nnx.Module):
     """MobileNet v1 (Howard et al., 2017, arXiv:1704.04861, table 1), as Keras builds it.
 
     RGB images are scaled to [-1, 1]. Convolutions of stride 2 pad the right and the lower edge by one pixel.
-    Each convolution has the batch normalisation that follows it folded into its kernel and its bias, and is
-    followed by min(max(x, 0), 6).
+    Each convolution includes the batch normalisation that follows it in its kernel and bias, and is followed
+    by min(max(x, 0), 6).
     """
 
     def __init__(
         self, input_shape: tuple[int, int, int], classes: int, *, width: float, rngs: nnx.Rngs
     ) -> None:
         require_positive(width=width)
-        rows, columns, channels = input_shape
-        if channels != 3 or min(rows, columns) < _SMALLEST:
-            raise UsageError(
-                f"mobilenet-v1 needs RGB images of at least {_SMALLEST}x{_SMALLEST}, "
-                f"not {rows}x{columns} with {channels} channel(s)"
-            )
+        require_rgb("mobilenet-v1", input_shape, _SMALLEST)
         inputs = int(32 * width)
         self.conv1 = conv(3, inputs, 3, rngs, stride=2)
         for number, (outputs, stride) in enumerate(BLOCKS, start=1):

@@ -1,4 +1,4 @@
-"""The networks for small images: the source's LeNet, the Keras example, and two without convolutions."""
+"""Networks for small images: LeNet, the Keras example, and three without convolutions."""
 
 import jax
 from flax import nnx
@@ -78,8 +78,8 @@ class MLP(nnx.Module):
 class Maxout(nnx.Module):
     """Two hidden layers of 240 maxout units of 5 pieces (Goodfellow et al., ICML 2013, section 5.1).
 
-    A unit is the largest of its linear pieces, so the network is nowhere flat. It is the one whose
-    adversarial training Goodfellow, Shlens & Szegedy report (ICLR 2015, section 6), without its dropout.
+    A unit is the largest of its linear pieces, so the network is nowhere flat. Goodfellow, Shlens & Szegedy
+    (ICLR 2015, section 6) report its adversarial training; theirs had dropout too.
     """
 
     def __init__(self, input_shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs) -> None:

@@ -5,18 +5,17 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from evofool.classifiers.networks.layers import conv, overlapping_max_pool, pointwise
-from evofool.errors import UsageError
+from evofool.classifiers.networks.layers import conv, overlapping_max_pool, pointwise, require_rgb
 
 CAFFE_MEAN = (123.0, 117.0, 104.0)
-"""What Caffe's ImageNet networks subtract from red, green and blue in 0..255."""
+"""Subtracted from red, green and blue in 0..255 by Caffe's ImageNet networks."""
 
 _SMALLEST = 21
-"""Pixels: below, nothing is left after the third pooling."""
+"""Pixels: nothing of a smaller image remains after the third pooling."""
 
 
 class Fire(nnx.Module):
-    """A squeeze to few channels, then 1x1 and 3x3 convolutions side by side (section 3.2 of the paper)."""
+    """A squeeze to few channels, then parallel 1x1 and 3x3 convolutions (section 3.2 of the paper)."""
 
     def __init__(self, inputs: int, squeezed: int, expanded: int, rngs: nnx.Rngs) -> None:
         self.squeeze = pointwise(inputs, squeezed, rngs)
@@ -33,16 +32,11 @@ class SqueezeNet(nnx.Module):
     """SqueezeNet 1.0 (Iandola et al., 2016, arXiv:1602.07360, table 1), as it was trained in Caffe.
 
     RGB images are scaled to 0..255 and the mean colour is subtracted. 3x3 max-pools of stride 2 round up. The
-    last 1x1 convolution pads its input by one pixel and is followed by a ReLU and the mean over all places.
+    last 1x1 convolution pads its input by one pixel and is followed by a ReLU and the mean over all pixels.
     """
 
     def __init__(self, input_shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs) -> None:
-        height, width, channels = input_shape
-        if channels != 3 or min(height, width) < _SMALLEST:
-            raise UsageError(
-                f"squeezenet-1.0 needs RGB images of at least {_SMALLEST}x{_SMALLEST}, "
-                f"not {height}x{width} with {channels} channel(s)"
-            )
+        require_rgb("squeezenet-1.0", input_shape, _SMALLEST)
         self.conv1 = conv(3, 96, 7, rngs, stride=2)
         self.fire2 = Fire(96, 16, 64, rngs)
         self.fire3 = Fire(128, 16, 64, rngs)

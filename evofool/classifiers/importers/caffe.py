@@ -1,0 +1,42 @@
+"""SqueezeNet 1.0 and CaffeNet as Caffe stores them.
+
+Per layer there are `.weight` and `.bias`. Kernels are OIHW, the first one for channels in the order blue,
+green, red; those of two groups have the inputs of one. Dense layers are (out, in), and the first one reads
+channel, row, column.
+"""
+
+import numpy as np
+
+from evofool.classifiers.importers.layout import Arrays, Layout, from_channels_first, renamed
+
+_FIRE_LAYERS = {"conv1x1_1": "squeeze", "conv1x1_2": "expand1x1", "conv3x3_2": "expand3x3"}
+
+
+def _squeezenet(arrays: Arrays) -> dict[str, np.ndarray]:
+    return _red_first(from_channels_first(renamed(arrays, _FIRE_LAYERS)))
+
+
+def _caffenet(arrays: Arrays) -> dict[str, np.ndarray]:
+    return _red_first(from_channels_first(arrays, flattened="fc6", channels=256))
+
+
+def _red_first(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {**weights, "conv1.kernel": weights["conv1.kernel"][:, :, ::-1]}
+
+
+LAYOUTS = (
+    Layout(
+        "squeezenet-1.0",
+        "SqueezeNet 1.0 as Caffe stores it",
+        (227, 227, 3),
+        lambda shapes: "fire2.conv1x1_1.weight" in shapes,
+        _squeezenet,
+    ),
+    Layout(
+        "caffenet",
+        "CaffeNet as Caffe stores it",
+        (227, 227, 3),
+        lambda shapes: "fc8.weight" in shapes,
+        _caffenet,
+    ),
+)

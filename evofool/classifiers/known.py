@@ -1,0 +1,147 @@
+"""Classifiers by name: the one inside the package, and those whose weights are under `EVOFOOL_DATA`."""
+
+import os
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from evofool.classifiers.classifier import Activation, Classifier
+from evofool.classifiers.importers import LAYOUTS
+from evofool.classifiers.importers.layout import from_channels_first
+from evofool.classifiers.networks import create_classifier
+from evofool.classifiers.networks.mobilenet import WIDTHS
+from evofool.classifiers.weights import array_shapes, load_weights_file, read_safetensors, with_weights
+from evofool.classifiers.wrappers import subtract_mean
+from evofool.datasets import DIGIT_NAMES
+from evofool.errors import EvofoolError, unknown_name
+from evofool.registry import Entry, NoOptions, Registry
+
+EMBEDDED = Path(__file__).parent / "lenet_digits.safetensors"
+"""The classifier that needs no data, made by scripts/train_embedded.py."""
+
+
+def load_classifier(name: str | os.PathLike[str], activation: Activation | None = None) -> Classifier:
+    """Load a classifier by its name or from a file.
+
+    Args:
+        name: one of `CLASSIFIERS`, or the path of a .safetensors file that `save_classifier` wrote or that
+            holds one of the ImageNet networks as Caffe, Keras or torchvision stores it.
+        activation: read the logits as "softmax" or "sigmoid" scores, however the classifier was trained.
+
+    Raises:
+        UsageError: there is no such name.
+        EvofoolError: the weights are missing, or the file is damaged.
+
+    Example:
+        >>> load_classifier("lenet-digits").spec.input_shape
+        (28, 28, 1)
+    """
+    name = os.fspath(name)
+    if name in CLASSIFIERS:
+        classifier = CLASSIFIERS[name].build()
+    elif name.endswith(".safetensors") or os.path.exists(name):
+        classifier = _load_file(name)
+    else:
+        raise unknown_name("classifier", name, [*CLASSIFIERS, "the path of a .safetensors file"])
+    return classifier if activation is None else classifier.with_activation(activation)
+
+
+def path_in_data(*parts: str) -> Path:
+    """The path of a file under `EVOFOOL_DATA`.
+
+    Raises:
+        EvofoolError: there is no such file.
+    """
+    data = os.environ.get("EVOFOOL_DATA")
+    path = Path(data or "$EVOFOOL_DATA", *parts)
+    if not (data and path.is_file()):
+        raise EvofoolError(f"{path} is missing: set EVOFOOL_DATA to a folder that has {'/'.join(parts)}")
+    return path
+
+
+def _load_file(path: str) -> Classifier:
+    shapes = array_shapes(path)
+    layout = next((layout for layout in LAYOUTS.values() if layout.recognises(shapes)), None)
+    return load_weights_file(path)[0] if layout is None else layout.load(path, _imagenet_classes())
+
+
+def _load_embedded() -> Classifier:
+    return load_weights_file(EMBEDDED)[0]
+
+
+def _load_imagenet(network: str, file: str) -> Classifier:
+    return LAYOUTS[network].load(path_in_data("weights", f"{file}.safetensors"), _imagenet_classes())
+
+
+def _imagenet_classes() -> tuple[str, ...]:
+    path = path_in_data("imagenet_classes.txt")
+    try:
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvofoolError(f"cannot read the class names in {path}: {error}") from error
+
+
+def _load_nguyen2015(name: str, *, mean: bool) -> Classifier:
+    """The LeNet that Nguyen et al. released, in Caffe's layout, with or without its mean image subtracted."""
+    path = path_in_data("weights", "lenet_nguyen2015.safetensors")
+    arrays, _ = read_safetensors(path)
+    try:
+        mean_image = arrays.pop("mean_image").transpose(1, 2, 0) / 255
+        weights = from_channels_first(arrays, flattened="fc1", channels=50)
+    except (KeyError, ValueError) as error:
+        raise EvofoolError(f"{path} is not the LeNet of Nguyen et al.: {error}") from error
+    classifier = create_classifier("lenet", (28, 28, 1), DIGIT_NAMES, name=name, seed=None)
+    classifier = replace(classifier, spec=replace(classifier.spec, training_data="mnist"))
+    classifier = with_weights(classifier, weights, path)
+    return subtract_mean(classifier, np.asarray(mean_image, np.float32)) if mean else classifier
+
+
+CLASSIFIERS = Registry(
+    "classifier",
+    {
+        "lenet-digits": Entry(
+            "LeNet trained on scikit-learn's digits, inside the package", NoOptions, _load_embedded
+        ),
+        "lenet-nguyen2015": Entry(
+            "the LeNet of MNIST that Nguyen et al. released and fooled; weights under EVOFOOL_DATA",
+            NoOptions,
+            partial(_load_nguyen2015, "lenet-nguyen2015", mean=False),
+        ),
+        "lenet-nguyen2015-mean": Entry(
+            "the same with the mean image subtracted, as in their evaluation file",
+            NoOptions,
+            partial(_load_nguyen2015, "lenet-nguyen2015-mean", mean=True),
+        ),
+        "squeezenet-1.0": Entry(
+            "SqueezeNet 1.0 (ImageNet, 227x227); weights under EVOFOOL_DATA",
+            NoOptions,
+            partial(_load_imagenet, "squeezenet-1.0", "squeezenet_v1.0"),
+        ),
+        "alexnet": Entry(
+            "AlexNet (ImageNet, 224x224); torchvision's weights under EVOFOOL_DATA",
+            NoOptions,
+            partial(_load_imagenet, "alexnet", "alexnet"),
+        ),
+        "caffenet": Entry(
+            "CaffeNet, which Nguyen et al. fooled (ImageNet, 227x227); BVLC's weights under EVOFOOL_DATA",
+            NoOptions,
+            partial(_load_imagenet, "caffenet", "caffenet"),
+        ),
+        "googlenet": Entry(
+            "GoogLeNet (ImageNet, 224x224); torchvision's weights under EVOFOOL_DATA",
+            NoOptions,
+            partial(_load_imagenet, "googlenet", "googlenet"),
+        ),
+        **{
+            f"mobilenet-v1-{width}": Entry(
+                f"MobileNet v1 of width {width} (ImageNet, 224x224); weights under EVOFOOL_DATA",
+                NoOptions,
+                partial(_load_imagenet, f"mobilenet-v1-{width}", f"mobilenet_v1_{width}_224"),
+            )
+            for width in WIDTHS
+        },
+    },
+)
+"""The classifiers that `load_classifier` knows by name; `build()` loads each."""
