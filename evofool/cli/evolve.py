@@ -17,7 +17,7 @@ from evofool.cli.console import make_console
 from evofool.cli.progress import RunProgress
 from evofool.errors import UsageError
 from evofool.report import format_confidence
-from evofool.runs import Options, Outcome, RunDirectory, RunSettings, default_path, evolve, prepare
+from evofool.runs import RunDirectory, RunOptions, RunOutcome, RunSettings, default_path, evolve, prepare
 from evofool.runs.job import Job
 from evofool.search import population_mesh
 
@@ -47,7 +47,7 @@ class Evolve:
     out: Path | None = None
     resume: Path | None = None
     overwrite: bool = False
-    options: Annotated[Options, tyro.conf.arg(name="")] = field(default_factory=Options)
+    options: Annotated[RunOptions, tyro.conf.arg(name="")] = field(default_factory=RunOptions)
     devices: int | None = None
     microbatch: int | None = None
     quiet: bool = False
@@ -127,7 +127,7 @@ def _asked_to_stop() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _print_outcome(console: Console, job: Job, directory: RunDirectory, outcome: Outcome) -> None:
+def _print_outcome(console: Console, job: Job, directory: RunDirectory, outcome: RunOutcome) -> None:
     record, archive = outcome.record, jax.tree.map(np.asarray, outcome.state.archive)
     if record and len(job.targets) <= _MOST_CLASSES_IN_TABLE:
         table = Table("class", "confidence", "born in generation", "replacements", box=None, pad_edge=False)
@@ -148,18 +148,5 @@ def _print_outcome(console: Console, job: Job, directory: RunDirectory, outcome:
             f"{record['seconds']:.1f} s",
             soft_wrap=True,
         )
-    path = directory.path
-    for what, where in {
-        "All classes": path / "elites.png",
-        "In pages": path / "pages",
-        "Histogram": path / "histogram.png",
-        "Convergence": path / "convergence.png",
-        "Rewards": path / "rewards.png",
-        "Drawings": path / "drawings.png",
-        "Each image": path / "elites",
-        "Confidences": path / "elites.csv",
-        "Lineage": path / "lineage.csv",
-        "Metrics": path / "metrics.jsonl",
-    }.items():
-        if where.exists():
-            console.print(f"{what:12} {where}", soft_wrap=True)
+    for label, path in directory.results.present():
+        console.print(f"{label:12} {path}", soft_wrap=True)

@@ -1,18 +1,19 @@
 """The run directory: all that a run leaves behind."""
 
-from evofool.runs.directory import RunDirectory, default_path
-from evofool.runs.evolve import Options, Outcome, evolve
+from evofool.runs.directory import RUN, RunDirectory, default_path
+from evofool.runs.evolve import RunOptions, RunOutcome, evolve
 from evofool.runs.job import ALGORITHMS, ENCODINGS, Job, RunSettings, prepare
 from evofool.runs.lineage import Birth, ancestry, read_lineage
 
 __all__ = [
     "ALGORITHMS",
     "ENCODINGS",
+    "RUN",
     "Birth",
     "Job",
-    "Options",
-    "Outcome",
     "RunDirectory",
+    "RunOptions",
+    "RunOutcome",
     "RunSettings",
     "ancestry",
     "default_path",
