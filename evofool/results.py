@@ -121,8 +121,7 @@ class Results:
         """
         with self.writing():
             self._take()
-            for name in self._listed:
-                self._require_no_link(name)
+            self._require_no_links(self._listed)
 
     def release(self) -> None:
         """Let other processes write to the directory."""
@@ -165,8 +164,7 @@ class Results:
             new = [name for name in names if name not in self._listed]
             for name in new:
                 self._require_no_stranger(name)
-            for name in names:
-                self._require_no_link(name)
+            self._require_no_links(names)
             if new:
                 self._listed.update(dict.fromkeys(new))
                 self._save()
@@ -211,7 +209,8 @@ class Results:
             raise UsageError(f"{path} already holds {kind.name}: overwrite it, or choose another directory")
         self._listed = listed
         for name in kind.contents:
-            self._require_no_stranger(name)
+            if not name.endswith("/"):  # files of the user may share a folder with results
+                self._require_no_stranger(name)
 
     def _take(self) -> None:
         """Lock the directory if it is not locked yet, and begin with what its manifest lists now."""
@@ -220,9 +219,8 @@ class Results:
         self._lock = hold(self.path)
         self._listed = self._read() or {}
         for folder in {"", *_folders(self._listed)}:
-            whole = self.path / folder
-            if _first_link(self.path, folder) is None and whole.is_dir():
-                for entry in whole.iterdir():
+            if _first_link(self.path, folder) is None and (self.path / folder).is_dir():
+                for entry in (self.path / folder).iterdir():
                     if _is_unfinished(entry):
                         entry.unlink()
 
@@ -237,9 +235,12 @@ class Results:
         ):
             raise UsageError(f"{path} is in the way and is not part of {self.kind.name}: move it elsewhere")
 
-    def _require_no_link(self, name: str) -> None:
-        if (link := _first_link(self.path, name)) is not None:
-            raise EvofoolError(f"{link} is a link, and nothing is written through links: remove it")
+    def _require_no_links(self, names: Iterable[str]) -> None:
+        """Raise if a link stands in place of one of the results, or of a folder that they are in."""
+        for name in (*sorted(_folders(names)), *names):
+            path = os.path.join(self.path, name.rstrip("/"))
+            if os.path.islink(path):
+                raise EvofoolError(f"{path} is a link, and nothing is written through links: remove it")
 
     def _remove(self, name: str) -> None:
         path = _first_link(self.path, name) or self.path / name
@@ -296,9 +297,8 @@ def _is_inside(name: object) -> bool:
         os.fsencode(name)
     except UnicodeEncodeError:
         return False
-    path = PurePosixPath(name)
-    inside = bool(path.parts) and not path.is_absolute() and ".." not in path.parts
-    return inside and path.parts[0] not in (MANIFEST, LOCK)
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return bool(parts) and not name.startswith("/") and ".." not in parts and parts[0] not in (MANIFEST, LOCK)
 
 
 def _is_unfinished(path: Path) -> bool:
@@ -317,13 +317,8 @@ def _folders(names: Iterable[str]) -> set[str]:
     return (nearest | above) - {"", "."}
 
 
-def _steps(name: str) -> tuple[str, ...]:
-    """The folders on the way to a name, from the top, and the name."""
-    path = PurePosixPath(name)
-    return (*(str(parent) for parent in list(path.parents)[-2::-1]), str(path))
-
-
 def _first_link(root: Path, name: str) -> Path | None:
     """The first link on the way from a directory to something in it."""
-    steps = (os.path.join(root, step) for step in _steps(name))
-    return next((Path(step) for step in steps if os.path.islink(step)), None)
+    path = PurePosixPath(name)
+    steps = (root / step for step in (*reversed(path.parents), path))
+    return next((step for step in steps if step != root and step.is_symlink()), None)

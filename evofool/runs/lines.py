@@ -25,7 +25,7 @@ class Lines(NamedTuple):
 
 
 def read_lines(
-    path: Path, generation_of: Callable[[bytes], int], *, up_to: float = math.inf, repeated: bool = True
+    path: Path, generation_of: Callable[[bytes], int], *, up_to: float | int = math.inf, repeated: bool = True
 ) -> Lines:
     """The lines of the generations up to one.
 
