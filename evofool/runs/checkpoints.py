@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from evofool.errors import EvofoolError
+from evofool.errors import EvofoolError, UsageError
 from evofool.results import Results
 from evofool.runs.job import RunSettings
 
@@ -202,6 +202,16 @@ class Checkpoints:
             target = aside / f"{generation}-{sum(1 for _ in aside.iterdir())}"
             (self._folder / str(generation)).rename(target)
         return f"the checkpoint of generation {generation} is damaged ({reason}); moved to {target}"
+
+
+def require_name_for_checkpoints(path: Path) -> None:
+    """Raise `UsageError` if TensorStore cannot write there: a backslash it takes for a slash."""
+    whole = str(path.resolve())
+    if "\\" in whole or not whole.isprintable():
+        raise UsageError(
+            f"checkpoints cannot be written to {whole!r}: choose a path of printable characters without a "
+            "backslash"
+        )
 
 
 @contextmanager

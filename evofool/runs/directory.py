@@ -15,7 +15,7 @@ from evofool.classifiers import Classifier, weights_digest
 from evofool.errors import EvofoolError
 from evofool.files import replacing
 from evofool.results import Content, Kind, Results
-from evofool.runs.checkpoints import CHECKPOINTS, DAMAGED
+from evofool.runs.checkpoints import CHECKPOINTS, DAMAGED, require_name_for_checkpoints
 from evofool.runs.job import RunSettings
 from evofool.runs.lineage import LINEAGE
 from evofool.runs.lines import DAMAGED_LINES
@@ -92,9 +92,11 @@ class RunDirectory:
             overwrite: replace the run that the directory holds.
 
         Raises:
-            UsageError: the directory holds a run and `overwrite` is not set, or other files.
+            UsageError: the directory holds a run and `overwrite` is not set, or other files, or it has a
+                backslash in its path.
             EvofoolError: another process holds the directory, or it cannot be written.
         """
+        require_name_for_checkpoints(path)
         run = cls(Results.create(path, RUN, overwrite=overwrite))
         run.results.clear()
         run.write_config(settings, classifier)
@@ -105,10 +107,12 @@ class RunDirectory:
         """The directory of a run that is there.
 
         Raises:
-            UsageError: there is no run at `path`.
+            UsageError: there is no run at `path`, or it has a backslash in it.
             EvofoolError: it cannot be read.
         """
-        return cls(Results.open(path, RUN))
+        results = Results.open(path, RUN)
+        require_name_for_checkpoints(path)
+        return cls(results)
 
     @property
     def path(self) -> Path:

@@ -1,5 +1,21 @@
 """The run directory: what is in it, what is replaced, and who may write to it."""
 
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import evofool
+from evofool.errors import EvofoolError
+from evofool.runs import RUN, RunDirectory, RunSettings, default_path, prepare
+from tests.runs.common import Main, copy_of, edit_config, one_line, same_archives, settings_for
+
+
+def present(run: Path) -> dict[str, str]:
+    """What the command line lists at the end of a run: names by their labels."""
+    return {label: path.name for label, path in RunDirectory.open(run).results.present()}
+
 
 def test_a_run_leaves_what_the_documentation_says(whole: Path) -> None:
     assert {path.name for path in whole.iterdir()} == {
@@ -11,11 +27,30 @@ def test_a_run_leaves_what_the_documentation_says(whole: Path) -> None:
         "lineage.csv",
         "elites.png",
         "convergence.png",
+        "manifest.json",
     }
+    listed = json.loads((whole / "manifest.json").read_text())["files"]
+    files = {path.relative_to(whole).as_posix() for path in whole.rglob("*") if path.is_file()}
+    assert {name for name in files if not name.startswith("checkpoints/")} == {
+        "manifest.json",
+        *(name for name in listed if name != "checkpoints/"),
+    }
+    assert present(whole) == {
+        "All classes": "elites.png",
+        "Convergence": "convergence.png",
+        "Each image": "elites",
+        "Confidences": "elites.csv",
+        "Lineage": "lineage.csv",
+        "Metrics": "metrics.jsonl",
+        "Settings": "config.json",
+        "Checkpoints": "checkpoints",
+    }
+    assert all(any(name.startswith(known) for known in RUN.contents) for name in listed)
     config = json.loads((whole / "config.json").read_text())
     assert config["settings"]["seed"] == 5
     assert len(config["classifier_sha256"]) == 64
     assert {"evofool", "jax", "python"} <= config["versions"].keys()
+    assert config["device"] != "cpu (cpu)"
     assert len(list((whole / "elites").iterdir())) == 10
     assert (whole / "elites" / "003_three.png").exists()
     assert sorted(int(path.name) for path in (whole / "checkpoints").iterdir()) == [40, 50, 60]
@@ -28,8 +63,7 @@ def test_a_run_is_never_overwritten_without_being_told(
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     code, _, err = evofool_main("evolve", "--out", run)
     assert code == 2
-    assert "--resume" in one_line(err)
-    assert "--overwrite" in err
+    assert "already holds a run: overwrite it, or choose another directory" in one_line(err)
     code, _, err = evofool_main("evolve", "--out", run, "--overwrite", "--targets", "eleven")
     assert code == 2
     assert "eleven" in one_line(err)
@@ -54,22 +88,6 @@ def test_wrong_options_leave_the_run_that_is_to_be_overwritten(
     assert same_archives(run, whole)
 
 
-def test_a_directory_of_something_else_is_left_alone(tmp_path: Path, evofool_main: Main) -> None:
-    (tmp_path / "thesis.tex").write_text("years of work")
-    code, _, err = evofool_main("evolve", "--out", tmp_path, "--overwrite")
-    assert code == 2
-    assert "is no run of evofool" in one_line(err)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def test_an_output_that_cannot_be_written_is_said_before_the_work(tmp_path: Path, evofool_main: Main) -> None:
-    (tmp_path / "file").write_text("")
-    code, _, err = evofool_main("evolve", "--out", tmp_path / "file" / "run")
-    assert code == 1
-    assert "cannot write to" in one_line(err)
-    assert "Not a directory" in err
-
-
 def test_a_config_of_something_else_does_not_make_a_directory_a_run(
     tmp_path: Path, evofool_main: Main
 ) -> None:
@@ -80,30 +98,13 @@ def test_a_config_of_something_else_does_not_make_a_directory_a_run(
     for overwrite in ((), ("--overwrite",)):
         code, _, err = evofool_main("evolve", "--out", tmp_path, *overwrite)
         assert code == 2
-        assert "is no run of evofool" in one_line(err)
+        assert "is not empty and does not hold a run" in one_line(err)
     assert (tmp_path / "checkpoints" / "1.bin").read_text() == "weeks"
-
-
-def test_a_name_under_which_checkpoints_would_be_lost_is_refused(
-    whole: Path, tmp_path: Path, evofool_main: Main
-) -> None:
-    for folder in ("me[seed1]", "me[seed1]/deeper", "a\\b"):
-        code, _, err = evofool_main("evolve", "--out", tmp_path / folder)
-        assert code == 2
-        assert "checkpoints cannot be written under such a name" in one_line(err)
-    assert list(tmp_path.iterdir()) == []
-    moved = Path(shutil.copytree(whole, tmp_path / "me[seed1]"))
-    code, _, err = evofool_main("evolve", "--resume", moved, "--generations", 61)
-    assert code == 2
-    assert "checkpoints cannot be written under such a name" in one_line(err)
-    moved = moved.rename(tmp_path / "me*{seed1}?")
-    assert evofool_main("evolve", "--resume", moved, "--generations", 61, "--quiet")[0] == 0
-    assert evofool_main("evolve", "--resume", moved, "--generations", 62, "--quiet")[0] == 0
 
 
 def test_a_name_that_no_file_can_have_is_one_line(tmp_path: Path, evofool_main: Main) -> None:
     name = tmp_path / ("long" * 100)
-    for option, words in (("--out", "cannot write to"), ("--resume", "cannot read")):
+    for option, words in (("--out", "cannot write"), ("--resume", "cannot read")):
         code, _, err = evofool_main("evolve", option, name)
         assert code == 1
         assert words in one_line(err)
@@ -121,7 +122,7 @@ def test_a_run_is_named_after_its_classifier() -> None:
 def test_there_must_be_a_run_to_resume(tmp_path: Path, evofool_main: Main) -> None:
     code, _, err = evofool_main("evolve", "--resume", tmp_path / "nowhere")
     assert code == 2
-    assert "holds no run" in one_line(err)
+    assert "does not hold a run" in one_line(err)
 
 
 def test_other_weights_under_the_same_name_are_noticed(tmp_path: Path, evofool_main: Main) -> None:
@@ -153,3 +154,76 @@ def test_a_config_that_does_not_match_is_named(whole: Path, tmp_path: Path, evof
     code, _, err = evofool_main("evolve", "--resume", run)
     assert code == 1
     assert "config.json is damaged" in one_line(err)
+
+
+def test_a_linked_folder_is_replaced_and_never_written_through(
+    whole: Path, tmp_path: Path, evofool_main: Main
+) -> None:
+    run, other = copy_of(whole, tmp_path), tmp_path / "other"
+    shutil.copytree(whole, other)
+    before = {path: path.read_bytes() for path in other.rglob("*") if path.is_file()}
+    for folder in ("elites", "checkpoints"):
+        shutil.rmtree(run / folder)
+        (run / folder).symlink_to(other / folder)
+        code, _, err = evofool_main("evolve", "--resume", run, "--generations", 62)
+        assert code == 1
+        assert f"{run / folder} is a link" in one_line(err)
+        (run / folder).unlink()
+    for folder in ("elites", "checkpoints"):
+        (run / folder).symlink_to(other / folder)
+    tiny = ("--generations", 2, "--batch-size", 4, "--quiet")
+    assert evofool_main("evolve", "--out", run, "--overwrite", *tiny)[0] == 0
+    assert not (run / "checkpoints").is_symlink()
+    assert not (run / "elites").is_symlink()
+    assert before == {path: path.read_bytes() for path in other.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("folder", ["me[seed1]/deeper", "me*{seed1}?", "50% [x"])
+def test_a_directory_may_have_an_unusual_name(folder: str, tmp_path: Path, evofool_main: Main) -> None:
+    run = tmp_path / folder
+    tiny = ("--batch-size", 4, "--quiet", "--generations")
+    assert evofool_main("evolve", "--out", run, *tiny, 2)[0] == 0
+    assert evofool_main("evolve", "--resume", run, "--quiet", "--generations", 3)[0] == 0
+    assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["2", "3"]
+
+
+def test_a_name_that_would_lead_checkpoints_elsewhere_is_refused(
+    whole: Path, tmp_path: Path, evofool_main: Main
+) -> None:
+    for name in ("a\\b", "line\nbreak", "not UTF-8 \udcff"):
+        code, _, err = evofool_main("evolve", "--out", tmp_path / name)
+        assert code == 2
+        assert "without a backslash" in one_line(err)
+    assert list(tmp_path.iterdir()) == []
+    moved = Path(shutil.copytree(whole, tmp_path / "a\\b"))
+    code, _, err = evofool_main("evolve", "--resume", moved)
+    assert code == 2
+    assert "without a backslash" in one_line(err)
+
+
+def test_leftovers_of_a_kill_are_swept_by_the_next_start(
+    whole: Path, tmp_path: Path, evofool_main: Main
+) -> None:
+    run = copy_of(whole, tmp_path)
+    leftovers = [run / ".elites.png.123.part", run / "elites" / ".003_three.png.123.part"]
+    for path in leftovers:
+        path.write_text("half of it")
+    folders = [run / "checkpoints" / name for name in ("70.part", "70.part.orbax-checkpoint-tmp")]
+    for folder in folders:
+        shutil.copytree(run / "checkpoints" / "60", folder)
+    assert evofool_main("evolve", "--resume", run, "--quiet")[0] == 0
+    assert not any(path.exists() for path in (*leftovers, *folders))
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / ".manifest.json.123.part").write_text("half of it")
+    assert evofool_main("evolve", "--out", alone, "--generations", 1, "--batch-size", 4, "--quiet")[0] == 0
+    assert same_archives(run, whole)
+
+
+def test_errors_below_the_command_line_do_not_speak_of_it(tmp_path: Path) -> None:
+    settings = settings_for(2)
+    classifier = prepare(settings).classifier
+    RunDirectory.create(tmp_path, settings, classifier)
+    with pytest.raises(EvofoolError) as refused:
+        RunDirectory.create(tmp_path, settings, classifier)
+    assert "--" not in str(refused.value)

@@ -201,9 +201,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(
     assert same_archives(run, whole)
 
 
-def test_a_finished_run_only_gets_new_pictures(
-    whole: Path, tmp_path: Path, evofool_main: Main
-) -> None:
+def test_a_finished_run_only_gets_new_pictures(whole: Path, tmp_path: Path, evofool_main: Main) -> None:
     run = copy_of(whole, tmp_path)
     (run / "elites.png").unlink()
     code, out, _ = evofool_main("evolve", "--resume", run)
