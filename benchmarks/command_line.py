@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.harness import Effort, Side, Table, interleaved, say, spread
 from evofool import CPPNOptions, MapElitesOptions
-from evofool.runs import Options, RunDirectory, RunSettings, evolve, prepare
+from evofool.runs import RunDirectory, RunOptions, RunSettings, evolve, prepare
 
 
 def start_up(effort: Effort) -> Iterator[Table]:
@@ -74,8 +74,8 @@ def _checkpoint_rows(settings: RunSettings, chunk: int, rounds: int) -> Iterator
     def whole_run(every: int | None) -> None:
         # All stop and look as often, so that only the writing differs.
         # The first run is not timed: it keeps all of them, to be counted.
-        keep = Options.keep_checkpoints if every in written else last
-        options, started = Options(every, keep, chunk=chunk), time.process_time()
+        keep = RunOptions.keep_checkpoints if every in written else last
+        options, started = RunOptions(every, keep, chunk=chunk), time.process_time()
         with tempfile.TemporaryDirectory() as folder:
             directory = RunDirectory.create(Path(folder) / "run", settings, job.classifier)
             evolve(settings, job, directory, options=options)

@@ -1,4 +1,4 @@
-"""Writing files so that a crash never leaves half of one, and what they are called."""
+"""Writing files so that a crash never leaves half of one, and naming them."""
 
 import csv
 import os
@@ -12,7 +12,7 @@ from typing import Any
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place if the block succeeds, and else vanishes.
+    """A temporary file beside `path` that takes its place if the block succeeds, and is removed if not.
 
     Example:
         >>> import tempfile
@@ -26,6 +26,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     final = Path(path)
     # The process id keeps two runs that save the same file from writing into one temporary.
     temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
+    temporary.unlink(missing_ok=True)  # a link would be written through
     try:
         yield temporary
         os.replace(temporary, final)
@@ -33,11 +34,29 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def append(path: Path, data: bytes, *, durably: bool) -> None:
+    """Add to the end of a file.
+
+    Args:
+        path: the file; made if there is none.
+        data: what to add.
+        durably: return only when all that was ever added has reached the disk.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with path.open("ab") as file:
+        file.write(data)
+        if durably:
+            file.flush()
+            os.fsync(file.fileno())
+
+
 def save_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Save rows of the same columns as CSV.
 
     Args:
-        path: the file; one that is there is replaced in one step.
+        path: the file; an existing one is replaced in one step.
         rows: at least one, each with its values by the name of the column.
 
     Raises:

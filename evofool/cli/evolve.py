@@ -17,7 +17,7 @@ from evofool.cli.forms import given_options, with_choices
 from evofool.cli.progress import RunProgress
 from evofool.errors import UsageError
 from evofool.report import format_confidence
-from evofool.runs import Options, Outcome, RunDirectory, RunSettings, default_path, evolve, prepare
+from evofool.runs import RunDirectory, RunOptions, RunOutcome, RunSettings, default_path, evolve, prepare
 from evofool.runs.job import Job
 from evofool.search import population_mesh
 
@@ -48,7 +48,7 @@ class Evolve:
     out: Path | None = None
     resume: Path | None = None
     overwrite: bool = False
-    options: Options = field(default_factory=Options)
+    options: RunOptions = field(default_factory=RunOptions)
     devices: int | None = None
     microbatch: int | None = None
     quiet: bool = False
@@ -135,7 +135,7 @@ def _asked_to_stop() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _print_outcome(console: Console, job: Job, directory: RunDirectory, outcome: Outcome) -> None:
+def _print_outcome(console: Console, job: Job, directory: RunDirectory, outcome: RunOutcome) -> None:
     if record := outcome.record:
         if len(job.targets) <= _MOST_CLASSES_IN_TABLE:
             console.print(_table_of_classes(job, outcome))
@@ -147,11 +147,11 @@ def _print_outcome(console: Console, job: Job, directory: RunDirectory, outcome:
             f"{record['seconds']:.1f} s",
             soft_wrap=True,
         )
-    for label, path in _files(directory):
+    for label, path in directory.results.present():
         console.print(f"{label:12} {path}", soft_wrap=True)
 
 
-def _table_of_classes(job: Job, outcome: Outcome) -> Table:
+def _table_of_classes(job: Job, outcome: RunOutcome) -> Table:
     archive = jax.tree.map(np.asarray, outcome.state.archive)
     table = Table("class", "confidence", "born in generation", "replacements", box=None, pad_edge=False)
     for niche, target in enumerate(job.targets):
@@ -162,20 +162,3 @@ def _table_of_classes(job: Job, outcome: Outcome) -> Table:
             f"{int(archive.replacements[niche]):,}",
         )
     return table
-
-
-def _files(directory: RunDirectory) -> list[tuple[str, Path]]:
-    labels = {
-        "All classes": "elites.png",
-        "In pages": "pages",
-        "Histogram": "histogram.png",
-        "Convergence": "convergence.png",
-        "Rewards": "rewards.png",
-        "Drawings": "drawings.png",
-        "Each image": "elites",
-        "Confidences": "elites.csv",
-        "Lineage": "lineage.csv",
-        "Metrics": "metrics.jsonl",
-    }
-    paths = {label: directory.path / name for label, name in labels.items()}
-    return [(label, path) for label, path in paths.items() if path.exists()]

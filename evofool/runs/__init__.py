@@ -1,16 +1,17 @@
 """The run directory: all that a run leaves behind."""
 
-from evofool.runs.directory import RunDirectory, default_path
-from evofool.runs.evolve import Options, Outcome, evolve
+from evofool.runs.directory import RUN, RunDirectory, default_path
+from evofool.runs.evolve import RunOptions, RunOutcome, evolve
 from evofool.runs.job import Job, RunSettings, prepare
 from evofool.runs.lineage import Birth, ancestry, read_lineage
 
 __all__ = [
+    "RUN",
     "Birth",
     "Job",
-    "Options",
-    "Outcome",
     "RunDirectory",
+    "RunOptions",
+    "RunOutcome",
     "RunSettings",
     "ancestry",
     "default_path",

@@ -1,108 +1,91 @@
 """Checkpoints of a search's state, written by Orbax in the background."""
 
-import contextlib
-import sys
+import errno
+import json
+import logging
+import os
+import re
+import shutil
 import time
 import zlib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
-from evofool.errors import EvofoolError
+from evofool.errors import EvofoolError, UsageError
+from evofool.results import Results
 from evofool.runs.job import RunSettings
+
+CHECKPOINTS, DAMAGED = "checkpoints/", "damaged-checkpoints/"
+
+_ABOUT = "about.json"
+_UNFINISHED = (".part", ".orbax-checkpoint-tmp")
+_LARGEST_SHARE = 0.03
+"""Checkpoints may take this share of the time of a run where their spacing is not given."""
 
 
 class Checkpoints:
-    """The last few states of a run on disk.
+    """The last few states of a run on disk, one folder per generation.
 
-    Saving copies the state to the host and returns; the files are written in the background and appear
-    under their final name only when they are whole.
+    Saving copies the state to the host and returns. The files are written in the background, and the folder
+    gets its name only when they are whole.
 
     Args:
-        folder: where they lie; made if it is not there.
-        settings: of the run that they belong to.
-        keep: how many to keep.
+        results: of the run.
+        settings: of the run; a checkpoint of other settings is refused.
+        classifier_sha256: the digest of what is fooled; a checkpoint of another classifier is refused.
+        keep: how many checkpoints to keep.
+
+    Raises:
+        EvofoolError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, settings: RunSettings, keep: int = 3) -> None:
-        import orbax.checkpoint as ocp  # takes a second to import, which `evofool --help` need not pay
+    def __init__(
+        self, results: Results, settings: RunSettings, classifier_sha256: str, keep: int = 3
+    ) -> None:
+        import orbax.checkpoint as ocp  # takes long, and no other command needs it
 
-        self._ocp = ocp
-        self._folder = folder.resolve()
-        self._settings = settings
-        self._begun = time.perf_counter()
-        self._seconds = 0.0
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
-            create=True,
-            async_options=ocp.options.AsyncOptions(post_finalization_callback=self._stop_the_clock),
-        )
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
+        self._results = results
+        self._folder = results.add(CHECKPOINTS).resolve()
+        self._settings = settings.fixed()
+        self._classifier_sha256 = classifier_sha256
+        self._keep = keep
+        self._begun, self._seconds = time.perf_counter(), 0.0
+        self._orbax = ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False))
+        self._writer = ThreadPoolExecutor(max_workers=1)
+        self._writing: Future[None] | None = None
+        with results.writing("checkpoints"):
+            for entry in self._folder.iterdir():
+                if entry.name.endswith(_UNFINISHED):
+                    shutil.rmtree(entry)
 
-    def affordable(self, share: float) -> bool:
-        """Whether the last checkpoint took at most this share of the time since it was begun.
+    def generations(self) -> list[int]:
+        """The generations that have a checkpoint, the oldest first."""
+        try:
+            return sorted(int(entry.name) for entry in self._folder.iterdir() if entry.name.isdecimal())
+        except OSError:
+            return []
 
-        If so, another one now costs no more than that. The first one can always be afforded.
-        """
-        return self._seconds <= share * (time.perf_counter() - self._begun)
+    def affordable(self) -> bool:
+        """Whether another checkpoint that takes as long as the last one takes at most 3% of the time."""
+        return self._seconds <= _LARGEST_SHARE * (time.perf_counter() - self._begun)
 
-    def save(self, state: Any) -> None:
+    def save(self, state: PyTree) -> None:
         """Begin to write a state; it may be used and overwritten as soon as this returns.
 
         Raises:
-            EvofoolError: this or an earlier checkpoint could not be written.
+            EvofoolError: the checkpoint before this one could not be written.
         """
+        self.finish()
         self._begun = time.perf_counter()
-        generation = int(state.generation)
-        arrays = _to_host(state)
-        about = {"settings": self._settings.fixed(), "checksum": _checksum(arrays)}
-        args = self._ocp.args
-        try:
-            self._manager.save(
-                generation,
-                args=args.Composite(state=args.StandardSave(arrays), about=args.JsonSave(about)),
-                force=True,
-            )
-        except (OSError, ValueError) as error:
-            raise self._cannot_write(error) from error
-
-    def restore(self, template: Any) -> tuple[Any, list[str]]:
-        """The newest state that is whole, and a line about each one that is not.
-
-        A run that was cut before its first checkpoint begins with the template. What is damaged is moved out
-        of the way, beside the others, so that the run can write it again.
-
-        Args:
-            template: the state that the run begins with, as `search.init` gives it.
-
-        Raises:
-            EvofoolError: all checkpoints are damaged, or they belong to a run with other settings.
-        """
-        damaged = []
-        if not self._manager.all_steps():
-            return template, ["the run had no checkpoint yet: it begins anew"]
-        for generation in sorted(self._manager.all_steps(), reverse=True):
-            try:
-                state = self._read(generation, template)
-            except EvofoolError:
-                raise
-            except Exception as error:  # Orbax tells of damage in errors of every kind
-                reason = (
-                    str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-                )
-                damaged.append((generation, reason))
-                _ignore_abandoned_reads()
-            else:
-                return state, [self._set_aside(*each) for each in damaged]
-        raise EvofoolError(
-            f"{self._folder} has no checkpoint that can be read"
-            + "".join(
-                f"; that of generation {generation} is damaged: {reason}" for generation, reason in damaged
-            )
-        )
+        self._writing = self._writer.submit(self._write, int(state.generation), _to_host(state))
 
     def finish(self) -> None:
         """Wait until everything is written.
@@ -110,87 +93,178 @@ class Checkpoints:
         Raises:
             EvofoolError: a checkpoint could not be written.
         """
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return
         try:
-            self._manager.wait_until_finished()
-            self._manager.check_for_errors()
-        except (OSError, ValueError) as error:
-            raise self._cannot_write(error) from error
+            writing.result()
+        except Exception as error:  # Orbax reports a full disk in errors of every kind
+            rest = "; the run can be resumed from the one before" if self.generations() else ""
+            raise EvofoolError(
+                f"cannot write a checkpoint to {self._folder}: {_reason(error)}{rest}"
+            ) from error
+
+    def restore(self, template: PyTree) -> tuple[PyTree, list[str]]:
+        """The newest state that is whole, and a line about each one that is not.
+
+        A run that was killed before its first checkpoint starts again from the template. Damaged checkpoints
+        are moved aside, so that the run can write them again.
+
+        Args:
+            template: the state that the run starts from, as `search.init` gives it.
+
+        Raises:
+            EvofoolError: all checkpoints are damaged, or they belong to another run.
+        """
+        damaged: dict[int, str] = {}
+        if not self.generations():
+            return template, ["the run had no checkpoint yet: it starts again"]
+        for generation in reversed(self.generations()):
+            try:
+                state = self._read(generation, template)
+            except EvofoolError:
+                raise
+            except Exception as error:  # damage shows in errors of every kind
+                damaged[generation] = _reason(error)
+            else:
+                return state, [self._set_aside(*each) for each in damaged.items()]
+        raise EvofoolError(
+            f"{self._folder} has no checkpoint that can be read"
+            + "".join(f"; generation {generation}: {reason}" for generation, reason in damaged.items())
+        )
 
     def close(self) -> None:
-        """Stop the threads in the background, without a word about what failed in them."""
-        with contextlib.suppress(Exception):  # the error that matters is already on its way
-            self._manager.close()
+        """Wait for the thread in the background, without a word about what failed in it."""
+        self._writer.shutdown()
 
-    def _stop_the_clock(self) -> None:
+    def _write(self, generation: int, arrays: PyTree) -> None:
+        if not self._folder.is_dir():  # Orbax would make it anew
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        whole = self._folder / str(generation)
+        part = whole.with_suffix(".part")
+        with _without_logs():
+            from orbax.checkpoint.args import PyTreeSave
+
+            self._orbax.save(part, args=PyTreeSave(arrays))
+        about = {
+            "settings": self._settings,
+            "classifier_sha256": self._classifier_sha256,
+            "files": _checksums(part),
+        }
+        (part / _ABOUT).write_text(json.dumps({**about, "checksum": _checksum(about)}))
+        part.rename(whole)
+        for old in self.generations()[: -self._keep]:
+            removed = (self._folder / str(old)).rename(self._folder / f"{old}.part")
+            shutil.rmtree(removed)
         self._seconds = time.perf_counter() - self._begun
 
-    def _read(self, generation: int, template: Any) -> Any:
-        args = self._ocp.args
-        # The settings first: a state of other settings would not fit, which looks like damage.
-        about = self._manager.restore(generation, args=args.Composite(about=args.JsonRestore()))["about"]
-        wanted = self._settings.fixed()
-        for name, value in about["settings"].items():
-            if wanted.get(name) != value:
-                raise EvofoolError(
-                    f"config.json does not match the checkpoints: {name} is {wanted.get(name)!r} there and "
-                    f"{value!r} in the checkpoint of generation {generation}"
-                )
-        arrays = self._manager.restore(
-            generation, args=args.Composite(state=args.StandardRestore(_to_host(template)))
-        )["state"]
-        if about["checksum"] != _checksum(arrays):
-            raise ValueError("its checksum is wrong")
+    def _read(self, generation: int, template: PyTree) -> PyTree:
+        from orbax.checkpoint import RestoreArgs
+        from orbax.checkpoint.args import PyTreeRestore
+
+        folder = self._folder / str(generation)
+        self._require_whole_and_ours(generation)
+        wanted = _to_host(template)
+        as_numpy = jax.tree.map(lambda _: RestoreArgs(restore_type=np.ndarray), wanted)
+        with _without_logs():
+            arrays = self._orbax.restore(folder, args=PyTreeRestore(item=wanted, restore_args=as_numpy))
+        for found, leaf in zip(jax.tree.leaves(arrays), jax.tree.leaves(wanted), strict=True):
+            if (found.shape, found.dtype) != (leaf.shape, leaf.dtype):
+                raise ValueError("its arrays have other shapes")
         return _to_device(arrays, template)
 
+    def _require_whole_and_ours(self, generation: int) -> None:
+        """Raise `ValueError` or `OSError` if a file is damaged, `EvofoolError` if it is another run's."""
+        folder = self._folder / str(generation)
+        about = json.loads((folder / _ABOUT).read_bytes())
+        if about.pop("checksum") != _checksum(about):
+            raise ValueError(f"{_ABOUT} has a wrong checksum")
+        for name, checksum in about["files"].items():
+            if _file_checksum(folder / name) != checksum:
+                raise ValueError(f"{name} has a wrong checksum")
+        ours = self._settings
+        for name, value in about["settings"].items():
+            if ours.get(name) != value:
+                raise EvofoolError(
+                    f"config.json does not match the checkpoints: {name} is {ours.get(name)!r} there and "
+                    f"{value!r} in the checkpoint of generation {generation}"
+                )
+        recorded, found = about["classifier_sha256"], self._classifier_sha256
+        if recorded != found:
+            raise EvofoolError(
+                f"the checkpoint of generation {generation} belongs to a run against another classifier "
+                f"(SHA-256 {recorded[:12]}, not {found[:12]})"
+            )
+
     def _set_aside(self, generation: int, reason: str) -> str:
-        aside = self._folder.with_name("damaged-checkpoints")
-        aside.mkdir(exist_ok=True)
-        number = sum(1 for _ in aside.iterdir())
-        target = aside / f"{generation}-{number}"
-        (self._folder / str(generation)).rename(target)
-        self._manager.reload()
+        aside = self._results.add(DAMAGED)
+        with self._results.writing("a damaged checkpoint"):
+            target = aside / f"{generation}-{sum(1 for _ in aside.iterdir())}"
+            (self._folder / str(generation)).rename(target)
         return f"the checkpoint of generation {generation} is damaged ({reason}); moved to {target}"
 
-    def _cannot_write(self, error: Exception) -> EvofoolError:
-        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
-        return EvofoolError(
-            f"cannot write a checkpoint to {self._folder}: {reason}. Those before it are whole: make room "
-            f"and go on with --resume {self._folder.parent}"
+
+def require_name_for_checkpoints(path: Path) -> None:
+    """Raise `UsageError` if TensorStore cannot write there: a backslash it takes for a slash."""
+    whole = str(path.resolve())
+    if "\\" in whole or not whole.isprintable():
+        raise UsageError(
+            f"checkpoints cannot be written to {whole!r}: choose a path of printable characters without a "
+            "backslash"
         )
+
+
+@contextmanager
+def _without_logs() -> Iterator[None]:
+    """Keep what Orbax logs from the terminal: warnings of no use, and tracebacks of errors that it raises."""
+
+    def nothing(record: logging.LogRecord) -> bool:
+        return False
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(nothing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(nothing)
+
+
+def _reason(error: Exception) -> str:
+    """The cause of an error of Orbax or of TensorStore in a few words."""
+    if (code := re.search(r"os_error_code='(\d+)'", str(error))) is not None:
+        return os.strerror(int(code[1]))
+    text = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
+    return text or type(error).__name__
+
+
+def _checksums(folder: Path) -> dict[str, int]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _file_checksum(path) for path in files}
+
+
+def _file_checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
+
+
+def _checksum(values: Any) -> int:
+    return zlib.crc32(json.dumps(values, sort_keys=True).encode())
 
 
 def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _to_host(state: Any) -> Any:
+def _to_host(state: PyTree) -> PyTree:
     """A copy in NumPy arrays, which the next generation cannot overwrite; PRNG keys as their words."""
     return jax.tree.map(lambda leaf: np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf), state)
 
 
-def _to_device(arrays: Any, template: Any) -> Any:
+def _to_device(arrays: PyTree, template: PyTree) -> PyTree:
     def convert(array: np.ndarray, leaf: Any) -> Any:
         return jax.random.wrap_key_data(jnp.asarray(array)) if _is_key(leaf) else jnp.asarray(array)
 
     return jax.tree.map(convert, arrays, template)
-
-
-def _ignore_abandoned_reads() -> None:
-    """Silence the reads that Orbax abandons when one of them fails.
-
-    Each of them finds its event loop closed and would print a traceback, whenever it ends.
-    """
-    report = sys.unraisablehook
-
-    def report_others(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            report(unraisable)
-
-    sys.unraisablehook = report_others
-
-
-def _checksum(arrays: Any) -> int:
-    checksum = 0
-    for leaf in jax.tree.leaves(arrays):
-        checksum = zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data, checksum)
-    return checksum

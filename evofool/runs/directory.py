@@ -1,72 +1,89 @@
-"""The run directory: settings, metrics, checkpoints, elites and pictures, in files that any tool can read."""
+"""The run directory: all that a run leaves behind, in files that any tool can read."""
 
-import csv
 import json
 import platform
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
-from jaxtyping import Float, UInt8
 
 from evofool.classifiers import Classifier, weights_digest
-from evofool.errors import EvofoolError, UsageError
-from evofool.files import file_name, replacing
-from evofool.images import write_png
-from evofool.report import (
-    ReportedMedian,
-    confidence_histogram,
-    contact_pages,
-    contact_sheet,
-    convergence_plot,
-    reward_plot,
-)
-from evofool.report.pages import IMAGES_PER_PAGE
+from evofool.errors import EvofoolError
+from evofool.files import replacing
+from evofool.results import Content, Kind, Results
+from evofool.runs.checkpoints import CHECKPOINTS, DAMAGED, require_name_for_checkpoints
 from evofool.runs.job import RunSettings
-from evofool.search import Archive
+from evofool.runs.lineage import LINEAGE
+from evofool.runs.lines import DAMAGED_LINES
+from evofool.runs.metrics import METRICS, Record, read_metrics
 
-PICTURES = ("elites.png", "convergence.png", "histogram.png", "rewards.png", "drawings.png")
-"""The pictures that a run may leave."""
+CONFIG = "config.json"
 
-MOST_CLASSES_DRAWN = 20
-"""Up to this many classes a run of an evolution strategy is drawn class by class."""
-
-_BREAK_CHECKPOINTS = "[\\"
-"""Orbax takes these for a pattern in the names of the folders above, and does not finish a checkpoint."""
-
-CSV_COLUMNS = (
-    *("class", "name", "confidence", "generation", "parent", "replacements", "file"),
-    *("id", "parent_id", "parent_generation"),
+RUN = Kind(
+    "a run",
+    {
+        "elites.png": Content("All classes", "all classes on one sheet"),
+        "pages/": Content(
+            "In pages", "of more classes than fit a sheet: readable pages by confidence and by name"
+        ),
+        "histogram.png": Content(
+            "Histogram", "of more classes than fit a sheet: the distribution of the confidences"
+        ),
+        "convergence.png": Content("Convergence", "how the confidences rose"),
+        "rewards.png": Content("Rewards", "of an evolution strategy: the rewards of each class"),
+        "drawings.png": Content(
+            "Drawings", "of an evolution strategy: the first and the last drawing of each class, and the best"
+        ),
+        "elites/": Content("Each image", "one 8-bit PNG per class"),
+        "elites.csv": Content(
+            "Confidences", "the confidence, generation, replacements and parent of each image"
+        ),
+        LINEAGE: Content(
+            "Lineage",
+            "of MAP-Elites: every genome that was ever an elite, with its parent: the ancestry of each image",
+        ),
+        METRICS: Content(
+            "Metrics",
+            "one object per logged or checkpointed generation: confidences (median, quartiles, mean, lowest, "
+            "highest; null where there is none), niches over 99% and 99.99%, replacements, evaluations, "
+            "seconds",
+        ),
+        CONFIG: Content(
+            "Settings",
+            "every setting that decides the result, the classifier's SHA-256, versions, device",
+        ),
+        CHECKPOINTS: Content("Checkpoints", "the last few states, written in the background (Orbax)"),
+        DAMAGED: Content(
+            "Damaged", "only if a resumed run found any: checkpoints that cannot be read, moved aside"
+        ),
+        DAMAGED_LINES: Content(
+            "Damaged",
+            f"only if a resumed run found any: damaged lines of {METRICS} and {LINEAGE}",
+        ),
+    },
 )
+"""What a run directory holds, in the order in which it is listed when a run has ended."""
 
 
 class RunDirectory:
-    """All that a run leaves behind, at `path`.
+    """The directory of a run; `RUN` says what is in it.
 
-    - config.json: the settings, the classifier's SHA-256, versions and device
-    - metrics.jsonl: one object per logged generation
-    - checkpoints/: the last few states (Orbax)
-    - elites/ and elites.csv: an 8-bit PNG per class, and its confidence
-    - lineage.csv: of MAP-Elites, every genome that was ever an elite, and its parent
-    - elites.png, convergence.png: all classes on one sheet, and how their confidence rose
-    - pages/, histogram.png: of more classes than fit a page, readable pages and the spread of the confidence
-    - rewards.png, drawings.png: of an evolution strategy, each class's rewards, first and last drawing
+    Attributes:
+        results: its files.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, results: Results) -> None:
+        self.results = results
 
     @classmethod
     def create(
         cls, path: Path, settings: RunSettings, classifier: Classifier, *, overwrite: bool = False
     ) -> "RunDirectory":
-        """Make the directory of a new run.
+        """Make the directory of a new run. This process holds it until `evolve` has ended.
 
         Args:
             path: where; it may exist if it is empty.
@@ -75,26 +92,14 @@ class RunDirectory:
             overwrite: replace the run that the directory holds.
 
         Raises:
-            UsageError: the directory holds a run and `overwrite` is not set, or other files, or checkpoints
-                cannot be written under its name.
-            EvofoolError: it cannot be written.
+            UsageError: the directory holds a run and `overwrite` is not set, or other files, or it has a
+                backslash in its path.
+            EvofoolError: another process holds the directory, or it cannot be written.
         """
-        run = cls(path)
-        try:
-            run._require_name_for_checkpoints()
-            if run._holds_a_run():
-                if not overwrite:
-                    raise UsageError(
-                        f"{path} already holds a run: go on with it by --resume {path}, replace it by "
-                        "--overwrite, or choose another --out"
-                    )
-                run._clear()
-            elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise UsageError(f"{path} exists and is no run of evofool: choose another --out")
-            path.mkdir(parents=True, exist_ok=True)
-            run.write_config(settings, classifier)
-        except OSError as error:
-            raise EvofoolError(f"cannot write to {path}: {error.strerror}") from error
+        require_name_for_checkpoints(path)
+        run = cls(Results.create(path, RUN, overwrite=overwrite))
+        run.results.clear()
+        run.write_config(settings, classifier)
         return run
 
     @classmethod
@@ -102,40 +107,47 @@ class RunDirectory:
         """The directory of a run that is there.
 
         Raises:
-            UsageError: there is no run at `path`, or checkpoints cannot be written under its name.
+            UsageError: there is no run at `path`, or it has a backslash in it.
             EvofoolError: it cannot be read.
         """
-        run = cls(path)
+        results = Results.open(path, RUN)
+        require_name_for_checkpoints(path)
+        return cls(results)
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.results.path
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no other process write to the directory during a block, and release it afterwards.
+
+        Raises:
+            EvofoolError: another process holds it, or it cannot be written to.
+        """
+        self.results.hold()
         try:
-            if not run._config.is_file():
-                raise UsageError(f"{path} holds no run: there is no {run._config}")
-            run._require_name_for_checkpoints()
-        except OSError as error:
-            raise EvofoolError(f"cannot read {path}: {error.strerror}") from error
-        return run
-
-    @property
-    def lineage(self) -> Path:
-        """The file of who descends from whom."""
-        return self.path / "lineage.csv"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of the checkpoints."""
-        return self.path / "checkpoints"
+            yield
+        finally:
+            self.results.release()
 
     def write_config(self, settings: RunSettings, classifier: Classifier) -> None:
-        """Write config.json."""
-        device = jax.devices()[0]
+        """Write config.json.
+
+        Raises:
+            EvofoolError: it cannot be written.
+        """
         config = {
             "settings": settings.to_json(),
             "classifier_sha256": weights_digest(classifier),
             "versions": {"python": platform.python_version()}
             | {name: version(name) for name in ("evofool", "jax", "jaxlib", "flax", "numpy")},
-            "device": f"{device.device_kind} ({device.platform})",
+            "device": _device(),
         }
-        with replacing(self._config) as temporary:
-            temporary.write_text(json.dumps(config, indent=2) + "\n")
+        path = self.results.add(CONFIG)
+        with self.results.writing(CONFIG), replacing(path) as temporary:
+            temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     def read_settings(self) -> RunSettings:
         """The settings in config.json.
@@ -151,207 +163,33 @@ class RunDirectory:
         if recorded != found:
             raise EvofoolError(
                 f"the weights of {classifier.spec.name} are not those that {self.path} began with "
-                f"(SHA-256 {found[:12]}, not {recorded[:12]}): bring the old ones back, or start a new run"
+                f"(SHA-256 {found[:12]}, not {recorded[:12]}): restore the old ones, or start a new run"
             )
 
-    def append_metrics(self, records: Sequence[dict[str, Any]]) -> None:
-        """Add lines to metrics.jsonl.
+    def read_metrics(self) -> list[Record]:
+        """The records of metrics.jsonl, without those that are damaged.
 
         Raises:
-            EvofoolError: they cannot be written.
+            EvofoolError: the file cannot be read.
         """
-        with self.room_for("metrics.jsonl"), self._metrics.open("a") as file:
-            file.writelines(json.dumps(record) + "\n" for record in records)
-
-    def read_metrics(self, up_to: int | None = None) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, up to a generation; a line that is cut short or damaged ends them."""
-        records: list[dict[str, Any]] = []
-        if self._metrics.exists():
-            for line in self._metrics.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    record = json.loads(line)
-                    generation, _ = int(record["generation"]), float(record["seconds"])
-                except (ValueError, KeyError, TypeError):
-                    break
-                if up_to is not None and generation > up_to:
-                    break
-                records.append(record)
-        return records
-
-    def rewind_metrics(self, generation: int) -> list[dict[str, Any]]:
-        """Drop the lines after a generation, which will be made again; returns those that stay."""
-        records = self.read_metrics(up_to=generation)
-        with replacing(self._metrics) as temporary:
-            temporary.write_text("".join(json.dumps(record) + "\n" for record in records))
-        return records
-
-    def write_elites(
-        self,
-        archive: Archive,
-        images: UInt8[np.ndarray, "k h w c"],
-        targets: Sequence[int],
-        class_names: Sequence[str],
-        *,
-        evaluations: int,
-        title: str,
-        subtitle: str,
-    ) -> None:
-        """Write an image per class, elites.csv, and the sheet of all of them.
-
-        Args:
-            archive: the elites, one niche per target.
-            images: their images, 0..255.
-            targets: the class of each niche.
-            class_names: the names of all classes.
-            evaluations: how many genomes a generation makes, which tells that of a parent from its number.
-            title: a line above the sheet.
-            subtitle: a smaller line under it.
-
-        Raises:
-            EvofoolError: something cannot be written.
-        """
-        names = [class_names[target] for target in targets]
-        confidences = np.asarray(archive.confidences)
-        width = max(3, len(str(len(class_names) - 1)))
-        folder = self.path / "elites"
-        rows: list[tuple[Any, ...]] = []
-        with self.room_for("the elites"):
-            folder.mkdir(exist_ok=True)
-            for niche, (target, name) in enumerate(zip(targets, names, strict=True)):
-                if not np.isfinite(confidences[niche]):
-                    rows.append((target, name, "", "", "", 0, "", "", "", ""))
-                    continue
-                file = f"elites/{target:0{width}d}_{file_name(name)}.png"
-                write_png(self.path / file, images[niche])
-                parent, parent_id = int(archive.parents[niche]), int(archive.parent_ids[niche])
-                rows.append(
-                    (
-                        target,
-                        name,
-                        str(confidences[niche]),
-                        int(archive.generations[niche]),
-                        names[parent] if parent >= 0 else "",
-                        int(archive.replacements[niche]),
-                        file,
-                        int(archive.ids[niche]),
-                        parent_id if parent >= 0 else "",
-                        (parent_id - 1) // evaluations + 1 if parent >= 0 else "",
-                    )
-                )
-            with (
-                replacing(self.path / "elites.csv") as temporary,
-                temporary.open("w", newline="", encoding="utf-8") as file_out,
-            ):
-                csv.writer(file_out).writerows([CSV_COLUMNS, *rows])
-            contact_sheet(
-                images, names, confidences, self.path / "elites.png", title=title, subtitle=subtitle
-            )
-            if len(names) > IMAGES_PER_PAGE:
-                contact_pages(images, names, confidences, self.path / "pages", title=title)
-                if np.isfinite(confidences).any():
-                    confidence_histogram(confidences, self.path / "histogram.png", title=title)
-
-    def write_plots(self, names: Sequence[str], title: str, reported: ReportedMedian | None = None) -> None:
-        """Write convergence.png and, where rewards were logged for not too many classes, rewards.png.
-
-        Args:
-            names: of the target classes.
-            title: a line above the plots.
-            reported: the median confidence that is reported of such a run.
-
-        Raises:
-            EvofoolError: something cannot be written.
-        """
-        records = self.read_metrics()
-        if records:
-            with self.room_for("the plots"):
-                convergence_plot(records, self.path / "convergence.png", title=title, reported=reported)
-                if "mean_rewards" in records[0] and len(names) <= MOST_CLASSES_DRAWN:
-                    reward_plot(records, names, self.path / "rewards.png", title=title)
-
-    def write_drawings(
-        self,
-        images: UInt8[np.ndarray, "n h w c"],
-        labels: Sequence[str],
-        confidences: Float[np.ndarray, " n"],
-        columns: int,
-        title: str,
-        subtitle: str,
-    ) -> None:
-        """Write drawings.png: how each class's individual began and ended, stage under stage.
-
-        Raises:
-            EvofoolError: it cannot be written.
-        """
-        with self.room_for("the drawings"):
-            contact_sheet(
-                images,
-                labels,
-                confidences,
-                self.path / "drawings.png",
-                columns=columns,
-                title=title,
-                subtitle=subtitle,
-            )
-
-    @contextmanager
-    def room_for(self, what: str) -> Iterator[None]:
-        """Turn the `OSError` of a block that writes into an `EvofoolError` that says how to go on."""
         try:
-            yield
+            return read_metrics(self.path / METRICS)
         except OSError as error:
-            raise EvofoolError(
-                f"cannot write {what} to {self.path}: {error.strerror}. The checkpoints are whole: make room "
-                f"and go on with --resume {self.path}"
-            ) from error
-
-    @property
-    def _config(self) -> Path:
-        return self.path / "config.json"
-
-    @property
-    def _metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
+            raise EvofoolError(f"cannot read {self.path / METRICS}: {error.strerror}") from error
 
     def _read_config(self) -> dict[str, Any]:
+        path = self.path / CONFIG
         try:
-            config = json.loads(self._config.read_text())
+            config = json.loads(path.read_bytes())
             if not {"settings", "classifier_sha256"} <= config.keys():
                 raise ValueError("it lacks settings or classifier_sha256")
-        except (OSError, ValueError, AttributeError) as error:
-            raise EvofoolError(f"{self._config} is damaged: {error}") from error
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            raise EvofoolError(f"{path} is damaged: {error}") from error
         return config
-
-    def _holds_a_run(self) -> bool:
-        """Whether config.json is that of a run, and not of something else that has a file of this name."""
-        try:
-            self._read_config()
-        except EvofoolError:
-            return False
-        return True
-
-    def _require_name_for_checkpoints(self) -> None:
-        whole = self.path.resolve().as_posix()
-        for character in _BREAK_CHECKPOINTS:
-            if character in whole:
-                raise UsageError(
-                    f"{whole} has a {character} in its name, and checkpoints cannot be written under such a "
-                    "name: choose another one"
-                )
-
-    def _clear(self) -> None:
-        """Remove what a run leaves behind and nothing else; config.json, which marks a run, goes last."""
-        for folder in ("checkpoints", "damaged-checkpoints", "elites", "pages"):
-            shutil.rmtree(self.path / folder, ignore_errors=True)
-        for unfinished in self.path.glob(".*.part"):
-            unfinished.unlink()
-        tables = ("metrics.jsonl", "lineage.csv", "elites.csv")
-        for file in (*tables, *PICTURES, "config.json"):
-            (self.path / file).unlink(missing_ok=True)
 
 
 def default_path(settings: RunSettings) -> Path:
-    """A new directory under ./runs, named after the time and what is run.
+    """A new directory under ./runs, named after the time and the settings.
 
     Example:
         >>> default_path(RunSettings()).parts[0]
@@ -361,3 +199,18 @@ def default_path(settings: RunSettings) -> Path:
     classifier = Path(settings.classifier).name.removesuffix(".safetensors")
     what = f"{settings.algorithm}-{settings.encoding_name}-{classifier}-seed{settings.seed}"
     return Path("runs", f"{stamp}-{what}")
+
+
+def _device() -> str:
+    """The device that JAX computes on, as in "NVIDIA H100 (gpu)" or "AMD EPYC 7B13 (cpu)"."""
+    device = jax.devices()[0]
+    return f"{_processor() if device.platform == 'cpu' else device.device_kind} ({device.platform})"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(names), "") or platform.processor() or platform.machine()

@@ -1,6 +1,6 @@
 """Who descends from whom: every genome that became an elite of a run, and its parent."""
 
-import csv
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,12 +9,22 @@ import numpy as np
 from jaxtyping import Int
 
 from evofool.errors import EvofoolError, UsageError
-from evofool.files import replacing
+from evofool.files import append, replacing
+from evofool.results import Results
+from evofool.runs.lines import put_aside, read_lines
+
+LINEAGE = "lineage.csv"
 
 RECORDED = ("elite_ids", "elite_parent_ids", "elite_parents")
-"""The metrics of which the lineage is made; see `evofool.search.archive.lineage`."""
+"""The metrics that the lineage is made from; see `evofool.search.archive.lineage`."""
 
 COLUMNS = ("id", "generation", "class", "parent_id", "parent_class")
+
+_HEADER = ",".join(COLUMNS).encode() + b"\r\n"
+_ROW = re.compile(
+    rb"(?P<id>\d{1,10}),(?P<generation>\d{1,10}),(?P<taken>\d{1,10}),"
+    rb"(?:(?P<parent>\d{1,10}),(?P<parent_class>\d{1,10})|,)\r?\n"
+)
 
 
 class Birth(NamedTuple):
@@ -35,35 +45,54 @@ class Birth(NamedTuple):
     parent_class: int | None
 
 
-class LineageFile:
-    """A run's lineage.csv: one line for each time that a genome took a class.
+class LineageLog:
+    """Writes a run's lineage.csv: one line for each time that a genome takes a class.
 
     There is no file before the first line: a search whose elites have no parents leaves none.
 
     Args:
-        path: the file.
+        results: of the run.
         targets: the class of each niche.
         elites: the numbers of the elites at the start.
     """
 
-    def __init__(self, path: Path, targets: Sequence[int], elites: Int[np.ndarray, " k"]) -> None:
-        self._path = path
+    def __init__(self, results: Results, targets: Sequence[int], elites: Int[np.ndarray, " k"]) -> None:
+        self._results = results
+        self._path = results.path / LINEAGE
         self._targets = targets
         self._elites = elites
 
-    def rewind(self, generation: int) -> None:
-        """Drop the lines after a generation, which will be made again."""
-        if not self._path.exists():
-            return
-        with self._path.open(newline="", encoding="utf-8", errors="replace") as file:
-            # A line that a crash cut short is of a generation after the last checkpoint.
-            rows = [row for row in csv.reader(file) if len(row) == len(COLUMNS)]
-        lines = [row for row in rows if row[1].isdecimal() and int(row[1]) <= generation]
-        with replacing(self._path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([COLUMNS, *lines])
+    def rewind(self, generation: int) -> list[str]:
+        """Drop the lines after a generation, which will be made again.
 
-    def add(self, last_generation: int, recorded: Mapping[str, np.ndarray]) -> None:
+        Returns:
+            A line about what was damaged; lines that cannot be read are moved aside.
+
+        Raises:
+            EvofoolError: a file cannot be written.
+        """
+        if not self._path.exists():
+            return []
+        with self._results.writing(LINEAGE):
+            lines = read_lines(self._path, _generation, up_to=generation)
+            notes = put_aside(self._results, LINEAGE, lines.damaged)
+            rows = [line for line in lines.whole if _generation(line) > 0]
+            if rows:
+                with replacing(self._path) as temporary:
+                    temporary.write_bytes(b"".join([_HEADER, *rows]))
+            else:
+                self._path.unlink()
+        return notes
+
+    def add(
+        self, last_generation: int, recorded: Mapping[str, Int[np.ndarray, "n k"]], *, saving: bool
+    ) -> None:
         """Add what `evofool.search.archive.lineage` recorded in the generations of a chunk.
+
+        Args:
+            last_generation: the last one of the chunk.
+            recorded: the metrics in `RECORDED` of its `n` generations.
+            saving: whether its state is saved. Then all lines reach the disk before this returns.
 
         Raises:
             EvofoolError: it cannot be written.
@@ -79,15 +108,11 @@ class LineageFile:
             generation = last_generation - len(ids) + 1 + int(index)
             ancestor = (parent_id, self._targets[parent]) if parent >= 0 else ("", "")
             lines.append((int(ids[index, niche]), generation, self._targets[niche], *ancestor))
-        try:
-            header = [] if self._path.exists() else [COLUMNS]
-            with self._path.open("a", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([*header, *lines])
-        except OSError as error:
-            raise EvofoolError(
-                f"cannot write {self._path}: {error.strerror}. The checkpoints are whole: make room and go "
-                f"on with --resume {self._path.parent}"
-            ) from error
+        rows = "".join(",".join(map(str, line)) + "\r\n" for line in lines)
+        path = self._results.add(LINEAGE)
+        with self._results.writing(LINEAGE):
+            header = b"" if path.exists() else _HEADER
+            append(path, header + rows.encode(), durably=saving)
 
 
 def read_lineage(path: Path) -> dict[int, Birth]:
@@ -97,22 +122,32 @@ def read_lineage(path: Path) -> dict[int, Birth]:
         path: the lineage.csv of a run directory.
 
     Raises:
-        EvofoolError: the file is missing or damaged.
+        EvofoolError: the file is missing, or a line is damaged.
     """
     births: dict[int, Birth] = {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                number, taken = int(row["id"]), int(row["class"])
-                before = births[number].classes if number in births else ()
-                parent_id = int(row["parent_id"]) if row["parent_id"] else None
-                parent_class = int(row["parent_class"]) if row["parent_class"] else None
-                births[number] = Birth(
-                    number, int(row["generation"]), (*before, taken), parent_id, parent_class
-                )
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise EvofoolError(f"cannot read the lineage in {path}: {error}") from error
+        path.stat()
+        lines = read_lines(path, _generation)
+    except OSError as error:
+        raise EvofoolError(f"cannot read the lineage in {path}: {error.strerror}") from error
+    if lines.damaged:
+        raise EvofoolError(f"cannot read the lineage in {path}: line {min(lines.damaged)} is damaged")
+    for line in lines.whole:
+        if (row := _ROW.fullmatch(line)) is not None:
+            number, taken = int(row["id"]), int(row["taken"])
+            before = births[number].classes if number in births else ()
+            parent = (None, None) if row["parent"] is None else (int(row["parent"]), int(row["parent_class"]))
+            births[number] = Birth(number, int(row["generation"]), (*before, taken), *parent)
     return births
+
+
+def _generation(line: bytes) -> int:
+    """The generation of a line, 0 for the header."""
+    if line.split() == _HEADER.split():
+        return 0
+    if (row := _ROW.fullmatch(line)) is None:
+        raise ValueError("not a line of a lineage")
+    return int(row["generation"])
 
 
 def ancestry(births: Mapping[int, Birth], number: int) -> list[Birth]:

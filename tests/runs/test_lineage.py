@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -10,10 +9,13 @@ import numpy as np
 import pytest
 
 from evofool.errors import EvofoolError, UsageError
+from evofool.results import Results
 from evofool.runs import ancestry, read_lineage
-from evofool.runs.lineage import Birth
+from evofool.runs.directory import RUN
+from evofool.runs.lineage import Birth, LineageLog
 from evofool.search import empty_archive, insert
 from evofool.search.archive import summarise
+from tests.runs.common import Main, copy_of
 
 BATCH = 21
 
@@ -68,17 +70,56 @@ def test_every_elite_descends_from_a_random_genome(ran: Path) -> None:
     assert longest > 3
 
 
-def test_a_resumed_run_has_the_same_lineage(
-    ran: Path, evofool_main: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
+def test_a_resumed_run_has_the_same_lineage(ran: Path, evofool_main: Main, tmp_path: Path) -> None:
     out = tmp_path / "run"
     options = ("--batch-size", BATCH, "--quiet")
     assert evofool_main("evolve", "--generations", 15, "--out", out, *options)[0] == 0
     with (out / "lineage.csv").open("a") as file:
-        file.write("99999,16,3,1,2\n99998,17")
+        file.write("99999,16,3,1,2\r\n99998,17")
     assert evofool_main("evolve", "--generations", 40, "--resume", out, "--quiet")[0] == 0
     assert (out / "lineage.csv").read_text() == (ran / "lineage.csv").read_text()
     assert elites(out) == elites(ran)
+
+
+DAMAGE = [b"x,y,z,u,v", b"\xff\xfe", b"1,2,3", b'"', b'7,3,"1,,', b"5,4,1,,2", b"1" * 5000 + b",1,1,,", b""]
+
+
+def test_lines_around_a_damaged_one_are_kept_and_it_is_moved_aside(
+    whole: Path, tmp_path: Path, evofool_main: Main
+) -> None:
+    run = copy_of(whole, tmp_path)
+    lines = (run / "lineage.csv").read_bytes().splitlines(keepends=True)
+    middle = len(lines) // 2
+    damage = [*DAMAGE, b"7,99,1,,", b"x" * 200_000]  # out of order; more than a csv reader takes
+    (run / "lineage.csv").write_bytes(
+        b"".join([*lines[:middle], *(line + b"\r\n" for line in damage), *lines[middle:]])
+    )
+    with pytest.raises(EvofoolError, match=f"line {middle + 1} is damaged"):
+        read_lineage(run / "lineage.csv")
+    code, out, _ = evofool_main("evolve", "--resume", run)
+    assert code == 0
+    assert f"{len(damage)} damaged lines of lineage.csv moved to" in out
+    assert (run / "lineage.csv").read_bytes() == b"".join(lines)
+    aside = (run / "damaged-lines.txt").read_bytes()
+    assert all(line in aside for line in damage)
+
+
+def test_a_bit_that_becomes_a_quote_loses_one_line(whole: Path, tmp_path: Path) -> None:
+    results = Results.create(tmp_path / "run", RUN)
+    path = results.add("lineage.csv")
+    lines = (whole / "lineage.csv").read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines).replace(b",2,", b',",', 1))
+    notes = LineageLog(results, range(10), np.zeros(10, int)).rewind(60)
+    assert notes == [f"1 damaged line of lineage.csv moved to {results.path / 'damaged-lines.txt'}"]
+    assert len(path.read_bytes().splitlines()) == len(lines) - 1
+
+
+def test_a_damaged_header_is_written_again(whole: Path, tmp_path: Path, evofool_main: Main) -> None:
+    run = copy_of(whole, tmp_path)
+    content = (run / "lineage.csv").read_bytes()
+    (run / "lineage.csv").write_bytes(b"?" + content)
+    assert evofool_main("evolve", "--resume", run, "--quiet")[0] == 0
+    assert (run / "lineage.csv").read_bytes() == content
 
 
 def test_damage_is_one_line(tmp_path: Path, ran: Path) -> None:

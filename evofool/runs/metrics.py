@@ -1,0 +1,158 @@
+"""The metrics of a run: one JSON object per line for each logged generation."""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from evofool.files import append, replacing
+from evofool.results import Results
+from evofool.runs.lines import put_aside, read_lines
+
+METRICS = "metrics.jsonl"
+
+Record = dict[str, Any]
+"""The metrics of a generation: numbers, and lists of one number per class, by name."""
+
+
+class MetricsLog:
+    """Turns the metrics of chunks into the lines of metrics.jsonl.
+
+    Args:
+        results: of the run.
+        evaluations: images scored per generation.
+        every: generations between two lines.
+    """
+
+    def __init__(self, results: Results, evaluations: int, every: int) -> None:
+        self._results = results
+        self._evaluations = evaluations
+        self._every = every
+        self._seconds = 0.0
+        self._path = results.add(METRICS)
+        self._started = time.perf_counter()
+        self.newest: Record = {}
+
+    def rewind(self, generation: int) -> list[str]:
+        """Drop the lines after a generation, which will be made again, and go on from it.
+
+        Returns:
+            A line about what was damaged or is missing; lines that cannot be read are moved aside.
+
+        Raises:
+            EvofoolError: a file cannot be written.
+        """
+        with self._results.writing(METRICS):
+            lines = read_lines(self._path, _generation, up_to=generation, repeated=False)
+            notes = put_aside(self._results, METRICS, lines.damaged)
+            with replacing(self._path) as temporary:
+                temporary.write_bytes(b"".join(line.rstrip(b"\n") + b"\n" for line in lines.whole))
+        if lines.whole:
+            self.newest = _record(lines.whole[-1])
+            self._seconds = self.newest["seconds"]
+        last = self.newest.get("generation", 0)
+        if last < generation:
+            notes.append(f"{METRICS} lacks the generations from {last + 1} to {generation}: they are lost")
+        self._started = time.perf_counter()
+        return notes
+
+    def add(
+        self, generation: int, metrics: Mapping[str, Shaped[np.ndarray, "n *_"]], *, saving: bool
+    ) -> Record:
+        """Log the generations of a chunk.
+
+        Args:
+            generation: the last one of the chunk.
+            metrics: of `n` generations.
+            saving: whether its state is saved. Then its record is written whatever the interval, and
+                all lines reach the disk before this returns, so that a run can go on from both.
+
+        Returns:
+            The record of the last generation.
+
+        Raises:
+            EvofoolError: the file cannot be written.
+        """
+        length = len(metrics["median_confidence"])
+        now = time.perf_counter()
+        each = (now - self._started) / length
+        self._started = now
+        records = []
+        for index in range(length):
+            self._seconds += each
+            number = generation - length + 1 + index
+            records.append(
+                {
+                    "generation": number,
+                    "evaluations": number * self._evaluations,
+                    "seconds": round(self._seconds, 4),
+                    "evaluations_per_second": round(self._evaluations / each, 1),
+                    **{name: _shortest(values[index]) for name, values in metrics.items()},
+                }
+            )
+        self.newest = records[-1]
+        logged = [
+            record
+            for record in records
+            if record["generation"] % self._every == 0 or (saving and record is self.newest)
+        ]
+        with self._results.writing(METRICS):
+            append(self._path, b"".join(map(_line, logged)), durably=saving)
+        return self.newest
+
+
+def read_metrics(path: Path) -> list[Record]:
+    """The records of a metrics.jsonl; a number that is not finite is NaN.
+
+    Args:
+        path: the file. Lines that are damaged are left out; if there is no file there are no records.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return [_record(line) for line in read_lines(path, _generation, repeated=False).whole]
+
+
+def _generation(line: bytes) -> int:
+    return _record(line)["generation"]
+
+
+def _record(line: bytes) -> Record:
+    """A record, or `ValueError`, `KeyError`, `TypeError`, `RecursionError` if it is damaged."""
+    record = json.loads(line, parse_constant=_refuse)
+    if type(record["generation"]) is not int or not 0 <= float(record["seconds"]) < math.inf:
+        raise ValueError("it has no generation or no time")
+    return {name: _from_json(value) for name, value in record.items()}
+
+
+def _line(record: Record) -> bytes:
+    values = {name: _to_json(value) for name, value in record.items()}
+    return json.dumps(values, allow_nan=False).encode() + b"\n"
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_to_json(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_from_json(each) for each in value]
+    return math.nan if value is None else value
+
+
+def _shortest(value: Any) -> Any:
+    """A number with no more digits than it takes to tell it from its neighbours in its own precision."""
+    if isinstance(value, np.ndarray):
+        return [_shortest(each) for each in value]
+    return float(str(value)) if isinstance(value, np.floating) else value.item()

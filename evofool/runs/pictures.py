@@ -1,0 +1,209 @@
+"""The pictures of a run: each elite, all of them on sheets, how the confidence rose, and the drawings."""
+
+import csv
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree, UInt8
+
+from evofool.datasets import DIGIT_NAMES
+from evofool.files import file_name, replacing
+from evofool.images import from_uint8, to_uint8, write_png
+from evofool.numerics.batches import in_batches
+from evofool.report import (
+    ReportedMedian,
+    confidence_histogram,
+    contact_pages,
+    contact_sheet,
+    convergence_plot,
+    reward_plot,
+)
+from evofool.report.pages import IMAGES_PER_PAGE
+from evofool.results import Results
+from evofool.runs.job import Job, RunSettings
+from evofool.runs.metrics import Record
+from evofool.search import Archive, Search
+
+MOST_CLASSES_DRAWN = 20
+"""Up to this many classes a run of an evolution strategy is drawn class by class."""
+
+CSV_COLUMNS = (
+    *("class", "name", "confidence", "generation", "parent", "replacements", "file"),
+    *("id", "parent_id", "parent_generation"),
+)
+
+_IMAGENET_CLASSES = 1000
+
+_IMAGES_AT_ONCE = 64
+"""Drawing and scoring the elites should not need more memory than the run."""
+
+Images = UInt8[np.ndarray, "n h w c"]
+
+
+class Pictures:
+    """Draws a run into its directory.
+
+    Args:
+        results: of the run.
+        settings: of the run.
+        job: its parts.
+        generation: the one that is drawn.
+    """
+
+    def __init__(self, results: Results, settings: RunSettings, job: Job, generation: int) -> None:
+        evaluations = job.search.evaluations(job.classifier)
+        self._results = results
+        self._settings = settings
+        self._job = job
+        self._names = [job.classifier.spec.class_names[target] for target in job.targets]
+        self._title = f"Images evolved for {job.classifier.spec.name}, {settings.encoding_name} encoding"
+        self._subtitle = (
+            f"{settings.algorithm}, {generation:,} generations, {generation * evaluations:,} evaluations, "
+            f"seed {settings.seed}"
+        )
+
+    def write(self, state: PyTree, images: Images, records: Sequence[Record]) -> None:
+        """Write all pictures of a state.
+
+        Args:
+            state: of the search.
+            images: of its elites, from `draw`.
+            records: the metrics of the run.
+
+        Raises:
+            EvofoolError: something cannot be written.
+        """
+        archive = jax.tree.map(np.asarray, state.archive)
+        self._write_elites(archive, images)
+        self._write_sheets(archive, images)
+        self._write_plots(records)
+        self._write_drawings(state, images)
+
+    def _write_elites(self, archive: Archive, images: Images) -> None:
+        """Write an image per class, and elites.csv."""
+        digits = max(3, len(str(len(self._job.classifier.spec.class_names) - 1)))
+        filled = np.isfinite(archive.confidences)
+        files = [
+            f"elites/{target:0{digits}d}_{file_name(name)}.png"
+            for target, name in zip(self._job.targets, self._names, strict=True)
+        ]
+        shown = np.flatnonzero(filled).tolist()
+        paths = self._results.add_all([*(files[niche] for niche in shown), "elites.csv"])
+        with self._results.writing("the elites"):
+            for niche, path in zip(shown, paths[:-1], strict=True):
+                write_png(path, images[niche])
+            with (
+                replacing(paths[-1]) as temporary,
+                temporary.open("w", newline="", encoding="utf-8") as file_out,
+            ):
+                table = csv.writer(file_out)
+                table.writerow(CSV_COLUMNS)
+                for niche, file in enumerate(files):
+                    table.writerow(self._row(archive, niche, file if filled[niche] else None))
+
+    def _row(self, archive: Archive, niche: int, file: str | None) -> tuple[Any, ...]:
+        target, name = self._job.targets[niche], self._names[niche]
+        if file is None:
+            return (target, name, "", "", "", 0, "", "", "", "")
+        parent, parent_id = int(archive.parents[niche]), int(archive.parent_ids[niche])
+        evaluations = self._job.search.evaluations(self._job.classifier)
+        born = int(archive.generations[niche])
+        ancestor = (parent_id, (parent_id - 1) // evaluations + 1) if parent >= 0 else ("", "")
+        return (
+            *(target, name, str(archive.confidences[niche]), born),
+            *(self._names[parent] if parent >= 0 else "", int(archive.replacements[niche]), file),
+            *(int(archive.ids[niche]), *ancestor),
+        )
+
+    def _write_sheets(self, archive: Archive, images: Images) -> None:
+        """Write all classes on one sheet and, if they do not fit a page, on pages and as a histogram."""
+        confidences, names = np.asarray(archive.confidences), self._names
+        sheet = self._results.add("elites.png")
+        with self._results.writing("the elites"):
+            contact_sheet(images, names, confidences, sheet, title=self._title, subtitle=self._subtitle)
+        if len(names) <= IMAGES_PER_PAGE:
+            return
+        pages, histogram = self._results.add_all(["pages/", "histogram.png"])
+        with self._results.writing("the pages"):
+            contact_pages(images, names, confidences, pages, title=self._title)
+            if np.isfinite(confidences).any():
+                confidence_histogram(confidences, histogram, title=self._title)
+
+    def _write_plots(self, records: Sequence[Record]) -> None:
+        """Write convergence.png and, where rewards were logged for not too many classes, rewards.png."""
+        if not records:
+            return
+        reported = reported_median(self._settings, self._job)
+        convergence = self._results.add("convergence.png")
+        with self._results.writing("the plots"):
+            convergence_plot(records, convergence, title=self._title, reported=reported)
+        if "mean_rewards" in records[0] and len(self._names) <= MOST_CLASSES_DRAWN:
+            rewards = self._results.add("rewards.png")
+            with self._results.writing("the plots"):
+                reward_plot(records, self._names, rewards, title=self._title)
+
+    def _write_drawings(self, state: PyTree, elites: Images) -> None:
+        """Write drawings.png: how each class's individual began and ended, stage under stage."""
+        job, names = self._job, self._names
+        if job.search.current is None or len(names) > MOST_CLASSES_DRAWN:
+            return
+        begun = job.search.init(jax.random.key(self._settings.seed), job.scorer)
+        stages = {
+            "first": job.search.current(begun),
+            "last": job.search.current(state),
+            "best seen": from_uint8(elites),
+        }
+        images = jnp.concatenate(list(stages.values()))
+        own_class = np.tile(job.targets, len(stages))
+        confidences = np.asarray(job.classifier(images))[np.arange(len(images)), own_class]
+        labels = [f"{name}, {stage}" for stage in stages for name in names]
+        path = self._results.add("drawings.png")
+        with self._results.writing("the drawings"):
+            contact_sheet(
+                *(to_uint8(images), labels, confidences, path),
+                columns=len(names),
+                title=self._title,
+                subtitle=self._subtitle,
+            )
+
+
+def draw(genomes: PyTree, search: Search) -> Images:
+    """The 8-bit images of genomes."""
+    render = jax.jit(search.render)
+    return np.asarray(in_batches(lambda batch: to_uint8(render(batch)), genomes, _IMAGES_AT_ONCE))
+
+
+def score_again(archive: Archive, images: Images, job: Job) -> Archive:
+    """The archive with the confidences that the classifier itself gives the 8-bit images of the elites."""
+    score = jax.jit(lambda classifier, images: classifier(images))
+    scores = in_batches(lambda batch: score(job.classifier, from_uint8(batch)), images, _IMAGES_AT_ONCE)
+    confidences = jnp.take_along_axis(scores, jnp.asarray(job.targets)[:, None], axis=1)[:, 0]
+    return archive._replace(confidences=jnp.where(archive.generations < 1, -jnp.inf, confidences))
+
+
+def reported_median(settings: RunSettings, job: Job) -> ReportedMedian | None:
+    """The median confidence that Nguyen et al. (CVPR 2015, sections 3.1 to 3.4) report of such a run, if any.
+
+    They evolved images for all digits of a network trained on MNIST, 99.99% in the median with either
+    encoding, and for all 1,000 classes of ImageNet: 21.59% with the direct encoding and 88.11% with CPPNs.
+
+    Example:
+        >>> from evofool.runs import prepare
+        >>> settings = RunSettings()
+        >>> reported_median(settings, prepare(settings)) is None  # its digits are scikit-learn's
+        True
+    """
+    spec = job.classifier.spec
+    if settings.algorithm != "map-elites" or len(job.targets) < len(spec.class_names):
+        return None
+    if spec.class_names == DIGIT_NAMES and spec.training_data.split(",")[0] == "mnist":
+        data, medians = "MNIST", {"direct": 0.9999, "cppn": 0.9999}
+    elif len(spec.class_names) == _IMAGENET_CLASSES and spec.input_shape[2] == 3:
+        data, medians = "ImageNet", {"direct": 0.2159, "cppn": 0.8811}
+    else:
+        return None
+    median = medians.get(settings.encoding_name)
+    return None if median is None else ReportedMedian(median, f"Nguyen et al., {data}")
