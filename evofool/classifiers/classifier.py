@@ -222,10 +222,6 @@ class Classifier:
         return replace(self, spec=replace(self.spec, activation=activation))
 
 
-def _flatten(classifier: Classifier) -> tuple[tuple[PyTree], tuple[LogitsFunction, ClassifierSpec]]:
-    return (classifier.params,), (classifier.logits_function, classifier.spec)
-
-
 def _flatten_with_keys(
     classifier: Classifier,
 ) -> tuple[tuple[tuple[GetAttrKey, PyTree]], tuple[LogitsFunction, ClassifierSpec]]:
@@ -240,7 +236,7 @@ def _unflatten(static: tuple[LogitsFunction, ClassifierSpec], children: Iterable
     return classifier
 
 
-jax.tree_util.register_pytree_with_keys(Classifier, _flatten_with_keys, _unflatten, _flatten)
+jax.tree_util.register_pytree_with_keys(Classifier, _flatten_with_keys, _unflatten)
 
 
 def _shape_of(leaf: Any) -> jax.ShapeDtypeStruct:

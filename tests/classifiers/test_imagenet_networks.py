@@ -86,10 +86,10 @@ def test_a_path_loads_the_same_as_a_name(network: str, classifier: Classifier, d
 
 
 INCOMPLETE = {
-    "alexnet": ("AlexNet as torchvision", {"features.10.weight": (256, 256, 3, 3)}),
-    "caffenet": ("CaffeNet as Caffe", {"fc8.weight": (2, 4096)}),
+    "alexnet": ("alexnet as torchvision", {"features.10.weight": (256, 256, 3, 3)}),
+    "caffenet": ("caffenet as Caffe", {"fc8.weight": (2, 4096)}),
     "googlenet": (
-        "GoogLeNet as torchvision",
+        "googlenet as torchvision",
         {
             "inception3a.branch1.conv.weight": (64, 192, 1, 1),
             **{f"inception3a.branch1.bn.{name}": (64,) for name in ("weight", "bias", "running_mean")},

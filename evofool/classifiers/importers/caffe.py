@@ -7,7 +7,7 @@ channel, row, column.
 
 import numpy as np
 
-from evofool.classifiers.importers.layout import Arrays, Layout, from_channels_first, renamed
+from evofool.classifiers.importers.layout import Arrays, Layout, from_channels_first, has, renamed
 
 _FIRE_LAYERS = {"conv1x1_1": "squeeze", "conv1x1_2": "expand1x1", "conv3x3_2": "expand3x3"}
 
@@ -25,18 +25,6 @@ def _red_first(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 LAYOUTS = (
-    Layout(
-        "squeezenet-1.0",
-        "SqueezeNet 1.0 as Caffe stores it",
-        (227, 227, 3),
-        lambda shapes: "fire2.conv1x1_1.weight" in shapes,
-        _squeezenet,
-    ),
-    Layout(
-        "caffenet",
-        "CaffeNet as Caffe stores it",
-        (227, 227, 3),
-        lambda shapes: "fc8.weight" in shapes,
-        _caffenet,
-    ),
+    Layout("squeezenet-1.0", "Caffe", (227, 227, 3), has("fire2.conv1x1_1.weight"), _squeezenet),
+    Layout("caffenet", "Caffe", (227, 227, 3), has("fc8.weight"), _caffenet),
 )

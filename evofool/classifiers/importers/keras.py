@@ -36,12 +36,6 @@ def _is_mobilenet(width: float, shapes: Shapes) -> bool:
 
 
 LAYOUTS = tuple(
-    Layout(
-        f"mobilenet-v1-{width}",
-        f"MobileNet v1 of width {width} as Keras stores it",
-        (224, 224, 3),
-        partial(_is_mobilenet, width),
-        _mobilenet,
-    )
+    Layout(f"mobilenet-v1-{width}", "Keras", (224, 224, 3), partial(_is_mobilenet, width), _mobilenet)
     for width in WIDTHS
 )

@@ -22,7 +22,7 @@ class Layout:
 
     Attributes:
         network: its name in `NETWORKS`.
-        title: network and program in error messages, as in "AlexNet as torchvision stores it".
+        program: the other program.
         input_shape: height, width and channels of the images that it was trained on.
         recognises: whether a file holds this network, from the names and shapes of its arrays.
         convert: from the arrays of such a file to evofool's; raises KeyError, IndexError or ValueError where
@@ -30,7 +30,7 @@ class Layout:
     """
 
     network: str
-    title: str
+    program: str
     input_shape: tuple[int, int, int]
     recognises: Callable[[Shapes], bool]
     convert: Callable[[Arrays], dict[str, np.ndarray]]
@@ -49,9 +49,16 @@ class Layout:
         try:
             weights = self.convert(arrays)
         except (KeyError, IndexError, ValueError) as error:
-            raise EvofoolError(f"{path} is not {self.title}: {error}") from error
+            raise EvofoolError(
+                f"{path} is not {self.network} as {self.program} stores it: {error}"
+            ) from error
         classifier = create_classifier(self.network, self.input_shape, class_names, seed=None)
         return with_weights(classifier, weights, path)
+
+
+def has(name: str) -> Callable[[Shapes], bool]:
+    """Whether a file has an array of a name."""
+    return lambda shapes: name in shapes
 
 
 def from_channels_first(

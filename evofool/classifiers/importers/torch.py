@@ -12,6 +12,7 @@ from evofool.classifiers.importers.layout import (
     Layout,
     fold_normalisation,
     from_channels_first,
+    has,
     renamed,
 )
 
@@ -52,18 +53,6 @@ def _googlenet(arrays: Arrays) -> dict[str, np.ndarray]:
 
 
 LAYOUTS = (
-    Layout(
-        "alexnet",
-        "AlexNet as torchvision stores it",
-        (224, 224, 3),
-        lambda shapes: "features.10.weight" in shapes,
-        _alexnet,
-    ),
-    Layout(
-        "googlenet",
-        "GoogLeNet as torchvision stores it",
-        (224, 224, 3),
-        lambda shapes: "inception3a.branch1.conv.weight" in shapes,
-        _googlenet,
-    ),
+    Layout("alexnet", "torchvision", (224, 224, 3), has("features.10.weight"), _alexnet),
+    Layout("googlenet", "torchvision", (224, 224, 3), has("inception3a.branch1.conv.weight"), _googlenet),
 )
