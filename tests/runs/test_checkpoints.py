@@ -27,7 +27,7 @@ Open = Callable[..., Checkpoints]
 
 
 def state_of(generation: int) -> MapElitesState:
-    """A state whose arrays tell its generation, and whose genomes are large enough for a file of their own."""
+    """A state that tells its generation, with genomes that are large enough for a file of their own."""
     archive = empty_archive(jnp.zeros(70_000), niches=4)
     genomes = jnp.full((4, 70_000), generation) * jnp.linspace(0.1, 1, 70_000)
     return MapElitesState(
