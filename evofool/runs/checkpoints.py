@@ -27,6 +27,9 @@ CHECKPOINTS, DAMAGED = "checkpoints/", "damaged-checkpoints/"
 
 _ABOUT = "about.json"
 _UNFINISHED = (".part", ".orbax-checkpoint-tmp")
+_SMALL, _LARGE = "small", 2**20
+"""The name of the array that holds all small ones, and from how many bytes an array is large."""
+
 _LARGEST_SHARE = 0.03
 """Checkpoints may take this share of the time of a run where their spacing is not given."""
 
@@ -58,7 +61,7 @@ class Checkpoints:
         self._classifier_sha256 = classifier_sha256
         self._keep = keep
         self._begun, self._seconds = time.perf_counter(), 0.0
-        self._orbax = ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False))
+        self._orbax = ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False))
         self._writer = ThreadPoolExecutor(max_workers=1)
         self._writing: Future[None] | None = None
         with results.writing("checkpoints"):
@@ -85,7 +88,7 @@ class Checkpoints:
         """
         self.finish()
         self._begun = time.perf_counter()
-        self._writing = self._writer.submit(self._write, int(state.generation), _to_host(state))
+        self._writing = self._writer.submit(self._write, int(state.generation), _pack(_to_host(state)))
 
     def finish(self) -> None:
         """Wait until everything is written.
@@ -137,7 +140,7 @@ class Checkpoints:
         """Wait for the thread in the background, without a word about what failed in it."""
         self._writer.shutdown()
 
-    def _write(self, generation: int, arrays: PyTree) -> None:
+    def _write(self, generation: int, arrays: dict[str, np.ndarray]) -> None:
         if not self._folder.is_dir():  # Orbax would make it anew
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         whole = self._folder / str(generation)
@@ -164,14 +167,15 @@ class Checkpoints:
 
         folder = self._folder / str(generation)
         self._require_whole_and_ours(generation)
-        wanted = _to_host(template)
+        state = _to_host(template)
+        wanted = _pack(state)
         as_numpy = jax.tree.map(lambda _: RestoreArgs(restore_type=np.ndarray), wanted)
         with _without_logs():
             arrays = self._orbax.restore(folder, args=PyTreeRestore(item=wanted, restore_args=as_numpy))
-        for found, leaf in zip(jax.tree.leaves(arrays), jax.tree.leaves(wanted), strict=True):
-            if (found.shape, found.dtype) != (leaf.shape, leaf.dtype):
+        for name, array in wanted.items():
+            if (arrays[name].shape, arrays[name].dtype) != (array.shape, array.dtype):
                 raise ValueError("its arrays have other shapes")
-        return _to_device(arrays, template)
+        return _to_device(_unpack(arrays, state), template)
 
     def _require_whole_and_ours(self, generation: int) -> None:
         """Raise `ValueError` or `OSError` if a file is damaged, `EvofoolError` if it is another run's."""
@@ -261,6 +265,34 @@ def _is_key(leaf: Any) -> bool:
 def _to_host(state: PyTree) -> PyTree:
     """A copy in NumPy arrays, which the next generation cannot overwrite; PRNG keys as their words."""
     return jax.tree.map(lambda leaf: np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf), state)
+
+
+def _pack(state: PyTree) -> dict[str, np.ndarray]:
+    """The arrays that Orbax writes: the large ones by name, and the bytes of the small ones in one.
+
+    Each array is two files, which cost far more than the bytes in them.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    small = b"".join(leaf.tobytes() for _, leaf in leaves if leaf.nbytes < _LARGE)
+    large = {_name(path): leaf for path, leaf in leaves if leaf.nbytes >= _LARGE}
+    return {_SMALL: np.frombuffer(small, np.uint8), **large}
+
+
+def _unpack(arrays: dict[str, np.ndarray], template: PyTree) -> PyTree:
+    small, position = arrays[_SMALL].tobytes(), 0
+
+    def take(path: Any, leaf: np.ndarray) -> np.ndarray:
+        nonlocal position
+        if leaf.nbytes >= _LARGE:
+            return arrays[_name(path)]
+        position += leaf.nbytes
+        return np.frombuffer(small[position - leaf.nbytes : position], leaf.dtype).reshape(leaf.shape)
+
+    return jax.tree_util.tree_map_with_path(take, template)
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def _to_device(arrays: PyTree, template: PyTree) -> PyTree:

@@ -28,9 +28,9 @@ Open = Callable[..., Checkpoints]
 
 
 def state_of(generation: int) -> MapElitesState:
-    """A state whose arrays tell its generation."""
-    archive = empty_archive(jnp.zeros(50), niches=4)
-    genomes = jnp.full((4, 50), generation) * jnp.linspace(0.1, 1, 50)
+    """A state that tells its generation, with genomes that are large enough for a file of their own."""
+    archive = empty_archive(jnp.zeros(70_000), niches=4)
+    genomes = jnp.full((4, 70_000), generation) * jnp.linspace(0.1, 1, 70_000)
     return MapElitesState(
         jax.random.key(generation), jnp.int32(generation), archive._replace(genomes=genomes)
     )
