@@ -11,6 +11,7 @@ from evofool.classifiers import CLASSIFIERS, NETWORKS
 from evofool.errors import unknown_name
 from evofool.registry import Registry
 from evofool.results import Kind
+from evofool.runs import RUN
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -51,6 +52,7 @@ def of_results(kind: Kind) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "classifiers": lambda: of_registry(CLASSIFIERS),
     "networks": lambda: of_registry(NETWORKS),
+    "run directory": lambda: of_results(RUN),
 }
 """The tables by name."""
 

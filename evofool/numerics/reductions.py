@@ -1,8 +1,8 @@
 """Reductions that are bit-identical in every batch and every program.
 
 The library splits a sum according to the shape of the whole array and merges it with the operations around
-it, so that the last bit of a row's sum depends on the other rows. These reductions combine the upper half
-with the lower one until one value is left.
+it, so that the last bit of a row's sum depends on the other rows. Here the upper half is combined with the
+lower one until one value is left.
 """
 
 from collections.abc import Callable

@@ -149,7 +149,7 @@ def test_saved_confidences_are_those_of_single_precision(
         *("--out", out),
     )
     assert code == 0
-    assert "the saved confidences are of float32" in output
+    assert "the saved confidences are in float32" in output
     assert json.loads((out / "config.json").read_text())["settings"]["precision"] == "bfloat16"
     rows = [line.split(",") for line in (out / "elites.csv").read_text().splitlines()]
     columns = {name: [row[index] for row in rows[1:]] for index, name in enumerate(rows[0])}
