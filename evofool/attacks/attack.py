@@ -162,7 +162,7 @@ def predicted_classes(classifier: Classifier, images: Float[Array, "n h w c"]) -
         >>> predicted_classes(classifier, jnp.zeros((3, 2, 2, 1))).shape
         (3,)
     """
-    return in_batches(partial(_predict, classifier), images, images_at_once(images.shape[1:]))
+    return in_batches(partial(_predict, classifier), images, attacked_at_once(images.shape[1:]))
 
 
 @jax.jit
@@ -241,7 +241,7 @@ def in_parts(
         images: all images.
         arguments: pytrees of arrays with a row for each image, such as a goal.
     """
-    size = images_at_once(images.shape[1:])
+    size = attacked_at_once(images.shape[1:])
     if len(images) <= size:
         return attack(images, *arguments)
 
@@ -258,11 +258,11 @@ def _swap_trajectory(result: AttackResult) -> AttackResult:
     return result._replace(trajectory=jnp.swapaxes(result.trajectory, 0, 1))
 
 
-def images_at_once(shape: tuple[int, ...]) -> int:
+def attacked_at_once(shape: tuple[int, ...]) -> int:
     """How many images of a shape are attacked at once: memory does not grow with the number of images.
 
     Example:
-        >>> images_at_once((28, 28, 1)), images_at_once((227, 227, 3))
+        >>> attacked_at_once((28, 28, 1)), attacked_at_once((227, 227, 3))
         (1000, 16)
     """
     return max(1, min(_MOST_AT_ONCE, _VALUES_AT_ONCE // math.prod(shape)))

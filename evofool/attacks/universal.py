@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from evofool.attacks.attack import (
     AttackResult,
     assess,
-    images_at_once,
+    attacked_at_once,
     require_attackable,
     result_of,
 )
@@ -150,7 +150,7 @@ def universal_perturbation(
         (True, True)
     """
     require_attackable(classifier, images, goal, options.goals)
-    at_once = images_at_once(images.shape[1:])
+    at_once = attacked_at_once(images.shape[1:])
     key = jax.random.key(options.seed)
     options = replace(
         options,
@@ -308,7 +308,7 @@ def _project(perturbation: Float[Array, "h w c"], options: UniversalOptions) -> 
 def _logits(classifier: Classifier, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
     """In batches, so that memory does not depend on the number of images."""
     count = len(images)
-    size = min(images_at_once(images.shape[1:]), count)
+    size = min(attacked_at_once(images.shape[1:]), count)
     batches = jnp.resize(jnp.arange(count), (-(-count // size), size))
     logits = jax.lax.map(lambda batch: classifier.logits(images[batch]), batches)
     return logits.reshape(-1, logits.shape[-1])[:count]

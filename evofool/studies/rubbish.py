@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 from jaxtyping import Array, Float, Int
 
-from evofool.attacks.attack import images_at_once
+from evofool.attacks.attack import attacked_at_once
 from evofool.classifiers import Classifier, load_classifier
 from evofool.datasets import load_dataset
 from evofool.errors import UsageError, require_positive, require_seed, unknown_name
@@ -168,7 +168,7 @@ def certainty(classifier: Classifier, images: Float[Array, "n h w c"]) -> Certai
         >>> certainty(load_classifier("lenet-digits"), jnp.zeros((1, 28, 28, 1))).classes.shape
         (1,)
     """
-    found = in_batches(partial(_likeliest, classifier), images, images_at_once(classifier.spec.input_shape))
+    found = in_batches(partial(_likeliest, classifier), images, attacked_at_once(classifier.spec.input_shape))
     return Certainty(*map(np.asarray, found))
 
 
@@ -197,7 +197,7 @@ def certainty_about_noise(
     """
     require_positive(count=count)
     blocks = jnp.arange(-(-count // _BLOCK))
-    size = max(1, images_at_once(classifier.spec.input_shape) // _BLOCK)
+    size = max(1, attacked_at_once(classifier.spec.input_shape) // _BLOCK)
 
     def of_blocks(blocks: Int[Array, " b"]) -> tuple[Float[Array, "b m"], Int[Array, "b m"]]:
         images = _blocks_of_noise(classifier.spec.input_shape, noise, seed, blocks)

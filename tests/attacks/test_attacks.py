@@ -443,7 +443,7 @@ def test_results_do_not_depend_on_batches(binary, monkeypatch, name) -> None:
         options = IteratedGradientSignOptions(steps=3, epsilon=0.2, random_start=True, seed=4)
     goal = options.goals[0](jnp.argmin(binary(images), axis=1))
     whole = entry.build(binary, images, goal, options)
-    monkeypatch.setattr("evofool.attacks.attack.images_at_once", lambda shape: 3)
+    monkeypatch.setattr("evofool.attacks.attack.attacked_at_once", lambda shape: 3)
     parts = entry.build(binary, images, goal, options)
     for field, expected, found in zip(whole._fields, whole, parts, strict=True):
         if expected is not None:

@@ -270,7 +270,7 @@ def test_a_directory_that_cannot_be_is_one_line(
 ) -> None:
     exit_code, _, err = evofool_main(*command, "--out", tmp_path / ("long" * 75))
     assert exit_code == 1
-    assert "cannot write to" in err
+    assert "cannot write results to" in err
     assert err.count("\n") == 1
 
 
