@@ -17,7 +17,6 @@ from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Estimator, Genomes
 from evofool.errors import UsageError, require_positive, unknown_name
 from evofool.images import from_uint8, round_to_8_bits
-from evofool.numerics.loops import fold_in_order, map_in_order
 from evofool.numerics.random_numbers import fold_in_each, normals
 from evofool.numerics.reductions import mean
 from evofool.search.archive import Archive, empty_archive, insert, summarise
@@ -204,7 +203,7 @@ def evolution_strategy(
         classes = jnp.array(target_classes(classifier, targets))
         niches = jax.tree.map(lambda leaf: leaf[:, None], state.archive)
         evolve = partial(_evolve, rules, plan, generation, classifier)
-        each, rewards = map_in_order(evolve, _Class(classes, state.genomes, state.optimizer, niches))
+        each, rewards = jax.lax.map(evolve, _Class(classes, state.genomes, state.optimizer, niches))
         archive = jax.tree.map(lambda leaf: leaf[:, 0], each.niche)
         metrics = {
             **summarise(archive),
@@ -293,14 +292,14 @@ def _evolve(
     else:
 
         def draw_and_score(niche: Archive, blocks: Int[Array, "m b"]) -> tuple[Archive, Array]:
-            images = map_in_order(lambda block: draw(block)[0], blocks)
+            images = jax.lax.map(lambda block: draw(block)[0], blocks)
             return score(niche, blocks.reshape(-1), images.reshape(-1, *images.shape[2:]))
 
         niche, rewards = jax.lax.scan(draw_and_score, own.niche, plan.in_chunks(blocks))
         rewards = rewards.reshape(-1)
         # The noise of all policies need not fit into memory: it is drawn again for the update.
-        gradient = fold_in_order(
-            lambda total, each: _add(rules, total, draw(each[0])[1], each[1]),
+        gradient, _ = jax.lax.scan(
+            lambda total, each: (_add(rules, total, draw(each[0])[1], each[1]), None),
             nothing,
             (blocks, _weights(rules, generation, rewards, blocks)),
         )
