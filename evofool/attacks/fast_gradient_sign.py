@@ -18,7 +18,7 @@ from evofool.attacks.attack import (
 from evofool.attacks.goals import Goal
 from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
-from evofool.errors import require_not_negative
+from evofool.errors import require_share
 
 _EPSILON_OF_GREY, _EPSILON_OF_COLOUR = 0.25, 0.007
 
@@ -28,17 +28,17 @@ class FastGradientSignOptions(AttackOptions):
     """The size of the step.
 
     Attributes:
-        epsilon: the change of every pixel, 0 or more; by default the paper's: 0.25 for grey images (MNIST),
+        epsilon: the change of every pixel, in [0, 1]; by default the paper's: 0.25 for grey images (MNIST),
             0.007 for colour (ImageNet).
 
     Raises:
-        UsageError: epsilon is below zero.
+        UsageError: epsilon is outside [0, 1].
     """
 
     epsilon: float | None = None
 
     def __post_init__(self) -> None:
-        require_not_negative(epsilon=self.epsilon or 0.0)
+        require_share(epsilon=self.epsilon)
 
 
 def fast_gradient_sign(

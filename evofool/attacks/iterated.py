@@ -21,7 +21,7 @@ from evofool.attacks.attack import (
 from evofool.attacks.goals import Goal
 from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
-from evofool.errors import UsageError, require_not_negative, require_positive, require_seed
+from evofool.errors import UsageError, require_not_negative, require_positive, require_seed, require_share
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class IteratedGradientSignOptions(AttackOptions):
 
     def __post_init__(self) -> None:
         require_positive(steps=self.steps)
-        require_not_negative(change=self.change, epsilon=self.epsilon or 0.0)
+        require_not_negative(change=self.change)
+        require_share(epsilon=self.epsilon)
         require_seed(self.seed or 0)
         if self.random_start and self.epsilon is None:
             raise UsageError("random_start requires epsilon, the ball to start in: 0.1 for instance")

@@ -38,7 +38,7 @@ from evofool.attacks.goals import Goal, Targeted
 from evofool.attacks.options import AttackOptions
 from evofool.attacks.universal import add_perturbation
 from evofool.classifiers.classifier import Classifier
-from evofool.errors import UsageError, require_not_negative
+from evofool.errors import UsageError, require_share
 
 # Two Jacobians of a linear classifier differ by less than this share of the largest weight, in float32.
 _ROUNDING = 1e-5
@@ -59,7 +59,7 @@ class TemplateOptions(AttackOptions):
     goals = (Targeted,)
 
     def __post_init__(self) -> None:
-        require_not_negative(epsilon=self.epsilon)
+        require_share(epsilon=self.epsilon)
 
 
 def add_template(

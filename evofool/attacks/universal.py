@@ -19,7 +19,14 @@ from evofool.attacks.deepfool import Norm, cross_boundary
 from evofool.attacks.goals import Goal, Untargeted
 from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
-from evofool.errors import UsageError, require_not_negative, require_positive, require_seed, unknown_name
+from evofool.errors import (
+    UsageError,
+    require_not_negative,
+    require_positive,
+    require_seed,
+    require_share,
+    unknown_name,
+)
 
 Improvement = Literal["gradient", "deepfool"]
 """How a perturbation is improved: by the gradient of the loss on a batch of images, or by DeepFool on one."""
@@ -70,12 +77,13 @@ class UniversalOptions(AttackOptions):
 
     def __post_init__(self) -> None:
         require_seed(self.seed)
-        require_not_negative(epsilon=self.epsilon or 0.0, overshoot=self.overshoot)
+        require_not_negative(overshoot=self.overshoot)
+        require_share(fooling_rate=self.fooling_rate, epsilon=self.epsilon if self.norm == "linf" else None)
+        if self.norm == "l2":
+            require_not_negative(epsilon=self.epsilon)
         require_positive(
             passes=self.passes, batch_size=self.batch_size, steps=self.steps, candidates=self.candidates
         )
-        if not 0 <= self.fooling_rate <= 1:
-            raise UsageError(f"fooling_rate must be between 0 and 1, not {self.fooling_rate}")
         if self.norm not in get_args(Norm):
             raise unknown_name("norm", self.norm, get_args(Norm))
         if self.improvement not in get_args(Improvement):

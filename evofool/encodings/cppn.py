@@ -57,6 +57,7 @@ class CPPNOptions:
         require_positive(hidden_nodes=self.hidden_nodes, max_weight=self.max_weight)
         require_not_negative(weight_mutation_eta=self.weight_mutation_eta)
         require_share(**{name: rate for name, rate in vars(self).items() if name.endswith("_rate")})
+        require_positive(connections=self.connections)
         if self.connections < len(INPUTS):
             raise UsageError(
                 f"connections must be {len(INPUTS)} or more for each output, not {self.connections}"

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from evofool.attacks.attack import attacked_at_once
 from evofool.classifiers import Classifier, load_classifier
 from evofool.datasets import load_dataset
-from evofool.errors import UsageError, require_positive, require_seed, unknown_name
+from evofool.errors import UsageError, require_positive, require_seed, require_share, unknown_name
 from evofool.files import unique
 from evofool.images import from_uint8, load_photograph, round_to_8_bits, to_uint8
 from evofool.numerics.batches import in_batches
@@ -92,8 +92,7 @@ class RubbishOptions:
     def __post_init__(self) -> None:
         require_positive(count=self.count)
         require_seed(self.seed)
-        if not 0 <= self.threshold <= 1:
-            raise UsageError(f"threshold must be between 0 and 1, not {self.threshold}")
+        require_share(threshold=self.threshold)
         if not self.classifiers:
             raise UsageError("classifiers must name at least one")
 
