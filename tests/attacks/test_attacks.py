@@ -494,7 +494,7 @@ IMAGES = jax.random.uniform(jax.random.key(7), (6, *BINARY_SHAPE))
 
 
 @settings(max_examples=30, deadline=None)
-@given(epsilon=st.floats(0, 1.5), seed=st.integers(0, 2**31 - 1))
+@given(epsilon=st.floats(0, 1), seed=st.integers(0, 2**31 - 1))
 def test_a_sign_step_stays_in_its_ball_and_in_the_valid_range(binary, epsilon, seed) -> None:
     images = jax.random.uniform(jax.random.key(seed), (6, *BINARY_SHAPE))
     result = fast_gradient_sign(binary, images, Untargeted([0] * 6), FastGradientSignOptions(epsilon))
@@ -699,9 +699,9 @@ def test_a_random_start_leaves_a_point_without_gradient(dead) -> None:
 @pytest.mark.parametrize(
     ("options", "values", "message"),
     [
-        (FastGradientSignOptions, {"epsilon": -0.1}, "epsilon must be 0 or more"),
-        (FastGradientSignOptions, {"epsilon": float("nan")}, "epsilon must be 0 or more"),
-        (IteratedGradientSignOptions, {"epsilon": -0.1}, "epsilon must be 0 or more"),
+        (FastGradientSignOptions, {"epsilon": -0.1}, "epsilon must be between 0 and 1"),
+        (FastGradientSignOptions, {"epsilon": float("nan")}, "epsilon must be between 0 and 1"),
+        (IteratedGradientSignOptions, {"epsilon": -0.1}, "epsilon must be between 0 and 1"),
         (IteratedGradientSignOptions, {"change": -0.1}, "change must be 0 or more"),
         (IteratedGradientSignOptions, {"steps": 0}, "steps must be above zero"),
         (IteratedGradientSignOptions, {"random_start": True}, "random_start requires epsilon"),
@@ -711,12 +711,13 @@ def test_a_random_start_leaves_a_point_without_gradient(dead) -> None:
         (DeepFoolOptions, {"overshoot": -1.0}, "overshoot must be 0 or more"),
         (LBFGSOptions, {"searches": 0}, "searches must be above zero"),
         (LBFGSOptions, {"first_weight": 0.0}, "first_weight must be above zero"),
-        (UniversalOptions, {"epsilon": -0.1}, "epsilon must be 0 or more"),
+        (UniversalOptions, {"epsilon": 1.1}, "epsilon must be between 0 and 1"),
+        (UniversalOptions, {"epsilon": -0.1, "norm": "l2"}, "epsilon must be 0 or more"),
         (UniversalOptions, {"fooling_rate": 1.2}, "fooling_rate must be between 0 and 1"),
         (UniversalOptions, {"passes": 0}, "passes must be above zero"),
         (UniversalOptions, {"steps": 0}, "steps must be above zero"),
         (UniversalOptions, {"seed": 2**32}, "seed must be 0 to"),
-        (TemplateOptions, {"epsilon": -0.1}, "epsilon must be 0 or more"),
+        (TemplateOptions, {"epsilon": -0.1}, "epsilon must be between 0 and 1"),
         (GradientAscentOptions, {"steps": 0}, "steps must be above zero"),
         (GradientAscentOptions, {"late_progress": 0.0}, "late_progress must be above zero"),
         (GradientAscentOptions, {"decay": 1.5}, "decay must be between 0 and 1"),

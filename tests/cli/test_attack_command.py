@@ -10,14 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
-from PIL import Image
 
 from evofool import create_classifier, load_classifier, save_classifier
 from evofool.datasets import load_dataset
-from evofool.errors import EvofoolError
-from evofool.images import from_uint8, load_photograph, read_png, write_png
-from evofool.report.attacks import AttackedImage, amplified, before_after_figure, trajectory_plot
+from evofool.images import from_uint8, read_png, write_png
+from tests.report.test_attack_figures import labels_of_lines
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -45,19 +42,6 @@ def linear_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows_of(folder: Path) -> list[dict[str, str]]:
     with (folder / "results.csv").open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def labels_of_lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The first words of the labels of the lines that are drawn from now on."""
-    drawn: list[str] = []
-    plot = Axes.plot
-
-    def noting(axes: Axes, *args: object, **options: object) -> object:
-        drawn.append(str(options["label"]).split()[0])
-        return plot(axes, *args, **options)
-
-    monkeypatch.setattr(Axes, "plot", noting)
-    return drawn
 
 
 METHODS = {
@@ -255,7 +239,7 @@ def test_images_without_a_gradient_are_left_as_they_are_among_others(
         (["iterated", "--target", "thre"], 2, "did you mean 'three'"),
         (["iterated", "--target", "10"], 2, "allowed are 0 to 9"),
         (["iterated", "--watch", "tree"], 2, "did you mean 'three'"),
-        (["fgsm", "--epsilon", "-0.1"], 2, "epsilon must be 0 or more"),
+        (["fgsm", "--epsilon", "-0.1"], 2, "epsilon must be between 0 and 1"),
         (["iterated", "--change", "-1"], 2, "change must be 0 or more"),
         (["iterated", "--steps", "0"], 2, "steps must be above zero"),
         (["iterated", "--random-start"], 2, "random_start requires epsilon"),
@@ -271,7 +255,7 @@ def test_images_without_a_gradient_are_left_as_they_are_among_others(
         (["fgsm", "--classifier", "lenet-digit"], 2, "did you mean 'lenet-digits'"),
     ],
 )
-def test_what_cannot_be_ends_in_one_line(
+def test_wrong_options_end_in_one_line(
     evofool_main: Command,
     digit_files: list[Path],
     tmp_path: Path,
@@ -295,7 +279,7 @@ def test_what_cannot_be_ends_in_one_line(
         (["--mean-level", "-0.1"], "must be between 0 and 1, not -0.1"),
     ],
 )
-def test_noise_that_cannot_be_ends_in_one_line(
+def test_wrong_options_of_the_noise_end_in_one_line(
     evofool_main: Command, tmp_path: Path, options: list[str], message: str
 ) -> None:
     code, _, errors = evofool_main("attack", "ascent", "--target", "3", "--out", tmp_path / "out", *options)
@@ -365,91 +349,6 @@ def test_a_directory_without_results_is_not_overwritten(
         assert (code, errors.count("\n")) == (2, 1)
         assert "is not empty and does not hold" in errors
     assert [path.read_text() for path in mine] == ["mine", "mine"]
-
-
-# Photographs
-
-
-@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "1", "CMYK", "LA", "I;16"])
-@pytest.mark.parametrize("shape", [(28, 28, 1), (20, 30, 3)])
-def test_a_photograph_of_any_mode_becomes_what_the_classifier_takes(
-    tmp_path: Path, mode: str, shape: tuple[int, int, int]
-) -> None:
-    path = tmp_path / ("it.tif" if mode in ("CMYK", "I;16") else "it.png")
-    Image.new(mode, (61, 47)).save(path)
-    loaded = load_photograph(path, shape)
-    assert loaded.shape == shape
-    assert loaded.dtype == np.uint8
-
-
-def test_the_middle_of_a_photograph_is_taken(tmp_path: Path) -> None:
-    pixels = np.zeros((40, 100, 3), np.uint8)
-    pixels[:, 20:80] = 200
-    Image.fromarray(pixels).save(tmp_path / "wide.png")
-    assert (load_photograph(tmp_path / "wide.png", (10, 10, 3)) == 200).all()
-
-
-def test_an_image_of_the_right_size_stays_as_it_is(tmp_path: Path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (28, 28, 1), dtype=np.uint8)
-    write_png(tmp_path / "it.png", pixels)
-    np.testing.assert_array_equal(load_photograph(tmp_path / "it.png", (28, 28, 1)), pixels)
-
-
-def test_a_photograph_lies_as_the_camera_was_held(tmp_path: Path) -> None:
-    picture = Image.fromarray(
-        np.repeat(np.array([[[255], [0]]], np.uint8), 3, axis=2).repeat(8, 0).repeat(8, 1)
-    )
-    exif = picture.getexif()
-    exif[0x0112] = 3  # upside down
-    picture.save(tmp_path / "it.png", exif=exif)
-    loaded = load_photograph(tmp_path / "it.png", (8, 16, 3))
-    assert loaded[:, :8].max() == 0
-    assert loaded[:, 8:].min() == 255
-
-
-def test_a_missing_photograph_is_said(tmp_path: Path) -> None:
-    with pytest.raises(EvofoolError, match="No such file"):
-        load_photograph(tmp_path / "none.png", (28, 28, 1))
-
-
-# Figures
-
-
-def test_a_change_is_grey_where_nothing_changed() -> None:
-    change = np.zeros((2, 2, 1))
-    assert (amplified(change) == 128).all()
-    change[0, 0] = 1e-3
-    assert amplified(change)[0, 0] == 255
-    assert amplified(change, 50)[0, 0] == round(255 * 0.55)
-
-
-def test_a_figure_of_many_images_draws_the_first_and_says_so(tmp_path: Path) -> None:
-    image = np.zeros((8, 8, 3), np.uint8)
-    row = AttackedImage("it", image, image, np.array([0.9, 0.1]), np.array([0.2, 0.8]), 1)
-    for count in (1, 6, 9):
-        before_after_figure([row] * count, ("a", "b"), tmp_path / f"{count}.png", title="it")
-    heights = [read_png(tmp_path / f"{count}.png").shape[0] for count in (1, 6, 9)]
-    assert heights[0] < heights[1] == heights[2]
-
-
-def test_trajectories_of_one_and_of_many_images_are_drawn(tmp_path: Path) -> None:
-    ways = np.random.default_rng(0).dirichlet(np.ones(12), (20, 7))
-    for count in (1, 2, 7):
-        names = [f"image {i}" for i in range(count)]
-        trajectory_plot(names, ways[:, :count], tuple("abcdefghijkl"), tmp_path / f"{count}.png", watched=[3])
-    assert read_png(tmp_path / "1.png").shape != read_png(tmp_path / "7.png").shape
-
-
-def test_every_watched_class_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = labels_of_lines(monkeypatch)
-    names = tuple("abcdefghijkl")
-    # The first is "a", the last is "b", and the others are never likely.
-    way = np.linspace([[1.0] + [0.0] * 11], [[0.0, 1.0] + [0.0] * 10], 5)
-    trajectory_plot(["it"], way, names, tmp_path / "way.png", watched=range(2, 12))
-    assert sorted(drawn) == sorted(names)
-
-
-# The photographs of the paper's kind
 
 
 @pytest.mark.slow
