@@ -14,7 +14,7 @@ import pytest
 from evofool import create_classifier, load_classifier, save_classifier
 from evofool.datasets import load_dataset
 from evofool.images import from_uint8, read_png, write_png
-from tests.report.test_attack_figures import labels_of_lines
+from tests.report.test_attacks import labels_of_lines
 
 Command = Callable[..., tuple[int, str, str]]
 
