@@ -79,7 +79,7 @@ def _checkpoint_rows(settings: RunSettings, chunk: int, rounds: int) -> Iterator
         with tempfile.TemporaryDirectory() as folder:
             directory = RunDirectory.create(Path(folder) / "run", settings, job.classifier)
             evolve(settings, job, directory, options=options)
-            written.setdefault(every, sum(1 for _ in directory.checkpoints.iterdir()))
+            written.setdefault(every, sum(1 for _ in (directory.path / "checkpoints").iterdir()))
         processor[every].append(time.process_time() - started)
 
     labels = {None: "by default", chunk: f"every {chunk} generations", last: "at the end"}

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 import time
 import zlib
 from collections.abc import Iterator
@@ -29,6 +30,9 @@ _ABOUT = "about.json"
 _UNFINISHED = (".part", ".orbax-checkpoint-tmp")
 _SMALL, _LARGE = "small", 2**20
 """The name of the array that holds all small ones, and from how many bytes an array is large."""
+
+_SECONDS_TO_ABANDON = 0.5
+"""When a write has failed, those that Orbax began beside it end within this time."""
 
 _LARGEST_SHARE = 0.03
 """Checkpoints may take this share of the time of a run where their spacing is not given."""
@@ -145,7 +149,7 @@ class Checkpoints:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         whole = self._folder / str(generation)
         part = whole.with_suffix(".part")
-        with _without_logs():
+        with _quietly():
             from orbax.checkpoint.args import PyTreeSave
 
             self._orbax.save(part, args=PyTreeSave(arrays))
@@ -170,7 +174,7 @@ class Checkpoints:
         state = _to_host(template)
         wanted = _pack(state)
         as_numpy = jax.tree.map(lambda _: RestoreArgs(restore_type=np.ndarray), wanted)
-        with _without_logs():
+        with _quietly():
             arrays = self._orbax.restore(folder, args=PyTreeRestore(item=wanted, restore_args=as_numpy))
         for name, array in wanted.items():
             if (arrays[name].shape, arrays[name].dtype) != (array.shape, array.dtype):
@@ -219,18 +223,32 @@ def require_name_for_checkpoints(path: Path) -> None:
 
 
 @contextmanager
-def _without_logs() -> Iterator[None]:
-    """Keep what Orbax logs from the terminal: warnings of no use, and tracebacks of errors that it raises."""
+def _quietly() -> Iterator[None]:
+    """Keep from the terminal what Orbax prints about errors that it raises as well.
+
+    It logs their tracebacks. When one of its writes fails it abandons the others, and each of these finds its
+    event loop closed when it ends, for which Python would print a traceback.
+    """
+    logger, report = logging.getLogger("absl"), sys.unraisablehook
 
     def nothing(record: logging.LogRecord) -> bool:
         return False
 
-    logger = logging.getLogger("absl")
+    def report_others(unraisable: "sys.UnraisableHookArgs") -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            report(unraisable)
+
     logger.addFilter(nothing)
+    sys.unraisablehook = report_others
     try:
         yield
+    except Exception:
+        time.sleep(_SECONDS_TO_ABANDON)
+        raise
     finally:
         logger.removeFilter(nothing)
+        if sys.unraisablehook is report_others:
+            sys.unraisablehook = report
 
 
 def _reason(error: Exception) -> str:

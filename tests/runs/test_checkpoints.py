@@ -195,7 +195,7 @@ def test_a_checkpoint_of_another_run_is_refused(open_checkpoints: Open) -> None:
 def test_a_full_disk_is_one_line_and_the_checkpoint_before_is_whole(
     open_checkpoints: Open, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoints = open_checkpoints()
+    checkpoints, hook = open_checkpoints(), sys.unraisablehook
     with (
         full_disk(300),
         pytest.raises(EvofoolError, match=r"cannot write a checkpoint to .*: File too large$"),
@@ -208,6 +208,7 @@ def test_a_full_disk_is_one_line_and_the_checkpoint_before_is_whole(
     ):
         save(checkpoints, 30)
     assert same(open_checkpoints().restore(state_of(0))[0], state_of(20))
+    assert sys.unraisablehook is hook
     assert capfd.readouterr() == ("", "")
 
 
