@@ -20,7 +20,7 @@ from evofool.images import round_to_8_bits
 from evofool.numerics.convolution import conv_general_dilated, max_pool
 from evofool.numerics.random_numbers import normals, random_words
 from evofool.numerics.reductions import fold, logsumexp
-from evofool.search.archive import _taken_one_by_one
+from evofool.search.archive import _updated_in_place
 
 _BATCHES = (2, 4, 16, 48, 256)
 
@@ -48,7 +48,8 @@ class _Piece:
 def numerics(effort: Effort) -> Iterator[Table]:
     """Random numbers, reductions, convolutions and functions by hand, beside those of the library.
 
-    A result varies with the batch if a row has other bits in a batch of 2, 4, 16, 48 or 256 than in the whole one.
+    A result varies with the batch if a row of the whole batch has other bits in a batch of 2, 4, 16, 48 or
+    256 rows.
     """
     rows = []
     for piece in [*_random(effort), *_reductions(effort), *_networks(effort), *_encodings(effort)]:
@@ -201,7 +202,7 @@ def _networks(effort: Effort) -> Iterator[_Piece]:
         "rounding to 8 bits before a LeNet",
         lambda images: network.logits(round_to_8_bits(images)),
         lambda images: network.logits(jnp.round(images * 255) / 255),
-        (jax.random.uniform(jax.random.key(0), (many, 28, 28, 1)),),
+        (jax.random.uniform(jax.random.key(0), (8 * many, 28, 28, 1)),),
     )
 
 
@@ -233,7 +234,7 @@ def _encodings(effort: Effort) -> Iterator[_Piece]:
     yield _Piece(
         "insertion into a large archive",
         lambda candidates, won, winners: _inserted(
-            _taken_one_by_one, elites + won[0], candidates, won, winners
+            _updated_in_place, elites + won[0], candidates, won, winners
         ),
         lambda candidates, won, winners: _inserted(
             lambda elites, candidates, won, winners: jnp.where(won[:, None], candidates[winners], elites),
