@@ -1,4 +1,4 @@
-"""The elites: for every class the most convincing genome found so far."""
+"""The elites: for every class the genome with the highest confidence so far."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from evofool.encodings.encoding import Genomes
 
 _SMALL_ARCHIVE = 2**24
-"""Bytes that are rewritten as a whole in every generation sooner than taken one by one."""
+"""Bytes: below this size, rewriting the archive is faster than updating the niches that were won."""
 
 
 class Archive(NamedTuple):
@@ -18,11 +18,11 @@ class Archive(NamedTuple):
     Attributes:
         genomes: pytree with a leading axis of `k` niches.
         confidences: the classifier's confidence in the niche's class, in [0, 1].
-        generations: the generation in which the elite was born, the random one being 1; 0 while empty.
-        parents: the niche that the elite's parent held; -1 for a random genome.
+        generations: the generation in which the elite was born, from 1; 0 while the niche is empty.
+        parents: the niche of the elite's parent; -1 for a random genome.
         replacements: how often the niche has been taken.
-        ids: the number of the elite among all genomes that were made, from 1; 0 while empty.
-        parent_ids: that of its parent; 0 for a random genome.
+        ids: the number of the elite among all genomes of the run, from 1; 0 while the niche is empty.
+        parent_ids: the number of its parent; 0 for a random genome.
     """
 
     genomes: Genomes
@@ -38,7 +38,7 @@ def empty_archive(genome: Genomes, niches: int) -> Archive:
     """An archive whose niches are all empty.
 
     Args:
-        genome: one genome, or its shapes (`jax.ShapeDtypeStruct`): what a niche holds.
+        genome: one genome, or its shapes (`jax.ShapeDtypeStruct`).
         niches: how many niches.
 
     Example:
@@ -66,19 +66,18 @@ def insert(
 ) -> Archive:
     """Let each of `n` genomes take every niche where its confidence is strictly higher than the elite's.
 
-    Nguyen et al., CVPR 2015, section 2.2: an offspring competes for all classes. The whole batch at once
-    gives what inserting one by one gives: of equal confidences the earliest stays, and a niche that would
-    have changed hands several times counts each of them as a replacement. A confidence that is not a number
-    never wins.
+    Nguyen et al., CVPR 2015, section 2.2: an offspring competes for all classes. Inserting a batch at once
+    gives the same archive as inserting its genomes one by one: of equal confidences the earliest wins, and
+    every change of a niche counts as a replacement. A confidence that is not a number never wins.
 
     Args:
         archive: the elites so far.
         genomes: pytree with a leading axis of `n`.
-        confidences: of each genome in the class of each niche.
-        parents: the niche that each genome's parent held, -1 for none.
-        generation: the generation that the genomes belong to, from 1.
-        ids: the numbers of the genomes among all that were made; if not given, these are a whole generation
-            and all generations have as many.
+        confidences: of each genome, in the class of each niche.
+        parents: the niche of each genome's parent, -1 for none.
+        generation: the generation of the genomes, from 1.
+        ids: the numbers of the genomes in the run; if not given, the genomes must be a whole generation, and
+            all generations of the same size.
 
     Returns:
         The archive after insertion.
@@ -102,7 +101,7 @@ def insert(
 
     def keep_or_take(elites: Array, candidates: Array) -> Array:
         if elites.nbytes > _SMALL_ARCHIVE:
-            return _taken_one_by_one(elites, candidates, won, winners)
+            return _updated_in_place(elites, candidates, won, winners)
         mask = won.reshape(-1, *(1,) * (elites.ndim - 1))
         return jnp.where(mask, candidates[winners], elites)
 
@@ -119,13 +118,13 @@ def insert(
     )
 
 
-def _taken_one_by_one(
+def _updated_in_place(
     elites: Shaped[Array, "k *genome"],
     candidates: Shaped[Array, "n *genome"],
     won: Bool[Array, " k"],
     winners: Int[Array, " k"],
 ) -> Shaped[Array, "k *genome"]:
-    """The elites with the winner in every niche that was won, in place: the others are not touched."""
+    """Put the winner into every niche that was won, in place; the other niches are not touched."""
     niches = jnp.argsort(~won)
 
     def take(index: Int[Array, ""], elites: Array) -> Array:
@@ -136,12 +135,12 @@ def _taken_one_by_one(
 
 
 def summarise(archive: Archive) -> dict[str, Array]:
-    """The metrics of an archive: how sure the classifier is of its elites.
+    """The metrics of an archive.
 
     Returns:
         Scalars: quartiles, mean, minimum and maximum of the confidences over the niches, the number of niches
-        above 0.99 and 0.9999, the replacements so far, and the goal switches: the share of the elites whose
-        parent held another class.
+        above 0.99 and 0.9999, the replacements so far, and the goal switches, which are the share of elites
+        with a parent from another niche.
     """
     niche = jnp.arange(len(archive.parents))
     lower, median, upper = jnp.quantile(archive.confidences, jnp.array([0.25, 0.5, 0.75]))
@@ -160,7 +159,7 @@ def summarise(archive: Archive) -> dict[str, Array]:
 
 
 def lineage(archive: Archive) -> dict[str, Array]:
-    """Who holds each niche and where it comes from, by the names under which a search records it."""
+    """The metrics that record the elite of each niche and its parent."""
     return {
         "elite_ids": archive.ids,
         "elite_parent_ids": archive.parent_ids,

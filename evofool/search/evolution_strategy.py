@@ -1,4 +1,4 @@
-"""Evolution strategies: a genome per class that follows the reward of its perturbations."""
+"""Evolution strategies: one genome per class, moved towards the perturbations with higher rewards."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -23,11 +23,11 @@ from evofool.search.archive import Archive, empty_archive, insert, summarise
 from evofool.search.search import Search, target_classes
 
 LITERAL = "literal"
-"""The estimator that every encoding with real-valued genomes has: a normal number for each gene."""
+"""The estimator of every encoding with real-valued genomes: a normal number for each gene."""
 
 
 def _centred(rewards: Float[Array, " n"]) -> Float[Array, " n"]:
-    # The mean of equal rewards is not exactly their value, and a z-score would blow the difference up.
+    # The mean of equal rewards may differ from them in the last bit, which a z-score would magnify.
     return jnp.where(rewards.max() > rewards.min(), rewards - mean(rewards), 0)
 
 
@@ -47,15 +47,15 @@ ADVANTAGES: dict[str, Callable[[Float[Array, " n"]], Float[Array, " n"]]] = {
     "ranks": _ranks,
     "z-scores": _z_scores,
 }
-"""What a policy's reward is worth: reward minus mean (the source's), centred ranks, or z-scores.
+"""The advantage of a reward: reward minus mean (as in the source), centred ranks, or z-scores.
 
-Equal rewards are worth the same, and nothing if all are equal: they share the mean of their ranks.
+Equal rewards have equal advantages; if all rewards are equal, they are 0. Equal rewards share a mean rank.
 """
 
 OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
     name: getattr(optax, name) for name in ("sgd", "adam", "adamw", "adagrad", "lion", "rmsprop")
 }
-"""The optimisers that settings can name; `evolution_strategy` itself takes any of optax."""
+"""The optimisers that options can name; `evolution_strategy` takes any optimiser of optax."""
 
 _PIXELS_AT_ONCE = 1 << 21
 _NOISE_AT_ONCE = 1 << 27
@@ -70,12 +70,12 @@ class StrategyOptions:
     Attributes:
         policies: perturbations per class and generation.
         sigma: standard deviation of the perturbations.
-        learning_rate: that of the optimiser.
+        learning_rate: learning rate of the optimiser.
         optimizer: sgd, adam, adamw, adagrad, lion or rmsprop.
-        advantage: what a reward is worth: mean (reward minus mean), ranks (centred) or z-scores.
-        antithetic: draw policies in pairs of opposite noise.
-        estimator: literal, or what the encoding offers (student: marginalised, marginalised-pixels);
-            by default its first.
+        advantage: how rewards are weighted: mean (reward minus mean), ranks (centred) or z-scores.
+        antithetic: draw policies in pairs with opposite noise.
+        estimator: literal, or one of the encoding's own (student: marginalised, marginalised-pixels); by
+            default the encoding's first.
 
     Raises:
         UsageError: a value that is not positive, fewer than two policies, an odd number of them in pairs, or
@@ -142,19 +142,19 @@ def evolution_strategy(
 
     (Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement Learning", 2017,
     algorithm 1; Frigeni's student and teacher use the same with plain gradient ascent). The reward is the
-    classifier's confidence in the class; one that is not a number counts as 0. Classes do not see each other:
-    each evolves as it would alone.
+    classifier's confidence in the class; one that is not a number counts as 0. Classes are independent: each
+    evolves as it would alone.
 
     Args:
         encoding: how a genome becomes an image; its genomes must be real-valued arrays.
-        options: how many perturbations, how large, how they are weighed, and the optimiser.
-        sigma: an optax schedule of the generation, in place of the constant in `options`.
-        optimizer: any optax optimiser, in place of the one that `options` names.
+        options: number and size of the perturbations, the weighting of rewards, and the optimiser.
+        sigma: an optax schedule over generations, in place of the constant in `options`.
+        optimizer: an optax optimiser, in place of the one named in `options`.
         targets: indices of the classes; all if not given.
         mesh: must be None, because an evolution strategy runs on one device.
-        microbatch: policies of a class that are scored at once, in whole blocks and at least one. A block has
-            up to 1,024 policies (fewer of large images), so that of no more than these all are scored at
-            once. By default as many as take a moderate share of memory. The result does not depend on it.
+        microbatch: the most policies of a class to score at once, rounded down to whole blocks but at least
+            one. A block has up to 1,024 policies, fewer of large images. By default as many as take moderate
+            memory. The result does not depend on it.
 
     Raises:
         UsageError: a mesh, a microbatch that is not positive, an unknown estimator, genomes that are not
@@ -222,7 +222,7 @@ def evolution_strategy(
 
 
 def literal(encoding: Encoding) -> Estimator:
-    """Perturb every gene by a normal number of its own, as the sources do.
+    """The estimator that perturbs every gene by a normal number of its own, as the sources do.
 
     Example:
         >>> from evofool import direct

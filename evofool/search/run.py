@@ -1,23 +1,23 @@
-"""Running a search: generations compiled into chunks, and the host between them."""
+"""Running a search: chunks of compiled generations, with the host in between."""
 
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int, PyTree
 
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import EvofoolError, require_positive
 from evofool.search.search import Search, State
 
 LONGEST_CHUNK = 256
-"""Metrics of at most this many generations are kept on the device until the host asks for them."""
+"""Generations: the device keeps the metrics of no more than these until the host fetches them."""
 
 SECONDS_PER_CHUNK = 0.5
-"""How long the host leaves the device alone where no chunk is given: often enough for a progress bar."""
+"""How long a chunk takes if its length is not given: short enough for a progress bar."""
 
 
 def run(
@@ -33,20 +33,20 @@ def run(
 ) -> State:
     """Run a search up to a number of generations.
 
-    One program is compiled whatever the lengths of the chunks, and the state is updated in place: a state
-    that is passed in, or seen by `on_chunk`, must not be used after the next chunk has begun.
+    Chunks of all lengths share one compiled program. It updates the state in place: a state that was passed
+    in, or passed to `on_chunk`, must not be used after the next chunk has begun.
 
     Args:
         search: the algorithm.
         classifier: what to fool.
-        generations: how many generations the state has seen at the end.
-        seed: seeds the search if it starts anew.
-        state: where to go on; a new one from `search.init` if not given.
-        chunk: generations between two looks by the host, cut to 256; if not given, as many as take about
-            half a second. The result does not depend on it.
-        pause_every: a chunk also ends at every multiple of this many generations.
-        on_chunk: called after each chunk with the state and the metrics of its generations (arrays of
-            their number, by name); if it returns true the run stops.
+        generations: the number of generations after which to stop, counted from the first one.
+        seed: the seed of a new search.
+        state: the state to continue from; a new one from `search.init` if not given.
+        chunk: generations per chunk, at most 256; if not given, as many as take about half a second. The
+            result does not depend on it.
+        pause_every: chunks also end at the multiples of this number of generations.
+        on_chunk: called after each chunk with the state and the metrics, arrays by name whose leading axis is
+            the generations of the chunk; if it returns true the run stops.
 
     Returns:
         The state after the last generation.
@@ -81,28 +81,30 @@ def run(
                 raise
             raise EvofoolError(
                 f"the memory of {jax.devices()[0].device_kind} is exhausted by a generation of "
-                f"{search.evaluations(classifier):,} images: make it smaller, or use a smaller microbatch"
+                f"{search.evaluations(classifier):,} images: use a smaller generation or a smaller microbatch"
             ) from error
         seconds = time.perf_counter() - started
         done += length
         if on_chunk is not None and on_chunk(state, metrics):
             break
-        # At most doubled: the first chunk includes compilation and a later one may be slowed by others.
+        # At most doubled: the first chunk includes compilation, and other work may slow any chunk.
         length = chunk or int(np.clip(length * SECONDS_PER_CHUNK / seconds, 1, 2 * length))
     return state
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _advance(search: Search, state: State, classifier: Classifier, length: Any) -> Any:
+def _advance(
+    search: Search, state: State, classifier: Classifier, length: int
+) -> tuple[State, dict[str, Array]]:
     """The state `length` generations later, and their metrics in arrays of `LONGEST_CHUNK`.
 
-    A loop whose length is an argument, and not a scan, so that every chunk runs the same program: chunks of
-    all lengths compile once and give the same bits.
+    The length of the loop is an argument, so that chunks of all lengths are the same program with the same
+    bits.
     """
     shapes = jax.eval_shape(search.step, state, classifier)[1]
     record = jax.tree.map(lambda shape: jnp.zeros((LONGEST_CHUNK, *shape.shape), shape.dtype), shapes)
 
-    def generation(index: Any, carry: Any) -> Any:
+    def generation(index: Int[Array, ""], carry: tuple[State, PyTree]) -> tuple[State, PyTree]:
         state, record = carry
         state, metrics = search.step(state, classifier)
         return state, jax.tree.map(lambda kept, value: kept.at[index].set(value), record, metrics)

@@ -1,4 +1,4 @@
-"""The third contract: an algorithm that fills an archive."""
+"""The third contract: an algorithm that fills an archive with elites."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -18,12 +18,13 @@ class Search(NamedTuple):
 
     Attributes:
         init: `init(key, classifier) -> state`, the state before the first generation.
-        step: `step(state, classifier) -> (state, metrics)`, one generation; metrics are arrays by name,
-            among them what `evofool.search.archive.lineage` gives of an archive whose elites have parents.
-        evaluations: `evaluations(classifier)`, how many images one generation scores.
-        render: `render(genomes [k, ...]) -> images [k, h, w, c]` of the archive, in [0, 1].
-        current: `current(state) -> images [k, h, w, c]` of what the algorithm would change next, if it keeps
-            one individual per class beside the archive.
+        step: `step(state, classifier) -> (state, metrics)`, one generation; metrics are arrays by name. If
+            elites have parents, they include those of `evofool.search.archive.lineage`.
+        evaluations: `evaluations(classifier)`, the number of images that a generation scores.
+        render: `render(genomes [k, ...]) -> images [k, h, w, c]`, the images of the archive's genomes, in
+            [0, 1].
+        current: `current(state) -> images [k, h, w, c]`, the images of the individuals that evolve next, if
+            the algorithm keeps one per class beside the archive.
     """
 
     init: Callable[[Key[Array, ""], Classifier], State]
@@ -34,10 +35,10 @@ class Search(NamedTuple):
 
 
 def target_classes(classifier: Classifier, targets: Sequence[int] | None) -> tuple[int, ...]:
-    """The classes that have a niche: the targets, or all if there are none given.
+    """The classes that have a niche: the targets, or all classes if no targets are given.
 
     Raises:
-        UsageError: no targets, one of them twice, or one that the classifier does not have.
+        UsageError: the targets are empty, repeat a class, or name one that the classifier does not have.
 
     Example:
         >>> from evofool import load_classifier

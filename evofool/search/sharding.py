@@ -1,10 +1,10 @@
 """Splitting a population over the devices of a mesh."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
 
 from evofool.errors import UsageError
 
@@ -12,10 +12,10 @@ AXIS = "population"
 
 
 def population_mesh(devices: int | None = None) -> Mesh:
-    """A mesh over the first `devices` devices, or all, whose one axis is the population.
+    """A mesh of the first `devices` devices, or of all, with the population as its only axis.
 
     Raises:
-        UsageError: there are not that many devices.
+        UsageError: there are fewer devices.
 
     Example:
         >>> population_mesh(1).size
@@ -28,16 +28,16 @@ def population_mesh(devices: int | None = None) -> Mesh:
     return Mesh(available[:count], (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
 
 
-def over_population(function: Callable[..., Any], mesh: Mesh | None) -> Callable[..., Any]:
-    """`function(individuals, *shared)` computed in equal parts by the devices of a mesh.
+def over_population(function: Callable[..., PyTree], mesh: Mesh | None) -> Callable[..., PyTree]:
+    """Split `function(individuals, *shared)` over the devices of a mesh, in equal parts.
 
-    Each device sees its own part of the leading axis of `individuals` and all of `shared`; the results are
-    joined along their leading axis. Without a mesh the function is returned as it is.
+    Each device gets a part of the leading axis of `individuals` and all of `shared`. The results are
+    concatenated along their leading axis. Without a mesh the function is returned unchanged.
     """
     if mesh is None:
         return function
 
-    def split(individuals: Any, *shared: Any) -> Any:
+    def split(individuals: PyTree, *shared: PyTree) -> PyTree:
         return jax.shard_map(
             function,
             mesh=mesh,
@@ -49,8 +49,8 @@ def over_population(function: Callable[..., Any], mesh: Mesh | None) -> Callable
     return split
 
 
-def replicated(tree: Any, mesh: Mesh | None) -> Any:
-    """A pytree with a whole copy on every device of the mesh, inside of a compiled function or outside."""
+def replicated(tree: PyTree, mesh: Mesh | None) -> PyTree:
+    """A pytree with a full copy on every device of the mesh."""
     if mesh is None:
         return tree
     sharding = NamedSharding(mesh, PartitionSpec())
