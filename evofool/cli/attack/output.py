@@ -28,7 +28,7 @@ KIND = Kind(
         "perturbation.png": Content("Change", "universal: the change of all images, amplified"),
         "images/": Content("Images", "an 8-bit PNG per image"),
         "changes/": Content("Changes", "the change of each image, amplified as much as it allows"),
-        f"changes_x{_SOURCE_FACTOR}/": Content("Amplified", "the change of each image, amplified"),
+        f"changes_x{_SOURCE_FACTOR}/": Content("Amplified", "the change of each image, 50 times as large"),
         "fooling_rates.csv": Content("Rates", "universal: the share of images whose class changes"),
         "results.csv": Content("Table", "a row per image: classes, confidences, success, distances, steps"),
     },
