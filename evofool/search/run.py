@@ -94,7 +94,7 @@ def run(
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _advance(
-    search: Search, state: State, classifier: Classifier, length: int
+    search: Search, state: State, classifier: Classifier, length: int | Int[Array, ""]
 ) -> tuple[State, dict[str, Array]]:
     """The state `length` generations later, and their metrics in arrays of `LONGEST_CHUNK`.
 

@@ -1,4 +1,4 @@
-"""Random words and normal numbers: their distribution, and the formula in double precision."""
+"""Normal numbers: their distribution, and their formula in double precision."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ def test_normal_numbers_have_the_normal_distribution():
     drawn = np.asarray(normals(KEYS, 501))
     assert drawn.shape == (2000, 501)
     assert scipy.stats.kstest(drawn.reshape(-1), "norm").pvalue > 0.01
-    # Each for itself too, in particular the two of a pair, and the squares, which a radius would couple.
+    # Also place by place, both of a pair among them, and their squares, which share a radius.
     for place in (0, 250, 251, 500):
         assert scipy.stats.kstest(drawn[:, place], "norm").pvalue > 0.001
     first, second = drawn[:, :250].reshape(-1), drawn[:, 251:].reshape(-1)
@@ -23,11 +23,11 @@ def test_normal_numbers_have_the_normal_distribution():
     assert abs(np.corrcoef(first**2, second**2)[0, 1]) < 4 / np.sqrt(first.size)
 
 
-def test_normal_numbers_are_those_of_box_and_muller():
+def test_normal_numbers_follow_the_formula_of_box_and_muller():
     words = np.asarray(jax.vmap(lambda key: random_words(key, 300))(KEYS[:50]))
     radius = np.sqrt(-2 * np.log(((words[:, :150] >> 9) + 0.5) / 2**23))
     turned = words[:, 150:].astype(np.int32)
-    # An angle uniform over the circle: an eighth of a turn to either side of one of the four axes.
+    # The angle is uniform over the circle: within an eighth of a turn of one of the four axes.
     angle = turned * np.pi / 2**33
     along = np.where(turned & 1, np.sin(angle), np.cos(angle))
     across = np.where(turned & 1, np.cos(angle), np.sin(angle))
@@ -37,7 +37,7 @@ def test_normal_numbers_are_those_of_box_and_muller():
     np.testing.assert_allclose(drawn[:, 150:], signed * across, atol=2e-6)
 
 
-def test_each_key_has_numbers_of_its_own_whatever_is_drawn_beside_it():
+def test_the_numbers_of_a_key_do_not_depend_on_the_other_keys():
     together = np.asarray(normals(KEYS[:9], 33))
     for index in (0, 4, 8):
         np.testing.assert_array_equal(normals(KEYS[index : index + 1], 33)[0], together[index])

@@ -1,4 +1,4 @@
-"""Microbatches change what is held in memory and nothing else; what cannot fit is refused before it runs."""
+"""Microbatches save memory and keep results; a generation that cannot fit is refused before it runs."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def digits() -> evofool.Classifier:
 
 
 @pytest.mark.parametrize("encoding", [direct, cppn])
-def test_microbatches_change_nothing(digits: evofool.Classifier, encoding: Callable) -> None:
+def test_results_do_not_depend_on_the_microbatch(digits: evofool.Classifier, encoding: Callable) -> None:
     def archive(microbatch: int | None) -> evofool.Archive:
         search = map_elites(encoding(digits.spec.input_shape), MapElitesOptions(51), microbatch=microbatch)
         return run(search, digits, 4, chunk=4).archive
@@ -33,9 +33,7 @@ def test_microbatches_change_nothing(digits: evofool.Classifier, encoding: Calla
 
 
 @pytest.mark.parametrize("encoding", [direct, pytest.param(cppn, marks=pytest.mark.slow)])
-def test_the_estimate_is_near_to_what_the_compiler_says(
-    digits: evofool.Classifier, encoding: Callable
-) -> None:
+def test_the_estimate_is_near_the_compilers(digits: evofool.Classifier, encoding: Callable) -> None:
     search = map_elites(encoding(digits.spec.input_shape), MapElitesOptions(500))
     state = jax.eval_shape(search.init, jax.random.key(0), digits)
     compiled = jax.jit(search.step).lower(state, digits).compile().memory_analysis()
@@ -43,7 +41,7 @@ def test_the_estimate_is_near_to_what_the_compiler_says(
     assert 0.5 * needed < memory.required_bytes(search, digits) < 8 * needed
 
 
-def test_large_genomes_are_counted_until_they_are_in_the_archive() -> None:
+def test_large_genomes_are_counted_until_they_are_inserted() -> None:
     classifier = evofool.create_classifier("linear", (32, 32, 3), tuple(map(str, range(1000))), seed=None)
     search = map_elites(direct((32, 32, 3)), MapElitesOptions(1000), microbatch=20)
     state = jax.eval_shape(search.init, jax.random.key(0), classifier)
@@ -52,9 +50,9 @@ def test_large_genomes_are_counted_until_they_are_in_the_archive() -> None:
     assert 0.85 * needed < memory.required_bytes(search, classifier) < 1.3 * needed
 
 
-def test_on_a_cpu_the_copies_of_a_checkpoint_are_counted() -> None:
+def test_on_a_cpu_copies_for_checkpoints_are_counted() -> None:
     if jax.default_backend() != "cpu":
-        pytest.skip("an accelerator has memory of its own")
+        pytest.skip("the copies of an accelerator's state are in the memory of the host")
     classifier = evofool.create_classifier("linear", (32, 32, 3), tuple(map(str, range(1000))), seed=None)
     state, weights = 1000 * 32 * 32 * 3 * 4, (32 * 32 * 3 + 1) * 1000 * 4
     required = memory.required_bytes(map_elites(direct((32, 32, 3)), MapElitesOptions(2)), classifier)
@@ -140,7 +138,7 @@ def test_a_microbatch_is_positive(digits: evofool.Classifier) -> None:
         map_elites(direct(digits.spec.input_shape), MapElitesOptions(10), microbatch=0)
 
 
-def test_saved_confidences_are_those_of_single_precision(
+def test_saved_confidences_are_computed_in_float32(
     digits: evofool.Classifier, evofool_main: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"

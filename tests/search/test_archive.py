@@ -1,4 +1,4 @@
-"""Inserting a batch at once against inserting one by one in plain NumPy."""
+"""Inserting a batch at once, compared with inserting its genomes one by one in plain NumPy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ def insert_one_by_one(
 
 
 def compiled(small: int) -> Callable[..., Archive]:
-    """`insert`, to which archives of more bytes than this are large."""
+    """`insert`, with archives of more bytes than this counted as large."""
 
     def insert_batch(*arguments: Any) -> Archive:
         with pytest.MonkeyPatch.context() as patch:
@@ -39,19 +39,19 @@ def compiled(small: int) -> Callable[..., Archive]:
     return jax.jit(insert_batch)
 
 
-INSERTIONS = {"rewritten as a whole": compiled(2**24), "taken one by one": compiled(0)}
+INSERTIONS = {"rewritten": compiled(2**24), "updated in place": compiled(0)}
 
-# Few distinct values, so that ties are the rule; nan and -inf are what a broken classifier gives.
+# Few distinct values, so that ties are frequent; a broken classifier gives nan and -inf.
 values = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, float("nan"), float("-inf")])
 
 
-@pytest.mark.parametrize("elites", INSERTIONS)
+@pytest.mark.parametrize("insertion", INSERTIONS)
 @given(
     batches=st.sampled_from([(1, 1), (5, 1), (6, 4)]).flatmap(
         lambda shape: st.lists(hnp.arrays(np.float32, shape, elements=values), min_size=1, max_size=3)
     )
 )
-def test_a_batch_equals_one_by_one(elites: str, batches: list[np.ndarray]) -> None:
+def test_inserting_a_batch_equals_inserting_one_by_one(insertion: str, batches: list[np.ndarray]) -> None:
     niches = batches[0].shape[1]
     archive = empty_archive(jnp.zeros(2), niches)
     plain = {
@@ -64,7 +64,7 @@ def test_a_batch_equals_one_by_one(elites: str, batches: list[np.ndarray]) -> No
     for generation, confidences in enumerate(batches, start=1):
         genomes = np.stack([np.full(2, 10 * generation + i, np.float32) for i in range(len(confidences))])
         parents = np.arange(len(confidences), dtype=np.int32) % niches
-        archive = INSERTIONS[elites](
+        archive = INSERTIONS[insertion](
             archive, *map(jnp.asarray, (genomes, confidences, parents)), jnp.int32(generation)
         )
         insert_one_by_one(plain, genomes, confidences, parents, generation)
@@ -72,7 +72,7 @@ def test_a_batch_equals_one_by_one(elites: str, batches: list[np.ndarray]) -> No
         np.testing.assert_array_equal(getattr(archive, name), expected, err_msg=name)
 
 
-def test_the_earliest_of_equals_wins_and_each_change_of_hands_counts() -> None:
+def test_the_earliest_of_equals_wins_and_every_replacement_counts() -> None:
     archive = empty_archive(jnp.zeros(()), 1)
     confidences = jnp.array([[0.1], [0.4], [0.4], [0.3], [0.9], [0.9]])
     archive = insert(archive, jnp.arange(6.0), confidences, jnp.zeros(6, jnp.int32), jnp.int32(1))
@@ -80,4 +80,3 @@ def test_the_earliest_of_equals_wins_and_each_change_of_hands_counts() -> None:
     assert archive.replacements.tolist() == [3]
     again = insert(archive, jnp.array([7.0]), jnp.array([[0.9]]), jnp.array([0]), jnp.int32(2))
     assert again.genomes.tolist() == [4.0]
-    assert isinstance(again, Archive)

@@ -1,4 +1,4 @@
-"""Evolution strategies: exact however they are split, and estimators that agree with the literal one."""
+"""Evolution strategies: the same bits however a run is cut up; estimators that agree with the literal one."""
 
 from functools import partial
 from typing import Any
@@ -45,14 +45,14 @@ def assert_same(one: Any, other: Any, classes: slice = slice(None)) -> None:
 
 @pytest.fixture(scope="module")
 def small_student() -> Student:
-    """A student of few weights, of which one hidden unit is nearly always off and another on the edge."""
+    """A student with few weights: one hidden unit is nearly always off, another is off half of the time."""
     genomes = student(SMALL, StudentOptions(HIDDEN)).init(jax.random.split(jax.random.key(5), 1))
     one = jax.tree.map(lambda leaf: leaf[0], genomes)
     return one._replace(bias=jnp.array([1.0, -2.0, 0.0, 0.4, -0.3, 0.8]))
 
 
 def reward(images: jax.Array) -> jax.Array:
-    """A reward that every pixel has a part in."""
+    """A reward to which every pixel contributes."""
     drive = jnp.linspace(-1.5, 2, 9)
     return jax.nn.sigmoid(images.reshape(-1, 9) @ drive)
 
@@ -64,7 +64,7 @@ def estimators() -> dict[str, Any]:
 
 @partial(jax.jit, static_argnums=(0, 2))
 def draw(name: str, key: jax.Array, policies: int, genome: Student) -> tuple[jax.Array, Student]:
-    """Rewards of policies, and the update that they give: 1 / (N sigma) sum F_i noise_i."""
+    """Rewards of policies, and their update: 1 / (N sigma) sum F_i noise_i."""
     estimator = estimators()[name]
     images, noise = estimator.sample(jax.random.split(key, policies), jnp.ones(policies), genome, SIGMA)
     rewards = reward(images)
@@ -81,7 +81,7 @@ def many_updates(name: str, runs: int, genome: Student) -> Student:
 
 @pytest.mark.parametrize("name", MARGINALISED)
 def test_rewards_have_the_same_distribution(name: str, small_student: Student) -> None:
-    """Both the rewards of one policy and the pattern of all nine pixels, as counts of the 512 drawings."""
+    """Of single rewards, and of the nine pixels together as counts of the 512 drawings."""
     count = 100_000
     ours = np.asarray(draw(name, jax.random.key(1), count, small_student)[0])
     theirs = np.asarray(draw("literal", jax.random.key(2), count, small_student)[0])
@@ -97,14 +97,14 @@ def test_rewards_have_the_same_distribution(name: str, small_student: Student) -
 
 @pytest.mark.parametrize("name", MARGINALISED)
 def test_updates_have_the_same_mean_and_no_more_variance(name: str, small_student: Student) -> None:
-    """Entry by entry in both layers: means within standard errors, and variances that only shrink."""
+    """Entry by entry in both layers: equal means within standard errors, and no larger variances."""
     runs = 20_000
     ours, theirs = (many_updates(each, runs, small_student) for each in (name, "literal"))
     for layer in ("bias", "weights"):
         a, b = (np.asarray(getattr(each, layer)).reshape(runs, -1) for each in (ours, theirs))
         errors = np.sqrt(a.var(axis=0) / runs + b.var(axis=0) / runs)
         z = (a.mean(axis=0) - b.mean(axis=0)) / errors
-        # Of 60 entries none should be 4.5 standard errors off, and together they should be normal.
+        # None of 60 entries should be off by 4.5 standard errors, and together they should be normal.
         assert np.abs(z).max() < 4.5, layer
         assert len(z) < 20 or 0.6 < z.std() < 1.4, layer
         errors = np.sqrt((_error_of_variance(a) ** 2 + _error_of_variance(b) ** 2).astype(float))
@@ -127,7 +127,7 @@ def test_each_marginalisation_lowers_the_variance(small_student: Student) -> Non
 
 
 def test_the_mean_of_a_pixels_noise_is_the_inverse_mills_ratio() -> None:
-    """By hand for one hidden unit: t = w / sigma, since h' / |h'| is 1; tails included."""
+    """For one hidden unit t is w / sigma, because h' / |h'| is 1; tails included."""
     t = np.array([-4.0, -1.0, -0.1, 0.0, 0.5, 2.0, 4.5, 8.0, 30.0])
     genome = Student(jnp.array([5.0]), jnp.asarray(t[:, None] * SIGMA, jnp.float32))
     encoding = student((3, 3, 1), StudentOptions(1))
@@ -144,7 +144,7 @@ def test_the_mean_of_a_pixels_noise_is_the_inverse_mills_ratio() -> None:
 
 
 @pytest.mark.parametrize("name", MARGINALISED)
-def test_a_dead_hidden_layer_draws_a_blank_page_and_learns_nothing_from_it(name: str) -> None:
+def test_a_dead_hidden_layer_draws_a_blank_page_and_has_no_gradient(name: str) -> None:
     genome = Student(jnp.full(HIDDEN, -50.0), jnp.ones((9, HIDDEN)))
     estimator = estimators()[name]
     images, noise = estimator.sample(jax.random.split(jax.random.key(0), 8), jnp.ones(8), genome, SIGMA)
@@ -164,7 +164,7 @@ def test_antithetic_pairs_have_opposite_noise(name: str, small_student: Student)
     assert stats.ks_2samp(pairs[:, 0], pairs[:, 1]).pvalue > 1e-3
 
 
-def test_a_student_renders_as_its_definition_says() -> None:
+def test_a_student_renders_its_definition() -> None:
     encoding = evofool.student((5, 4, 3), StudentOptions(7))
     students = encoding.init(jax.random.split(jax.random.key(0), 6))
     hidden = np.maximum(np.asarray(students.bias), 0)
@@ -175,7 +175,7 @@ def test_a_student_renders_as_its_definition_says() -> None:
 
 @pytest.mark.parametrize("estimator", ["marginalised-pixels", "marginalised", "literal"])
 def test_one_generation_is_the_sources_update(estimator: str) -> None:
-    """The state after one generation from its parts: theta + lr / (N sigma) sum F_i noise_i."""
+    """The genomes after one generation are theta + lr / (N sigma) sum F_i noise_i."""
     search = strategy(12, estimator=estimator, targets=(3,))
     begun = search.init(jax.random.key(4), classifier())
     genome = jax.tree.map(lambda leaf: leaf[0], begun.genomes)
@@ -203,9 +203,7 @@ def test_one_generation_is_the_sources_update(estimator: str) -> None:
         ("direct", {"advantage": "ranks", "optimizer": optax.adam(0.05)}),
     ],
 )
-def test_the_result_does_not_depend_on_how_policies_are_chunked(
-    encoding: str, options: dict[str, Any]
-) -> None:
+def test_results_do_not_depend_on_the_microbatch(encoding: str, options: dict[str, Any]) -> None:
     make = {"student": evofool.student, "direct": evofool.direct}[encoding](SHAPE)
     whole = evofool.run(strategy(2100, make, targets=(3, 8), **options), classifier(), 3, seed=2)
     parts = evofool.run(
@@ -215,7 +213,7 @@ def test_the_result_does_not_depend_on_how_policies_are_chunked(
 
 
 @pytest.mark.parametrize("name", ADVANTAGES)
-def test_equal_rewards_are_worth_the_same(name: str) -> None:
+def test_equal_rewards_have_equal_advantages(name: str) -> None:
     advantage = jax.jit(ADVANTAGES[name])
     for value in (0.1, 0.7, 1e-9, 1.0):
         np.testing.assert_array_equal(advantage(jnp.full(50, value)), 0)
@@ -229,7 +227,7 @@ def test_equal_rewards_are_worth_the_same(name: str) -> None:
 
 
 def test_a_confidence_that_is_not_a_number_is_the_lowest_reward() -> None:
-    """A class goes on as if the classifier had said 0 of the images that it has no number for."""
+    """A class evolves as if the classifier had given 0 in place of nan."""
 
     def first_pixel(otherwise: float) -> evofool.Classifier:
         def logits(params: jax.Array, images: jax.Array) -> jax.Array:
@@ -246,7 +244,7 @@ def test_a_confidence_that_is_not_a_number_is_the_lowest_reward() -> None:
         for logit in (float("nan"), -jnp.inf)
     )
     assert np.isfinite(np.asarray(broken.genomes)).all()
-    # An image of confidence 0 takes an empty niche, and one without a number does not.
+    # Only the count differs: an image with confidence 0 takes an empty niche, one with nan does not.
     broken, whole = (
         state._replace(archive=state.archive._replace(replacements=jnp.zeros(1, jnp.int32)))
         for state in (broken, whole)
@@ -255,14 +253,14 @@ def test_a_confidence_that_is_not_a_number_is_the_lowest_reward() -> None:
     assert float(broken.archive.confidences[0]) > 0.5
 
 
-def test_all_classes_at_once_are_each_class_alone() -> None:
+def test_a_class_evolves_as_it_would_alone() -> None:
     together = evofool.run(strategy(), classifier(), 5, seed=1)
     for target in (0, 7):
         alone = evofool.run(strategy(targets=(target,)), classifier(), 5, seed=1)
         assert_same(together, alone, slice(target, target + 1))
 
 
-def test_going_on_is_going_on_whatever_the_chunks() -> None:
+def test_a_continued_run_equals_an_uninterrupted_one() -> None:
     search = strategy(optimizer=optax.adam(0.01), targets=(2, 5))
     half = evofool.run(search, classifier(), 4, seed=1, chunk=3)
     assert_same(
@@ -274,14 +272,14 @@ def test_a_schedule_of_sigma_is_followed() -> None:
     def sigma(generation: jax.Array) -> jax.Array:
         return jnp.where(generation < 2, 0.1, 0.5)
 
-    constant = evofool.run(strategy(targets=(1,)), classifier(), 2, seed=1)
-    scheduled = evofool.run(strategy(targets=(1,), sigma=sigma), classifier(), 2, seed=1)
+    searches = (strategy(targets=(1,)), strategy(targets=(1,), sigma=sigma))
+    constant, scheduled = (evofool.run(search, classifier(), 2, seed=1) for search in searches)
     assert_same(constant, scheduled)
-    more = [
-        evofool.run(strategy(targets=(1,), sigma=each), classifier(), 3, seed=1).genomes.weights
-        for each in (0.1, sigma)
-    ]
-    assert not np.array_equal(*more)
+    constant, scheduled = (
+        evofool.run(search, classifier(), 3, state=state)
+        for search, state in zip(searches, (constant, scheduled), strict=True)
+    )
+    assert not np.array_equal(constant.genomes.weights, scheduled.genomes.weights)
 
 
 @pytest.mark.parametrize(("encoding", "generations"), [("student", 60), ("direct", 150)])
@@ -301,7 +299,7 @@ def test_the_strategy_climbs(encoding: str, generations: int) -> None:
 
 
 def test_a_large_population_is_scored_in_bounded_memory() -> None:
-    """65,536 policies of 784 pixels: what XLA reserves for a step, and for its results, is under 2 GB."""
+    """65,536 policies of 784 pixels take less than 2 GB for a step and its results."""
     search = strategy(65_536, evofool.direct(SHAPE), targets=(3,))
     state = search.init(jax.random.key(0), classifier())
     analysis = jax.jit(search.step).lower(state, classifier()).compile().memory_analysis()
