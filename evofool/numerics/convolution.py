@@ -66,10 +66,6 @@ def _convolve(
     return jax.lax.conv_general_dilated(images, kernel, strides, pads, dimension_numbers=_LAYOUT)
 
 
-def _forward(images: Any, kernel: Any, strides: Strides, pads: Pads) -> Any:
-    return _convolve(images, kernel, strides, pads), (images, kernel)
-
-
 def _backward(strides: Strides, pads: Pads, saved: Any, gradient: Float[Array, "n h2 w2 o"]) -> Any:
     images, kernel = saved
     spatial = range(2)
@@ -95,7 +91,10 @@ def _backward(strides: Strides, pads: Pads, saved: Any, gradient: Float[Array, "
     return of_images, of_kernel.transpose(1, 2, 0, 3)
 
 
-_convolve.defvjp(_forward, _backward)
+_convolve.defvjp(
+    lambda images, kernel, strides, pads: (_convolve(images, kernel, strides, pads), (images, kernel)),
+    _backward,
+)
 
 
 @jax.custom_vjp

@@ -27,8 +27,6 @@ _STORED = frozenset(
 
 _LOOPS = frozenset({"scan", "while"})
 
-_CALLS = frozenset({"jit", "pjit", "closed_call", "custom_jvp_call"})
-
 
 def peak_bytes(program: core.ClosedJaxpr) -> int:
     """The most bytes that a program holds at once, its arguments included.
@@ -67,7 +65,11 @@ def _peak_bytes(program: core.Jaxpr) -> int:
     held = peak = _bytes_of(arguments)
     for index, equation in enumerate(program.eqns):
         made = _bytes_of(_variables(equation.outvars) & stored)
-        inner = max((_inner_bytes(body) for body in _bodies(equation)), default=0)
+        # Beyond the arguments of a body, which are counted out here.
+        inner = max(
+            (_peak_bytes(body) - _bytes_of({*body.invars, *body.constvars}) for body in _bodies(equation)),
+            default=0,
+        )
         # The results of a call are among what its body holds; a loop keeps them beside its body.
         peak = max(peak, held + (made + inner if equation.primitive.name in _LOOPS else max(made, inner)))
         held += made - _bytes_of(ends[index] - arguments)
@@ -98,14 +100,9 @@ def _variables(atoms: Sequence[core.Var | core.Literal]) -> set[core.Var]:
 def _is_fused(equation: core.JaxprEqn) -> bool:
     """Whether a compiler computes the result element by element where it is used."""
     if bodies := _bodies(equation):
-        is_call = equation.primitive.name in _CALLS
+        is_call = equation.primitive.name in ("jit", "pjit", "closed_call", "custom_jvp_call")
         return is_call and all(_is_fused(inner) for body in bodies for inner in body.eqns)
     return equation.primitive.name not in _STORED
-
-
-def _inner_bytes(body: core.Jaxpr) -> int:
-    """What the body of a loop, branch or call holds beyond its arguments, which are counted outside."""
-    return _peak_bytes(body) - _bytes_of({*body.invars, *body.constvars})
 
 
 def _bodies(equation: core.JaxprEqn) -> list[core.Jaxpr]:

@@ -96,16 +96,12 @@ def _largest(required: Callable[[int], int], too_large: int, available: int) -> 
         least, most = required(low), required(high)
         if most <= available:
             return high
-        guess = _even(low + (high - low) * max(0, aim - least) / (most - least))
+        guess = low + int((high - low) * max(0, aim - least) / (most - least)) // 2 * 2
         if required(guess) <= available:
             return guess
-        high, middle = guess, _even(math.sqrt(low * guess))
+        high, middle = guess, math.isqrt(low * guess) // 2 * 2
         low, high = (middle, high) if required(middle) <= available else (low, middle)
     return low
-
-
-def _even(size: float) -> int:
-    return int(size) // 2 * 2
 
 
 def _gigabytes(count: int) -> str:

@@ -174,13 +174,12 @@ def evolution_strategy(
     estimators = {**encoding.estimators, LITERAL: literal(encoding)}
     if options.estimator is not None and options.estimator not in estimators:
         raise unknown_name("estimator of this encoding", options.estimator, estimators)
-    climb = optimizer or OPTIMIZERS[options.optimizer](options.learning_rate)
+    ascent = optimizer or OPTIMIZERS[options.optimizer](options.learning_rate)
     rules = _Rules(
-        options.policies,
-        options.antithetic,
+        options,
         estimators[options.estimator or next(iter(estimators))],
         ADVANTAGES[options.advantage],
-        optax.chain(optax.scale(-1.0), climb),
+        optax.chain(optax.scale(-1.0), ascent),
     )
 
     def init(key: Key[Array, ""], classifier: Classifier) -> EvolutionState:
@@ -252,15 +251,14 @@ def literal(encoding: Encoding) -> Estimator:
 class _Rules(NamedTuple):
     """How the classes of a run evolve."""
 
-    policies: int
-    antithetic: bool
+    options: StrategyOptions
     estimator: Estimator
     advantages: Callable[[Float[Array, " n"]], Float[Array, " n"]]
     optimizer: optax.GradientTransformation
 
 
 class _Generation(NamedTuple):
-    """One generation: the key of all later generations than the first genomes', its number, and sigma."""
+    """One generation: its number, its sigma, and the key from which its policies are drawn."""
 
     key: Key[Array, ""]
     number: Int[Array, ""]
@@ -295,7 +293,8 @@ def _evolve(
             images = jax.lax.map(lambda block: draw(block)[0], blocks)
             return score(niche, blocks.reshape(-1), images.reshape(-1, *images.shape[2:]))
 
-        niche, rewards = jax.lax.scan(draw_and_score, own.niche, plan.in_chunks(blocks))
+        chunks = blocks.reshape(-1, plan.chunk // plan.block, plan.block)
+        niche, rewards = jax.lax.scan(draw_and_score, own.niche, chunks)
         rewards = rewards.reshape(-1)
         # The noise of all policies need not fit into memory: it is drawn again for the update.
         gradient, _ = jax.lax.scan(
@@ -305,7 +304,7 @@ def _evolve(
         )
     updates, optimizer = rules.optimizer.update(gradient, own.optimizer, own.genome)
     genome = optax.apply_updates(own.genome, updates)
-    rewards = rewards[: rules.policies]
+    rewards = rewards[: rules.options.policies]
     metrics = {"mean_rewards": mean(rewards), "max_rewards": rewards.max()}
     return _Class(own.target, genome, optimizer, niche), metrics
 
@@ -315,8 +314,8 @@ def _draw(
 ) -> tuple[Float[Array, "b h w c"], PyTree]:
     """The images of a block of policies and the noise that made them."""
     key = jax.random.fold_in(jax.random.fold_in(generation.key, own.target), generation.number)
-    keys = fold_in_each(key, policies // 2 if rules.antithetic else policies)
-    signs = jnp.where(rules.antithetic & (policies % 2 == 1), -1.0, 1.0)
+    keys = fold_in_each(key, policies // 2 if rules.options.antithetic else policies)
+    signs = jnp.where(rules.options.antithetic & (policies % 2 == 1), -1.0, 1.0)
     return rules.estimator.sample(keys, signs, own.genome, generation.sigma)
 
 
@@ -333,9 +332,9 @@ def _score(
     # All classes are computed before one is taken: a product with one column would round with the batch size.
     confidences = jax.lax.optimization_barrier(classifier(round_to_8_bits(images)))
     rewards = confidences[:, target]
-    counted = jnp.where(policies < rules.policies, rewards, -jnp.inf)
+    counted = jnp.where(policies < rules.options.policies, rewards, -jnp.inf)
     parents = jnp.full(len(policies), -1, jnp.int32)
-    ids = (generation.number - 1) * rules.policies + 1 + policies
+    ids = (generation.number - 1) * rules.options.policies + 1 + policies
     # Only the winner is rounded to levels, not all images.
     niche = niche._replace(genomes=from_uint8(niche.genomes))
     niche = insert(niche, images, counted[:, None], parents, generation.number, ids)
@@ -347,8 +346,10 @@ def _weights(
     rules: _Rules, generation: _Generation, rewards: Float[Array, " n"], blocks: Int[Array, "m b"]
 ) -> Float[Array, "m b"]:
     """What the noise of every policy counts in the gradient; nothing for those that only fill a block."""
-    weights = rules.advantages(rewards[: rules.policies]) / (rules.policies * generation.sigma)
-    return jnp.pad(weights, (0, blocks.size - rules.policies)).reshape(blocks.shape)
+    weights = rules.advantages(rewards[: rules.options.policies]) / (
+        rules.options.policies * generation.sigma
+    )
+    return jnp.pad(weights, (0, blocks.size - rules.options.policies)).reshape(blocks.shape)
 
 
 def _add(rules: _Rules, total: Genomes, noise: PyTree, weights: Float[Array, " b"]) -> Genomes:
@@ -386,6 +387,3 @@ class _Plan(NamedTuple):
         divisors = [*halves, *(blocks // count for count in halves)]
         chunk = max((count for count in divisors if count * block <= at_once), default=1) * block
         return cls(block, chunk, blocks * block)
-
-    def in_chunks(self, blocks: Int[Array, "m b"]) -> Int[Array, "chunks each b"]:
-        return blocks.reshape(-1, self.chunk // self.block, self.block)
