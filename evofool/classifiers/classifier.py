@@ -166,7 +166,7 @@ class Classifier:
         leaves, structure = jax.tree.flatten(shapes)
         found = _shape_of_logits(self.logits_function, self.spec.input_shape, tuple(leaves), structure)
         wanted = (1, len(self.spec.class_names))
-        if found != wanted:
+        if found not in (None, wanted):
             raise UsageError(
                 f"the logits of {self.spec.name} for one image must have the shape {wanted}, one per class "
                 f"name, not {found}"
@@ -249,10 +249,16 @@ def _shape_of_logits(
     input_shape: tuple[int, int, int],
     leaves: tuple[jax.ShapeDtypeStruct, ...],
     structure: jax.tree_util.PyTreeDef,
-) -> tuple[int, ...]:
-    """The shape of the logits of one image. Remembered, because tracing a large network takes 0.2 s."""
+) -> tuple[int, ...] | None:
+    """The shape of the logits of one image, or None if the function does not take a single image.
+
+    Remembered, because tracing a large network takes 0.2 s.
+    """
     image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-    return jax.eval_shape(logits_function, jax.tree.unflatten(structure, leaves), image).shape
+    try:
+        return jax.eval_shape(logits_function, jax.tree.unflatten(structure, leaves), image).shape
+    except Exception:  # of a network of one batch size, say; other mistakes show when it is called
+        return None
 
 
 def _index(wanted: str | int) -> int | None:

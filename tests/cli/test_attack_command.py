@@ -188,7 +188,7 @@ def test_files_of_one_name_stay_apart(evofool_main: Command, digit_files: list[P
     out = tmp_path / "[b]" / "[" / "x]"
     code, printed, _ = evofool_main("attack", "fgsm", "--images", *given, "--epsilon", "0", "--out", out)
     assert code == 0
-    assert f"Table    {out / 'results.csv'}" in printed
+    assert f" {out / 'results.csv'}\n" in printed
     names = [row["image"] for row in rows_of(out)]
     assert names == ["2", "2_3", "2_2"]
     for name, path in zip(names, given, strict=True):
