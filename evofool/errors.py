@@ -7,7 +7,7 @@ import difflib
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from numbers import Integral
 
 import numpy as np
@@ -105,6 +105,17 @@ def require_share(**values: float | int | None) -> None:
         >>> require_share(epsilon=0.25)
     """
     _require(lambda value: 0 <= value <= 1, "between 0 and 1", values)
+
+
+def require_choice(allowed: Collection[str], **values: str) -> None:
+    """Raise `UsageError` naming the first option that is not one of those allowed.
+
+    Example:
+        >>> require_choice(("l2", "linf"), norm="l2")
+    """
+    for name, value in values.items():
+        if value not in allowed:
+            raise unknown_name(name, value, allowed)
 
 
 def require_seed(seed: int) -> None:

@@ -1,6 +1,7 @@
 """Writing files so that a crash never leaves half of one, and naming them."""
 
 import csv
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,6 +51,20 @@ def append(path: Path, data: bytes, *, durably: bool) -> None:
         if durably:
             file.flush()
             os.fsync(file.fileno())
+
+
+def without_nan(value: Any) -> Any:
+    """A value for JSON, which has neither NaN nor infinity: null in their place, at any depth.
+
+    Example:
+        >>> without_nan({"median": float("nan"), "rewards": [0.5, float("-inf")]})
+        {'median': None, 'rewards': [0.5, None]}
+    """
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def save_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

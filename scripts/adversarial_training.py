@@ -25,6 +25,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 from mnist_classifiers import console
 from run import run
+from tables import markdown, spread
 
 from evofool.classifiers import create_classifier
 from evofool.datasets import load_dataset
@@ -202,31 +203,24 @@ def attacked_error(params: PyTree, data: Data) -> Float[Array, ""]:
 
 def print_table(outcomes: dict[Setting, list[Outcome]], path: Path) -> None:
     """Print the table so far, and keep it."""
-    columns = ("epochs", "dropout", "adversarial training", "clean error", "error under attack")
-    columns += ("clean error, stopped early", "stopped at epoch", "clean error reported")
-    lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
-    for setting, runs in outcomes.items():
-        if runs:
-            reported = REPORTED[setting.adversarial] if setting.dropout else ""
-            cells = (
-                str(setting.epochs),
-                "yes" if setting.dropout else "no",
-                "yes" if setting.adversarial else "no",
-                spread([each.clean for each in runs]),
-                spread([each.attacked for each in runs]),
-                spread([each.clean_when_stopped for each in runs]),
-                ", ".join(str(each.stopped_at) for each in runs),
-                reported,
-            )
-            lines.append(f"| {' | '.join(cells)} |")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines), flush=True)
-
-
-def spread(errors: list[float]) -> str:
-    """The median of the seeds, lowest and highest in brackets."""
-    low, middle, high = np.quantile(errors, (0, 0.5, 1))
-    return f"{middle:.2%} ({low:.2%} to {high:.2%})"
+    heading = ("epochs", "dropout", "adversarial training", "clean error", "error under attack")
+    heading += ("clean error, stopped early", "stopped at epoch", "clean error reported")
+    rows = [
+        (
+            *(str(setting.epochs), "yes" if setting.dropout else "no"),
+            "yes" if setting.adversarial else "no",
+            spread([each.clean for each in runs], "{:.2%}".format),
+            spread([each.attacked for each in runs], "{:.2%}".format),
+            spread([each.clean_when_stopped for each in runs], "{:.2%}".format),
+            ", ".join(str(each.stopped_at) for each in runs),
+            REPORTED[setting.adversarial] if setting.dropout else "",
+        )
+        for setting, runs in outcomes.items()
+        if runs
+    ]
+    table = markdown(heading, rows)
+    path.write_text(f"{table}\n", encoding="utf-8")
+    print(table, flush=True)
 
 
 if __name__ == "__main__":

@@ -196,7 +196,10 @@ def test_leftovers_of_a_killed_process_are_swept_and_block_nothing(tmp_path: Pat
 
 def test_a_manifest_alone_blocks_nothing(tmp_path: Path) -> None:
     Results.create(tmp_path / "out", NOTE).clear()
-    Results.create(tmp_path / "out", NOTE)
+    results = Results.create(tmp_path / "out", NOTE)
+    results.add("images/one.png").write_text("")
+    results.release()
+    assert files(tmp_path / "out") == {MANIFEST, "images/one.png"}
 
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:

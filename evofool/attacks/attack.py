@@ -291,8 +291,7 @@ def require_attackable(
     if not isinstance(goal, goals):
         allowed = " or ".join(f"{kind.__name__}(classes)" for kind in goals)
         raise UsageError(f"the goal of this attack is {allowed}, not {type(goal).__name__}")
-    if len(images) == 0:
-        raise UsageError("there are no images to attack")
+    classifier.require_images(images)
     if len(goal.classes) != len(images):
         raise UsageError(f"each image needs a class: {len(images)} images, {len(goal.classes)} classes")
     count = len(classifier.spec.class_names)
@@ -300,8 +299,6 @@ def require_attackable(
         raise UsageError(f"{classifier.spec.name} has only one class: there is no other to mistake it for")
     if is_known(goal.classes) and not np.isin(goal.classes, np.arange(count)).all():
         raise UsageError(f"the classes of {classifier.spec.name} are 0 to {count - 1}")
-    if is_known(images) and not (np.min(images) >= 0 and np.max(images) <= 1):
-        raise UsageError("images must have values in [0, 1]: divide 8-bit images by 255")
 
 
 def is_known(array: Array | float) -> bool:

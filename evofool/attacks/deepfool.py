@@ -12,7 +12,7 @@ from evofool.attacks.attack import AttackResult, in_parts, require_attackable, r
 from evofool.attacks.goals import Goal, Untargeted
 from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
-from evofool.errors import require_not_negative, require_positive, unknown_name
+from evofool.errors import require_choice, require_not_negative, require_positive
 
 Norm = Literal["l2", "linf"]
 """How the size of a change is measured: its Euclidean length, or its largest value."""
@@ -45,8 +45,7 @@ class DeepFoolOptions(AttackOptions):
     def __post_init__(self) -> None:
         require_positive(steps=self.steps, candidates=self.candidates)
         require_not_negative(overshoot=self.overshoot)
-        if self.norm not in get_args(Norm):
-            raise unknown_name("norm", self.norm, get_args(Norm))
+        require_choice(get_args(Norm), norm=self.norm)
 
 
 def deepfool(

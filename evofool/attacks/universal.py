@@ -21,11 +21,11 @@ from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import (
     UsageError,
+    require_choice,
     require_not_negative,
     require_positive,
     require_seed,
     require_share,
-    unknown_name,
 )
 
 Improvement = Literal["gradient", "deepfool"]
@@ -84,10 +84,8 @@ class UniversalOptions(AttackOptions):
         require_positive(
             passes=self.passes, batch_size=self.batch_size, steps=self.steps, candidates=self.candidates
         )
-        if self.norm not in get_args(Norm):
-            raise unknown_name("norm", self.norm, get_args(Norm))
-        if self.improvement not in get_args(Improvement):
-            raise unknown_name("improvement", self.improvement, get_args(Improvement))
+        require_choice(get_args(Norm), norm=self.norm)
+        require_choice(get_args(Improvement), improvement=self.improvement)
 
     def size(self, image: Float[Array, "h w c"]) -> float:
         """The size of the ball for images of this size.

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from evofool.classifiers.classifier import Activation, Classifier, LogitsFunction
-from evofool.errors import UsageError, require_positive, unknown_name
+from evofool.errors import UsageError, require_choice, require_positive
 from evofool.numerics.reductions import logsumexp
 
 CROPPED_SIZE = (256, 256)
@@ -166,8 +166,7 @@ def with_precision(classifier: Classifier, precision: Precision) -> Classifier:
         >>> with_precision(load_classifier("lenet-digits"), "bfloat16").params["fc2"]["kernel"].dtype
         dtype(bfloat16)
     """
-    if precision not in get_args(Precision):
-        raise unknown_name("precision", precision, get_args(Precision))
+    require_choice(get_args(Precision), precision=precision)
     if precision == "float32":
         return classifier
 

@@ -15,9 +15,10 @@ from rich.table import Table
 from evofool.cli.console import make_console
 from evofool.cli.forms import given_options, with_choices
 from evofool.cli.progress import RunProgress
+from evofool.cli.results import default_path, print_present
 from evofool.errors import UsageError
 from evofool.report import format_confidence
-from evofool.runs import RunDirectory, RunOptions, RunOutcome, RunSettings, default_path, evolve, prepare
+from evofool.runs import RunDirectory, RunOptions, RunOutcome, RunSettings, evolve, prepare
 from evofool.runs.job import Job
 from evofool.search import population_mesh
 
@@ -96,8 +97,10 @@ class Evolve:
 
     def _directory(self, job: Job) -> RunDirectory:
         if self.resume is None:
-            path = self.out or default_path(self.settings)
-            return RunDirectory.create(path, self.settings, job.classifier, overwrite=self.overwrite)
+            settings = self.settings
+            words = (settings.algorithm, settings.encoding_name, settings.classifier, f"seed{settings.seed}")
+            path = self.out or default_path(*words)
+            return RunDirectory.create(path, settings, job.classifier, overwrite=self.overwrite)
         if self.out is not None or self.overwrite:
             raise UsageError("--resume continues in its own directory: leave out --out and --overwrite")
         directory = RunDirectory.open(self.resume)
@@ -147,8 +150,7 @@ def _print_outcome(console: Console, job: Job, directory: RunDirectory, outcome:
             f"{record['seconds']:.1f} s",
             soft_wrap=True,
         )
-    for label, path in directory.results.present():
-        console.print(f"{label:12} {path}", soft_wrap=True)
+    print_present(console, directory.results)
 
 
 def _table_of_classes(job: Job, outcome: RunOutcome) -> Table:

@@ -27,4 +27,4 @@ def print_present(console: Console, results: Results) -> None:
     present = results.present()
     width = max(len(label) for label, _ in present)
     for label, path in present:
-        console.print(f"{label:{width}} {path}", soft_wrap=True)
+        console.print(f"{label:{width}}  {path}", soft_wrap=True)

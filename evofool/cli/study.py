@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.console import Console
 from rich.table import Table
@@ -10,7 +10,7 @@ from rich.table import Table
 from evofool.cli.choices import subcommands
 from evofool.cli.console import make_console
 from evofool.cli.results import default_path, print_present
-from evofool.registry import Entry
+from evofool.registry import AnyOptions, Entry
 from evofool.results import Results
 from evofool.studies import STUDIES, StudyResult, save_study
 from evofool.studies.study import KIND
@@ -37,15 +37,16 @@ class StudyCommand:
 
     name: ClassVar[str]
     entry: ClassVar[Entry]
+    if TYPE_CHECKING:
+        options: AnyOptions  # a field of the commands that are made for the entries
 
     def run(self) -> int:
         """Answer; returns the exit code."""
         console = make_console(quiet=self.quiet)
-        options = getattr(self, "options")  # noqa: B009 (a field that only its subclasses have)
         path = self.out or default_path("study", self.name)
         results = Results.create(path, KIND, overwrite=self.overwrite)
-        result = self.entry.build(options)
-        save_study(result, options, results)
+        result = self.entry.build(self.options)
+        save_study(result, self.options, results)
         _print_study(console, result)
         print_present(console, results)
         return 0

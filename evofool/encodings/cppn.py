@@ -12,7 +12,7 @@ from evofool.encodings.cppn_rendering import render_graphs
 from evofool.encodings.encoding import Encoding, require_grey_or_rgb
 from evofool.encodings.graphs import FUNCTIONS, INPUTS, Graphs, adjacency, leading_to
 from evofool.encodings.operators import polynomial_mutation
-from evofool.errors import UsageError, require_not_negative, require_positive, require_share, unknown_name
+from evofool.errors import UsageError, require_choice, require_not_negative, require_positive, require_share
 
 Coordinates = Literal["unit", "pixels"]
 """The inputs of a network: coordinates in [-1, 1], or the numbers of column and row."""
@@ -62,8 +62,7 @@ class CPPNOptions:
             raise UsageError(
                 f"connections must be {len(INPUTS)} or more for each output, not {self.connections}"
             )
-        if self.coordinates not in get_args(Coordinates):
-            raise unknown_name("coordinates", self.coordinates, get_args(Coordinates))
+        require_choice(get_args(Coordinates), coordinates=self.coordinates)
 
 
 def cppn(image_shape: tuple[int, int, int], options: CPPNOptions = CPPNOptions()) -> Encoding:

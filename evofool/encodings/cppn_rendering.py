@@ -13,11 +13,11 @@ from jaxtyping import Array, Float, Int
 
 from evofool.encodings.colour import hls_to_rgb
 from evofool.encodings.graphs import FUNCTIONS, INPUTS, Graphs, adjacency, leading_to
+from evofool.numerics.platform import cache_bytes
 
-_VALUES_PER_STEP = {"cpu": 2**15}
+_VALUES_PER_STEP = 2**24
+_VALUES_IN_CACHE = 2**15
 """How many values one step computes: on a CPU few enough that the nodes of a graph stay in the cache."""
-
-_VALUES_PER_ACCELERATOR_STEP = 2**24
 
 
 def render_graphs(
@@ -37,7 +37,7 @@ def render_graphs(
     room = graphs.functions.shape[1] - outputs
     programs = _compile(graphs, max_weight, room)
 
-    per_step = _VALUES_PER_STEP.get(jax.default_backend(), _VALUES_PER_ACCELERATOR_STEP)
+    per_step = _VALUES_PER_STEP if cache_bytes() is None else _VALUES_IN_CACHE
     tiles = -(-height * width // per_step)
     tile = -(-height * width // tiles)
     chunk = min(count, max(1, per_step // tile))

@@ -5,7 +5,8 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+import numpy as np
+from jaxtyping import Array, PyTree, Shaped
 
 from evofool.errors import UsageError
 
@@ -39,7 +40,11 @@ def in_batches(function: Callable[[PyTree], Result], arrays: PyTree, size: int) 
     size = min(size, count)
     results = []
     for start in range(0, count, size):
-        rows = jnp.minimum(jnp.arange(start, start + size), count - 1)
-        batch = jax.tree.map(lambda leaf: leaf[rows], arrays)  # noqa: B023
-        results.append(jax.tree.map(lambda leaf: leaf[: count - start], function(batch)))  # noqa: B023
+        missing = max(0, start + size - count)
+        batch = jax.tree.map(lambda leaf: _filled(leaf[start : start + size], missing), arrays)  # noqa: B023
+        results.append(jax.tree.map(lambda leaf: leaf[: size - missing], function(batch)))  # noqa: B023
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
+
+
+def _filled(rows: Shaped[Array | np.ndarray, "n *_"], missing: int) -> Shaped[Array | np.ndarray, "m *_"]:
+    return rows if missing == 0 else jnp.concatenate([rows, jnp.repeat(rows[-1:], missing, axis=0)])

@@ -1,6 +1,6 @@
 """The run directory: all that a run leaves behind."""
 
-from evofool.runs.directory import RUN, RunDirectory, default_path
+from evofool.runs.directory import RUN, RunDirectory
 from evofool.runs.evolve import RunOptions, RunOutcome, evolve
 from evofool.runs.job import Job, RunSettings, prepare
 from evofool.runs.lineage import Birth, ancestry, read_lineage
@@ -14,7 +14,6 @@ __all__ = [
     "RunOutcome",
     "RunSettings",
     "ancestry",
-    "default_path",
     "evolve",
     "prepare",
     "read_lineage",

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -99,7 +98,7 @@ class RunDirectory:
         require_name_for_checkpoints(path)
         run = cls(Results.create(path, RUN, overwrite=overwrite))
         run.results.clear()
-        run.write_config(settings, classifier)
+        run.write_config(settings, weights_digest(classifier))
         return run
 
     @classmethod
@@ -132,15 +131,19 @@ class RunDirectory:
         finally:
             self.results.release()
 
-    def write_config(self, settings: RunSettings, classifier: Classifier) -> None:
+    def write_config(self, settings: RunSettings, classifier_sha256: str) -> None:
         """Write config.json.
+
+        Args:
+            settings: of the run.
+            classifier_sha256: the digest of what is fooled.
 
         Raises:
             EvofoolError: it cannot be written.
         """
         config = {
             "settings": settings.to_json(),
-            "classifier_sha256": weights_digest(classifier),
+            "classifier_sha256": classifier_sha256,
             "versions": {"python": platform.python_version()}
             | {name: version(name) for name in ("evofool", "jax", "jaxlib", "flax", "numpy")},
             "device": _device(),
@@ -186,19 +189,6 @@ class RunDirectory:
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise EvofoolError(f"{path} is damaged: {error}") from error
         return config
-
-
-def default_path(settings: RunSettings) -> Path:
-    """A new directory under ./runs, named after the time and the settings.
-
-    Example:
-        >>> default_path(RunSettings()).parts[0]
-        'runs'
-    """
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    classifier = Path(settings.classifier).name.removesuffix(".safetensors")
-    what = f"{settings.algorithm}-{settings.encoding_name}-{classifier}-seed{settings.seed}"
-    return Path("runs", f"{stamp}-{what}")
 
 
 def _device() -> str:

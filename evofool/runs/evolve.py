@@ -103,11 +103,10 @@ def evolve(
         ...     sorted(path.name for path in directory.path.iterdir())[:3]
         ['checkpoints', 'config.json', 'convergence.png']
     """
+    sha256 = weights_digest(job.classifier)
     with (
         directory.held(),
-        closing(
-            Checkpoints(directory.results, settings, weights_digest(job.classifier), options.keep_checkpoints)
-        ) as checkpoints,
+        closing(Checkpoints(directory.results, settings, sha256, options.keep_checkpoints)) as checkpoints,
     ):
         state = job.search.init(jax.random.key(settings.seed), job.scorer)
         state, notes = checkpoints.restore(state) if resume else (state, [])
@@ -117,7 +116,7 @@ def evolve(
                 f"{directory.path} is at generation {done} already: generations must be at least that, not "
                 f"{settings.generations}"
             )
-        directory.write_config(settings, job.classifier)
+        directory.write_config(settings, sha256)
         metrics = MetricsLog(directory.results, job.search.evaluations(job.classifier), options.log_every)
         lineage = LineageLog(directory.results, job.targets, np.array(state.archive.ids))
         notes += metrics.rewind(done) + lineage.rewind(done)

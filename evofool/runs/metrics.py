@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from evofool.files import append, replacing
+from evofool.files import append, replacing, without_nan
 from evofool.results import Results
 from evofool.runs.lines import put_aside, read_lines
 
@@ -131,18 +131,11 @@ def _record(line: bytes) -> Record:
 
 
 def _line(record: Record) -> bytes:
-    values = {name: _to_json(value) for name, value in record.items()}
-    return json.dumps(values, allow_nan=False).encode() + b"\n"
+    return json.dumps(without_nan(record), allow_nan=False).encode() + b"\n"
 
 
 def _refuse(constant: str) -> float:
     raise ValueError(f"{constant} is not JSON")
-
-
-def _to_json(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_to_json(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _from_json(value: Any) -> Any:

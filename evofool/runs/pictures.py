@@ -1,6 +1,5 @@
 """The pictures of a run: each elite, all of them on sheets, how the confidence rose, and the drawings."""
 
-import csv
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import PyTree, UInt8
 
 from evofool.datasets import DIGIT_NAMES
-from evofool.files import file_name, replacing
+from evofool.files import file_name, save_table
 from evofool.images import from_uint8, to_uint8, write_png
 from evofool.numerics.batches import in_batches
 from evofool.report import (
@@ -95,14 +94,10 @@ class Pictures:
         with self._results.writing("the elites"):
             for niche, path in zip(shown, paths[:-1], strict=True):
                 write_png(path, images[niche])
-            with (
-                replacing(paths[-1]) as temporary,
-                temporary.open("w", newline="", encoding="utf-8") as file_out,
-            ):
-                table = csv.writer(file_out)
-                table.writerow(CSV_COLUMNS)
-                for niche, file in enumerate(files):
-                    table.writerow(self._row(archive, niche, file if filled[niche] else None))
+            rows = [
+                self._row(archive, niche, file if filled[niche] else None) for niche, file in enumerate(files)
+            ]
+            save_table(paths[-1], [dict(zip(CSV_COLUMNS, row, strict=True)) for row in rows])
 
     def _row(self, archive: Archive, niche: int, file: str | None) -> tuple[Any, ...]:
         target, name = self._job.targets[niche], self._names[niche]

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Estimator, Genomes
-from evofool.errors import UsageError, require_positive, unknown_name
+from evofool.errors import UsageError, require_choice, require_positive, unknown_name
 from evofool.images import from_uint8, round_to_8_bits
 from evofool.numerics.random_numbers import fold_in_each, normals
 from evofool.numerics.reductions import mean
@@ -97,10 +97,8 @@ class StrategyOptions:
         require_positive(policies=self.policies, sigma=self.sigma, learning_rate=self.learning_rate)
         if self.policies < 2:
             raise UsageError("policies must be 2 or more, because they are compared with each other, not 1")
-        if self.optimizer not in OPTIMIZERS:
-            raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
-        if self.advantage not in ADVANTAGES:
-            raise unknown_name("advantage", self.advantage, ADVANTAGES)
+        require_choice(OPTIMIZERS, optimizer=self.optimizer)
+        require_choice(ADVANTAGES, advantage=self.advantage)
         if self.antithetic and self.policies % 2:
             raise UsageError(f"policies must be even to come in antithetic pairs, not {self.policies}")
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from evofool.attacks.attack import attacked_at_once
 from evofool.classifiers import Classifier, load_classifier
 from evofool.datasets import load_dataset
-from evofool.errors import UsageError, require_positive, require_seed, require_share, unknown_name
+from evofool.errors import UsageError, require_choice, require_positive, require_seed, require_share
 from evofool.files import unique
 from evofool.images import from_uint8, load_photograph, round_to_8_bits, to_uint8
 from evofool.numerics.batches import in_batches
@@ -246,8 +246,7 @@ def _blocks_of_noise(
     shape: tuple[int, int, int], noise: Noise, seed: int, blocks: Int[Array, " b"]
 ) -> Float[Array, "b m h w c"]:
     require_seed(seed)
-    if noise not in get_args(Noise):
-        raise unknown_name("noise", noise, get_args(Noise))
+    require_choice(get_args(Noise), noise=noise)
 
     def block(number: Int[Array, ""]) -> Float[Array, "m h w c"]:
         key = jax.random.fold_in(jax.random.key(seed), number)

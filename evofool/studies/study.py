@@ -2,12 +2,11 @@
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evofool.files import file_name, replacing, save_table, unique
+from evofool.files import file_name, replacing, save_table, unique, without_nan
 from evofool.results import Content, Kind, Results
 
 Cell = str | int | float | None
@@ -135,7 +134,7 @@ def save_study(result: StudyResult, options: Any, results: Results) -> None:
             "tables": {name: table.records() for name, table in result.tables.items()},
             "differences": list(result.differences),
         }
-        text = json.dumps(_plain(values), indent=1, ensure_ascii=False, allow_nan=False, default=str)
+        text = json.dumps(without_nan(values), indent=1, ensure_ascii=False, allow_nan=False, default=str)
         _save_text(results.add("study.json"), text)
         for name, table in zip(_file_names(result.tables), result.tables.values(), strict=True):
             save_table(results.add(f"tables/{name}.csv"), table.records())
@@ -170,12 +169,3 @@ def _file_names(titles: Mapping[str, Any]) -> list[str]:
 def _save_text(path: Path, text: str) -> None:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    """A value for JSON, which has no nan."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

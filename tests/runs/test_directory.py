@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import evofool
+from evofool.cli.results import default_path
 from evofool.errors import EvofoolError
-from evofool.runs import RUN, RunDirectory, RunSettings, default_path, prepare
+from evofool.runs import RUN, RunDirectory, prepare
 from tests.runs.common import Main, copy_of, edit_config, one_line, same_archives, settings_for
 
 
@@ -116,7 +117,7 @@ def test_a_run_is_named_after_its_classifier() -> None:
         "mobilenet-v1-0.25": "map-elites-direct-mobilenet-v1-0.25-seed0",
         "some/lenet.v2.safetensors": "map-elites-direct-lenet.v2-seed0",
     }.items():
-        assert default_path(RunSettings(classifier=classifier)).name.endswith(f"-{name}")
+        assert default_path("map-elites", "direct", classifier, "seed0").name.endswith(f"-{name}")
 
 
 def test_there_must_be_a_run_to_resume(tmp_path: Path, evofool_main: Main) -> None:

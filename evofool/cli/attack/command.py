@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -43,6 +43,8 @@ class AttackCommand:
 
     name: ClassVar[str]
     entry: ClassVar[Entry]
+    if TYPE_CHECKING:
+        options: AttackOptions  # a field of the commands that are made for the entries
 
     def run(self) -> int:
         """Attack; returns the exit code."""
@@ -70,10 +72,6 @@ class AttackCommand:
         print_present(console, results)
         return 0
 
-    @property
-    def _options(self) -> AttackOptions:
-        return getattr(self, "options")  # noqa: B009 (a field that only its subclasses have)
-
     def _subject(self, classifier: Classifier) -> Subject:
         """The images, with what is wanted of them."""
         if not self.images:
@@ -88,7 +86,7 @@ class AttackCommand:
         return Untargeted(predicted)
 
     def _attack(self, classifier: Classifier, subject: Subject) -> AttackResult:
-        return self.entry.build(classifier, subject.images, subject.goal, self._options)
+        return self.entry.build(classifier, subject.images, subject.goal, self.options)
 
     def _steps_to_thresholds(self, result: AttackResult) -> dict[str, Int[np.ndarray, " n"]]:
         """Further columns of the table: numbers of steps."""

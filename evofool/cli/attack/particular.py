@@ -27,7 +27,7 @@ from evofool.cli.attack.command import AttackCommand, MaybeWithTarget, towards
 from evofool.cli.attack.output import Subject
 from evofool.errors import UsageError, require_seed
 from evofool.files import file_name, save_table, unique
-from evofool.images import fit_photograph, from_uint8, load_photograph, to_uint8, write_png
+from evofool.images import fit_photograph, from_uint8, read_image, to_uint8, write_png
 from evofool.report.attacks import amplified
 from evofool.results import Results
 
@@ -76,7 +76,7 @@ class Ascent(AttackCommand):
             classifier,
             subject.images,
             subject.goal,
-            self._options,
+            self.options,
             mean_image=self.mean_level,
             watch=subject.goal.classes[:, None],
         )
@@ -134,13 +134,14 @@ class Universal(AttackCommand):
     def _others(self) -> list[Classifier]:
         return [load_classifier(name) for name in self.other]
 
+    @cached_property
+    def _held_out(self) -> list[Levels]:
+        return [read_image(path) for path in self.held_out]
+
     def _attack(self, classifier: Classifier, subject: Subject) -> AttackResult:
         # What is missing is said before the attack, not after it.
-        _ = self._others, self._held_out(classifier)
+        _ = self._others, self._held_out
         return super()._attack(classifier, subject)
-
-    def _held_out(self, classifier: Classifier) -> list[Levels]:
-        return [load_photograph(path, classifier.spec.input_shape) for path in self.held_out]
 
     def _save_more(self, outcome: output.Outcome, results: Results, console: Console) -> None:
         perturbation = outcome.result.perturbation
@@ -155,12 +156,13 @@ class Universal(AttackCommand):
 
     def _rates(self, outcome: output.Outcome, perturbation: Float[Array, "h w c"]) -> list[dict[str, str]]:
         """How many images the perturbation fools, and random signs of the same size."""
-        options: Any = self._options
+        options: Any = self.options
         signs = jax.random.rademacher(jax.random.key(options.seed), perturbation.shape, jnp.float32)
         size = options.size(perturbation) / (1 if options.norm == "linf" else np.sqrt(signs.size))
+        shape = outcome.classifier.spec.input_shape
         images = {
             "it is made from": list(to_uint8(outcome.subject.images)),
-            "held out": self._held_out(outcome.classifier),
+            "held out": [fit_photograph(image, shape) for image in self._held_out],
         }
         return [
             {
