@@ -49,10 +49,10 @@ class TemplateOptions(AttackOptions):
     """The size of the change.
 
     Attributes:
-        epsilon: the largest change of any pixel, 0 or more.
+        epsilon: the largest change of any pixel, in [0, 1].
 
     Raises:
-        UsageError: epsilon is below zero.
+        UsageError: epsilon is outside [0, 1].
     """
 
     epsilon: float = 0.25
