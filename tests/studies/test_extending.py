@@ -75,7 +75,7 @@ def test_a_study_of_one_file_runs_from_the_command_line(
     assert (code, errors) == (0, "")
     assert "[1] as reported: Adams (1948)" in printed
     assert "Note: Paper is not a screen." in printed
-    assert f"Tables  {out / 'tables.md'}" in printed
+    assert f" {out / 'tables.md'}\n" in printed
     assert (out / "tables.md").read_text().splitlines() == [
         *("# How bright?", "", "| image | level |", "| --- | --- |", "| grey | 20% |"),
         *("| *grey \\| paper [1]* | *18%* |", "| none | nan% |", "", "[1] Adams (1948)", ""),
