@@ -18,6 +18,7 @@ import numpy as np
 
 from evofool import Classifier, Search, load_classifier
 from evofool.errors import EvofoolError
+from evofool.search import generation
 
 BARE = "forward pass"
 """The baseline of all ratios: the lower bound on the cost of a search."""
@@ -195,7 +196,7 @@ def contender(search: Search, classifier: Classifier, generations: int) -> Conte
 
     @partial(jax.jit, donate_argnums=0)
     def advance(state: Any, classifier: Classifier) -> Any:
-        return jax.lax.fori_loop(0, generations, lambda _, s: search.step(s, classifier)[0], state)
+        return jax.lax.fori_loop(0, generations, lambda _, s: generation(search, s, classifier)[0], state)
 
     return Contender(
         init=lambda seed: search.init(jax.random.key(seed), classifier),

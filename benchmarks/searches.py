@@ -197,7 +197,7 @@ def _parts(
             state.generation,
             donated=(0,),
         ),
-        "the whole generation": compiled(search.step, state, network, donated=(0,)),
+        "the whole generation": compiled(partial(generation, search), state, network, donated=(0,)),
         BARE: bare_forward(network, batch),
     }
     seconds = interleaved(sides, effort.repeats(9))

@@ -26,11 +26,13 @@ from evofool.encodings import (
 from evofool.errors import EvofoolError, UsageError
 from evofool.search import (
     Archive,
+    Cut,
     MapElitesOptions,
     Search,
     StrategyOptions,
     evolution_strategy,
     map_elites,
+    one_run,
     population_mesh,
     run,
 )
@@ -42,6 +44,7 @@ __all__ = [
     "CPPNOptions",
     "Classifier",
     "ClassifierSpec",
+    "Cut",
     "DirectOptions",
     "Encoding",
     "EvofoolError",
@@ -60,6 +63,7 @@ __all__ = [
     "evolution_strategy",
     "load_classifier",
     "map_elites",
+    "one_run",
     "population_mesh",
     "resized",
     "run",

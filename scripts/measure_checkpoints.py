@@ -34,7 +34,7 @@ def state_of(megabytes: float) -> MapElitesState:
     """A state of ten elites whose genomes, of random numbers, have this size."""
     genes = round(megabytes * 1e6 / 4 / 10)
     genomes = np.random.default_rng(0).random((10, genes), np.float32)
-    archive = empty_archive(jnp.zeros(genes), niches=10)._replace(genomes=jnp.asarray(genomes))
+    archive = empty_archive(jnp.zeros(genes), niches=10)._replace(pool=jnp.asarray(genomes))
     return MapElitesState(jax.random.key(0), jnp.int32(0), archive)
 
 

@@ -20,7 +20,6 @@ from evofool.errors import UsageError
 from evofool.report import format_confidence
 from evofool.runs import RunDirectory, RunOptions, RunOutcome, RunSettings, evolve, prepare
 from evofool.runs.job import Job
-from evofool.search import population_mesh
 
 _MOST_CLASSES_IN_TABLE = 20
 
@@ -38,10 +37,6 @@ class Evolve:
         resume: continue the run in this directory, up to --generations if that is more.
         overwrite: replace the run in --out.
         options: how the run is carried out.
-        devices: split every generation over this many devices; by default one.
-        microbatch: score at most this many images at once on each device, to save memory; by default as many
-            as is fastest. An evolution strategy scores whole blocks of up to 1,024 policies of a class. The
-            result does not depend on it.
         quiet: print nothing but errors.
     """
 
@@ -50,8 +45,6 @@ class Evolve:
     resume: Path | None = None
     overwrite: bool = False
     options: RunOptions = field(default_factory=RunOptions)
-    devices: int | None = None
-    microbatch: int | None = None
     quiet: bool = False
 
     @classmethod
@@ -69,8 +62,7 @@ class Evolve:
     def run(self) -> int:
         """Evolve; returns the exit code."""
         console = make_console(quiet=self.quiet)
-        mesh = None if self.devices is None else population_mesh(self.devices)
-        job = prepare(self.settings, mesh, self.microbatch)
+        job = prepare(self.settings, self.options.cut)
         directory = self._directory(job)
         with (
             _asked_to_stop() as signals,

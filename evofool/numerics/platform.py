@@ -1,10 +1,35 @@
-"""Where platforms differ: each question has its function here."""
+"""Where platforms differ: each question has its function here.
+
+They are answered when a program is traced, for the default device.
+"""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import jax
 
 _CACHE_BYTES = 24e6
+_ASSUMED: ContextVar[str | None] = ContextVar("assumed platform", default=None)
+
+
+@contextmanager
+def assumed(platform: str) -> Iterator[None]:
+    """Programs that are traced inside are made for this platform: "cpu", "gpu" or "tpu".
+
+    It serves to compile for a device that is not there.
+    """
+    token = _ASSUMED.set(platform)
+    try:
+        yield
+    finally:
+        _ASSUMED.reset(token)
+
+
+def computes_in_order() -> bool:
+    """Whether independent parts are fastest one after the other, because one fills the processor."""
+    return _on_cpu()
 
 
 def convolves_best_ungrouped() -> bool:
@@ -34,4 +59,4 @@ def memory_bytes() -> int:
 
 
 def _on_cpu() -> bool:
-    return jax.default_backend() == "cpu"
+    return (_ASSUMED.get() or jax.default_backend()) == "cpu"

@@ -25,6 +25,7 @@ _STORED = frozenset(
 )
 """Operations whose results are stored. The results of others are computed where they are used."""
 
+_CALLS = frozenset({"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vmap_call"})
 _LOOPS = frozenset({"scan", "while"})
 
 
@@ -100,7 +101,7 @@ def _variables(atoms: Sequence[core.Var | core.Literal]) -> set[core.Var]:
 def _is_fused(equation: core.JaxprEqn) -> bool:
     """Whether a compiler computes the result element by element where it is used."""
     if bodies := _bodies(equation):
-        is_call = equation.primitive.name in ("jit", "pjit", "closed_call", "custom_jvp_call")
+        is_call = equation.primitive.name in _CALLS
         return is_call and all(_is_fused(inner) for body in bodies for inner in body.eqns)
     return equation.primitive.name not in _STORED
 

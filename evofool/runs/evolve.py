@@ -18,7 +18,7 @@ from evofool.runs.job import Job, RunSettings
 from evofool.runs.lineage import RECORDED, LineageLog
 from evofool.runs.metrics import MetricsLog, Record
 from evofool.runs.pictures import Images, Pictures, draw, score_again
-from evofool.search import run
+from evofool.search import Cut, population_mesh, run
 
 _CHECKPOINT_EVERY = 50
 """Generations between two checkpoints where the spacing is not given."""
@@ -34,18 +34,29 @@ class RunOptions:
         keep_checkpoints: how many of the last checkpoints to keep.
         log_every: generations between two lines of metrics.jsonl; the line of a checkpoint is always written.
         chunk: generations between two updates of the progress; by default as many as take half a second.
+        devices: split every generation over this many devices; by default one.
+        microbatch: make and score at most this many images at once on each device, to save memory; by default
+            as many as is fastest. An evolution strategy does it in whole blocks of up to 1,024 policies.
 
     Raises:
-        UsageError: a number that is not positive.
+        UsageError: a number that is not positive, or more devices than there are.
     """
 
     checkpoint_every: int | None = None
     keep_checkpoints: int = 3
     log_every: int = 1
     chunk: int | None = None
+    devices: int | None = None
+    microbatch: int | None = None
 
     def __post_init__(self) -> None:
         require_positive(**asdict(self))
+
+    @property
+    def cut(self) -> Cut:
+        """How generations are cut up."""
+        mesh = None if self.devices is None else population_mesh(self.devices)
+        return Cut(mesh, self.microbatch)
 
 
 class RunOutcome(NamedTuple):
@@ -117,8 +128,9 @@ def evolve(
                 f"{settings.generations}"
             )
         directory.write_config(settings, sha256)
-        metrics = MetricsLog(directory.results, job.search.evaluations(job.classifier), options.log_every)
-        lineage = LineageLog(directory.results, job.targets, np.array(state.archive.ids))
+        evaluations = job.search.evaluations(job.classifier)
+        metrics = MetricsLog(directory.results, evaluations, options.log_every)
+        lineage = LineageLog(directory.results, job.targets, evaluations, state.archive)
         notes += metrics.rewind(done) + lineage.rewind(done)
         if done == settings.generations:
             notes.append(f"{directory.path} has all of its {done} generations: only the pictures are new")
@@ -153,8 +165,9 @@ def _search(
         stopping = stop() or generation == settings.generations
         due = generation % every == 0
         saving = stopping or (due and (options.checkpoint_every is not None or checkpoints.affordable()))
-        if births := {name: found.pop(name) for name in RECORDED if name in found}:
-            lineage.add(generation, births, saving=saving)
+        recorded = {name: found.pop(name) for name in RECORDED if name in found}
+        if job.search.breeds:
+            lineage.add(generation, recorded, saving=saving)
         on_record(metrics.add(generation, found, saving=saving))
         if saving:
             checkpoints.save(state)
@@ -165,6 +178,7 @@ def _search(
         job.scorer,
         settings.generations,
         state=state,
+        cut=options.cut,
         chunk=options.chunk,
         pause_every=every,
         on_chunk=on_chunk,

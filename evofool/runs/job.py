@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jax.sharding import Mesh
-
 from evofool import registry
 from evofool.classifiers import (
     Activation,
@@ -27,13 +25,12 @@ from evofool.registry import AnyOptions, choice
 from evofool.runs.memory import require_memory
 from evofool.search import (
     SEARCHES,
+    Cut,
     MapElitesOptions,
     Search,
     SearchOptions,
     target_classes,
 )
-
-_LARGEST_ID = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -178,19 +175,16 @@ class Job(NamedTuple):
     targets: tuple[int, ...]
 
 
-def prepare(settings: RunSettings, mesh: Mesh | None = None, microbatch: int | None = None) -> Job:
+def prepare(settings: RunSettings, cut: Cut = Cut()) -> Job:
     """Load and build what the settings name.
 
     Args:
         settings: what to run.
-        mesh: devices to split each generation over.
-        microbatch: how many images are scored at once on each device; for an evolution strategy how many
-            policies of a class, in whole blocks.
+        cut: how generations will be cut up, which decides the memory that they need.
 
     Raises:
         UsageError: an unknown classifier or class, options out of range or that do not go together, images
-            that are too small, a generation that does not fit into memory, or more genomes than can be
-            numbered.
+            that are too small, or a generation that does not fit into memory.
         EvofoolError: the classifier's weights are missing or damaged.
 
     Example:
@@ -202,20 +196,13 @@ def prepare(settings: RunSettings, mesh: Mesh | None = None, microbatch: int | N
     named = tuple(classifier.spec.class_index(target) for target in settings.targets) or None
     encoding = ENCODINGS[settings.encoding_name].build(classifier.spec.input_shape, settings.encoding)
 
-    def search_of(size: int, microbatch: int | None) -> Search:
+    def search_of(size: int) -> Search:
         options = dataclasses.replace(settings.search, **{settings.search.size: size})
-        build = SEARCHES[settings.algorithm].build
-        return build(encoding, options, targets=named, mesh=mesh, microbatch=microbatch)
+        return SEARCHES[settings.algorithm].build(encoding, options, targets=named)
 
     size = getattr(settings.search, settings.search.size)
-    search = search_of(size, microbatch)
-    if settings.generations * size > _LARGEST_ID:
-        raise UsageError(
-            f"{settings.generations:,} generations of {size:,} evaluations are more than the {_LARGEST_ID:,} "
-            f"that can be numbered: lower generations or {settings.search.size}"
-        )
-    require_memory(search_of, scorer, size, microbatch, settings.search.size)
-    return Job(classifier, scorer, encoding, search, target_classes(classifier, named))
+    require_memory(search_of, scorer, size, cut, settings.search.size)
+    return Job(classifier, scorer, encoding, search_of(size), target_classes(classifier, named))
 
 
 def _load_view(settings: RunSettings) -> Classifier:

@@ -6,24 +6,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Array, Int
 
 from evofool.errors import EvofoolError, UsageError
 from evofool.files import append, replacing
 from evofool.results import Results
 from evofool.runs.lines import put_aside, read_lines
+from evofool.search import Archive, archive
 
 LINEAGE = "lineage.csv"
 
-RECORDED = ("elite_ids", "elite_parent_ids", "elite_parents")
-"""The metrics that the lineage is made from; see `evofool.search.archive.lineage`."""
+RECORDED = tuple(f"elite_{name}" for name in archive.RECORDED[1:])
+"""The metrics that the lineage is made from."""
 
 COLUMNS = ("id", "generation", "class", "parent_id", "parent_class")
 
 _HEADER = ",".join(COLUMNS).encode() + b"\r\n"
 _ROW = re.compile(
-    rb"(?P<id>\d{1,10}),(?P<generation>\d{1,10}),(?P<taken>\d{1,10}),"
-    rb"(?:(?P<parent>\d{1,10}),(?P<parent_class>\d{1,10})|,)\r?\n"
+    rb"(?P<id>\d{1,19}),(?P<generation>\d{1,10}),(?P<taken>\d{1,10}),"
+    rb"(?:(?P<parent>\d{1,19}),(?P<parent_class>\d{1,10})|,)\r?\n"
 )
 
 
@@ -53,14 +54,16 @@ class LineageLog:
     Args:
         results: of the run.
         targets: the class of each niche.
-        elites: the numbers of the elites at the start.
+        evaluations: images scored per generation.
+        elites: at the start.
     """
 
-    def __init__(self, results: Results, targets: Sequence[int], elites: Int[np.ndarray, " k"]) -> None:
+    def __init__(self, results: Results, targets: Sequence[int], evaluations: int, elites: Archive) -> None:
         self._results = results
         self._path = results.path / LINEAGE
         self._targets = targets
-        self._elites = elites
+        self._evaluations = evaluations
+        self._elites = genome_numbers(elites.generations, elites.indices, evaluations)
 
     def rewind(self, generation: int) -> list[str]:
         """Drop the lines after a generation, which will be made again.
@@ -87,7 +90,7 @@ class LineageLog:
     def add(
         self, last_generation: int, recorded: Mapping[str, Int[np.ndarray, "n k"]], *, saving: bool
     ) -> None:
-        """Add what `evofool.search.archive.lineage` recorded in the generations of a chunk.
+        """Add the elites of the generations of a chunk.
 
         Args:
             last_generation: the last one of the chunk.
@@ -97,22 +100,43 @@ class LineageLog:
         Raises:
             EvofoolError: it cannot be written.
         """
-        ids = recorded["elite_ids"]
+        ids, parent_ids = (
+            genome_numbers(
+                recorded[f"elite_{of}generations"], recorded[f"elite_{of}indices"], self._evaluations
+            )
+            for of in ("", "parent_")
+        )
         changed = ids != np.concatenate([self._elites[None], ids[:-1]])
         self._elites = ids[-1]
         lines = []
         for index, niche in np.argwhere(changed):
-            parent_id, parent = (
-                int(recorded[name][index, niche]) for name in ("elite_parent_ids", "elite_parents")
-            )
+            parent = int(recorded["elite_parents"][index, niche])
             generation = last_generation - len(ids) + 1 + int(index)
-            ancestor = (parent_id, self._targets[parent]) if parent >= 0 else ("", "")
+            ancestor = (int(parent_ids[index, niche]), self._targets[parent]) if parent >= 0 else ("", "")
             lines.append((int(ids[index, niche]), generation, self._targets[niche], *ancestor))
         rows = "".join(",".join(map(str, line)) + "\r\n" for line in lines)
         path = self._results.add(LINEAGE)
         with self._results.writing(LINEAGE):
             header = b"" if path.exists() else _HEADER
             append(path, header + rows.encode(), durably=saving)
+
+
+def genome_numbers(
+    generations: Int[np.ndarray | Array, "*n"], indices: Int[np.ndarray | Array, "*n"], evaluations: int
+) -> Int[np.ndarray, "*n"]:
+    """The number of each genome among all that a run made, from 1; 0 where there is none.
+
+    Args:
+        generations: in which it was made, from 1; 0 for none.
+        indices: its index in the generation, from 0.
+        evaluations: images scored per generation.
+
+    Example:
+        >>> genome_numbers(np.array([1, 2, 0]), np.array([4, 0, 0]), 10).tolist()
+        [5, 11, 0]
+    """
+    generations, indices = (np.asarray(each, np.int64) for each in (generations, indices))
+    return np.where(generations < 1, 0, (generations - 1) * evaluations + 1 + indices)
 
 
 def read_lineage(path: Path) -> dict[int, Birth]:

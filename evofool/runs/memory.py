@@ -1,8 +1,9 @@
 """Whether a generation fits into the memory of a device, and which one would."""
 
+import dataclasses
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import jax
 
@@ -10,7 +11,7 @@ from evofool.classifiers import Classifier
 from evofool.errors import UsageError
 from evofool.numerics.platform import memory_bytes, shares_memory_with_host
 from evofool.numerics.program_memory import peak_bytes, tree_bytes
-from evofool.search import Search
+from evofool.search import Cut, Search, generation
 
 _COPIES_OF_A_CHECKPOINT = 2
 """Of the state: the one that the next generation may not overwrite, and the one that is written."""
@@ -21,19 +22,19 @@ _MARGIN = 0.95
 
 
 def require_memory(
-    search_of: Callable[[int, int | None], Search],
+    search_of: Callable[[int], Search],
     classifier: Classifier,
     batch_size: int,
-    microbatch: int | None,
+    cut: Cut = Cut(),
     size_name: str = "batch_size",
 ) -> None:
     """Raise unless a generation fits into the memory of a device.
 
     Args:
-        search_of: the search for a batch size and a microbatch.
+        search_of: the search for a batch size.
         classifier: what the search asks.
         batch_size: offspring or policies per generation.
-        microbatch: how many of them are scored at once; None lets the search choose.
+        cut: how a generation is cut up.
         size_name: what the error calls the batch size.
 
     Raises:
@@ -43,12 +44,12 @@ def require_memory(
 
     @cache
     def required(size: int, microbatch: int | None) -> int:
-        return required_bytes(search_of(size, microbatch), classifier)
+        return required_bytes(search_of(size), classifier, dataclasses.replace(cut, microbatch=microbatch))
 
-    needed = required(batch_size, microbatch)
+    needed = required(batch_size, cut.microbatch)
     if needed <= available:
         return
-    size, smaller = batch_size, min(microbatch or batch_size, batch_size)
+    size, smaller = batch_size, min(cut.microbatch or batch_size, batch_size)
     if required(size, 2) <= available:
         smaller = _largest(lambda each: required(size, each), smaller, available)
         advice = f"microbatch {smaller}"
@@ -63,7 +64,7 @@ def require_memory(
     )
 
 
-def required_bytes(search: Search, classifier: Classifier) -> int:
+def required_bytes(search: Search, classifier: Classifier, cut: Cut = Cut()) -> int:
     """An estimate of the most that one generation needs, without compiling it.
 
     On a CPU the copies of a checkpoint lie in the same memory. For large genomes they are more than a
@@ -77,11 +78,12 @@ def required_bytes(search: Search, classifier: Classifier) -> int:
         True
     """
     state = jax.eval_shape(search.init, jax.random.key(0), classifier)
-    generation = peak_bytes(jax.make_jaxpr(search.step)(state, classifier))
+    program = jax.make_jaxpr(partial(generation, search, cut=cut))(state, classifier)
+    needed = peak_bytes(program)
     if not shares_memory_with_host():
-        return generation
+        return needed
     kept = (1 + _COPIES_OF_A_CHECKPOINT) * tree_bytes(state)
-    return max(generation, tree_bytes(classifier) + kept)
+    return max(needed, tree_bytes(classifier) + kept)
 
 
 def _largest(required: Callable[[int], int], too_large: int, available: int) -> int:

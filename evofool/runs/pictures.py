@@ -23,6 +23,7 @@ from evofool.report import (
 from evofool.report.pages import IMAGES_PER_PAGE
 from evofool.results import Results
 from evofool.runs.job import Job, RunSettings
+from evofool.runs.lineage import genome_numbers
 from evofool.runs.metrics import Record
 from evofool.search import Archive, Search
 
@@ -103,14 +104,16 @@ class Pictures:
         target, name = self._job.targets[niche], self._names[niche]
         if file is None:
             return (target, name, "", "", "", 0, "", "", "", "")
-        parent, parent_id = int(archive.parents[niche]), int(archive.parent_ids[niche])
         evaluations = self._job.search.evaluations(self._job.classifier)
-        born = int(archive.generations[niche])
-        ancestor = (parent_id, (parent_id - 1) // evaluations + 1) if parent >= 0 else ("", "")
+        born, parent, parent_born = (
+            int(each[niche]) for each in (archive.generations, archive.parents, archive.parent_generations)
+        )
+        number = genome_numbers(archive.generations, archive.indices, evaluations)[niche]
+        parent_number = genome_numbers(archive.parent_generations, archive.parent_indices, evaluations)[niche]
         return (
             *(target, name, str(archive.confidences[niche]), born),
             *(self._names[parent] if parent >= 0 else "", int(archive.replacements[niche]), file),
-            *(int(archive.ids[niche]), *ancestor),
+            *(int(number), *((int(parent_number), parent_born) if parent >= 0 else ("", ""))),
         )
 
     def _write_sheets(self, archive: Archive, images: Images) -> None:

@@ -5,6 +5,8 @@ from typing import ClassVar, Protocol, runtime_checkable
 from evofool.registry import AnyOptions, Entry, Registry
 from evofool.search.archive import Archive, empty_archive, insert
 from evofool.search.evolution_strategy import EvolutionState, StrategyOptions, evolution_strategy
+from evofool.search.generation import Cut, generation
+from evofool.search.independent import one_run
 from evofool.search.map_elites import MapElitesOptions, MapElitesState, map_elites
 from evofool.search.run import run
 from evofool.search.search import Search, target_classes
@@ -35,11 +37,12 @@ SEARCHES = Registry(
         "es": Entry("a Gaussian evolution strategy for each class", StrategyOptions, evolution_strategy),
     },
 )
-"""The searches by name; each is a function `thing(encoding, options, *, targets, mesh, microbatch)`."""
+"""The searches by name; each is a function `thing(encoding, options, *, targets)`."""
 
 __all__ = [
     "SEARCHES",
     "Archive",
+    "Cut",
     "EvolutionState",
     "MapElitesOptions",
     "MapElitesState",
@@ -48,8 +51,10 @@ __all__ = [
     "StrategyOptions",
     "empty_archive",
     "evolution_strategy",
+    "generation",
     "insert",
     "map_elites",
+    "one_run",
     "population_mesh",
     "run",
     "target_classes",

@@ -1,37 +1,68 @@
 """The elites: for every class the genome with the highest confidence so far."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from evofool.encodings.encoding import Genomes
+from evofool.numerics.platform import computes_in_order
 
 _SMALL_ARCHIVE = 2**24
 """Bytes: below this size, rewriting the archive is faster than updating the niches that were won."""
 
 
+RECORDED = ("confidences", "parents", "generations", "indices", "parent_generations", "parent_indices")
+"""The fields of an archive that are recorded of each generation; the last four if elites have parents."""
+
+
 class Archive(NamedTuple):
     """One elite per class (niche). Before a niche is filled its confidence is -inf.
 
+    A genome is numbered by its generation and its index in it. Archives of several runs have an axis of runs
+    in front of all others.
+
     Attributes:
-        genomes: pytree with a leading axis of `k` niches.
+        pool: the genomes of the elites, pytree with an axis of `k`. One that is the elite of many niches
+            is there once, and what no niche refers to means nothing.
+        slots: where in the pool the elite of each niche is.
         confidences: the classifier's confidence in the niche's class, in [0, 1].
         generations: the generation in which the elite was born, from 1; 0 while the niche is empty.
+        indices: the index of the elite in its generation, from 0.
         parents: the niche of the elite's parent; -1 for a random genome.
+        parent_generations: the generation in which its parent was born; 0 for a random genome.
+        parent_indices: the index of its parent in that generation.
         replacements: how often the niche has been taken.
-        ids: the number of the elite among all genomes of the run, from 1; 0 while the niche is empty.
-        parent_ids: the number of its parent; 0 for a random genome.
     """
 
-    genomes: Genomes
-    confidences: Float[Array, " k"]
-    generations: Int[Array, " k"]
-    parents: Int[Array, " k"]
-    replacements: Int[Array, " k"]
-    ids: Int[Array, " k"]
-    parent_ids: Int[Array, " k"]
+    pool: Genomes
+    slots: Int[Array, "*runs k"]
+    confidences: Float[Array, "*runs k"]
+    generations: Int[Array, "*runs k"]
+    indices: Int[Array, "*runs k"]
+    parents: Int[Array, "*runs k"]
+    parent_generations: Int[Array, "*runs k"]
+    parent_indices: Int[Array, "*runs k"]
+    replacements: Int[Array, "*runs k"]
+
+    @property
+    def genomes(self) -> Genomes:
+        """The elites' genomes in the order of the niches, pytree with an axis of `k`."""
+        axis = self.slots.ndim - 1
+
+        def in_order(leaf: Shaped[Array, "*_"]) -> Shaped[Array, "*_"]:
+            slots = self.slots.reshape(*self.slots.shape, *(1,) * (leaf.ndim - axis - 1))
+            return jnp.take_along_axis(leaf, slots, axis)
+
+        return jax.tree.map(in_order, self.pool)
+
+    def of(self, niches: Int[Array, "*n"]) -> Genomes:
+        """The genomes of some niches' elites, pytree with the axes of `niches` in front."""
+        slots = self.slots[niches]
+        return jax.tree.map(lambda leaf: leaf[slots], self.pool)
 
 
 def empty_archive(genome: Genomes, niches: int) -> Archive:
@@ -45,14 +76,17 @@ def empty_archive(genome: Genomes, niches: int) -> Archive:
         >>> empty_archive(jnp.zeros(3), niches=2).confidences.tolist()
         [-inf, -inf]
     """
+    zeros = jnp.zeros(niches, jnp.int32)
     return Archive(
-        genomes=jax.tree.map(lambda leaf: jnp.zeros((niches, *leaf.shape), leaf.dtype), genome),
+        pool=jax.tree.map(lambda leaf: jnp.zeros((niches, *leaf.shape), leaf.dtype), genome),
+        slots=jnp.arange(niches, dtype=jnp.int32),
         confidences=jnp.full(niches, -jnp.inf, jnp.float32),
-        generations=jnp.zeros(niches, jnp.int32),
-        parents=jnp.full(niches, -1, jnp.int32),
-        replacements=jnp.zeros(niches, jnp.int32),
-        ids=jnp.zeros(niches, jnp.int32),
-        parent_ids=jnp.zeros(niches, jnp.int32),
+        generations=zeros,
+        indices=zeros,
+        parents=zeros - 1,
+        parent_generations=zeros,
+        parent_indices=zeros,
+        replacements=zeros,
     )
 
 
@@ -62,22 +96,19 @@ def insert(
     confidences: Float[Array, "n k"],
     parents: Int[Array, " n"],
     generation: Int[Array, ""],
-    ids: Int[Array, " n"] | None = None,
 ) -> Archive:
-    """Let each of `n` genomes take every niche where its confidence is strictly higher than the elite's.
+    """Let each of the `n` genomes of a generation take every niche where its confidence is strictly higher.
 
     Nguyen et al., CVPR 2015, section 2.2: an offspring competes for all classes. Inserting a batch at once
-    gives the same archive as inserting its genomes one by one: of equal confidences the earliest wins, and
+    gives the same elites as inserting its genomes one by one: of equal confidences the earliest wins, and
     every change of a niche counts as a replacement. A confidence that is not a number never wins.
 
     Args:
         archive: the elites so far.
-        genomes: pytree with a leading axis of `n`.
+        genomes: pytree with a leading axis of `n`, in the order of their indices.
         confidences: of each genome, in the class of each niche.
         parents: the niche of each genome's parent, -1 for none.
         generation: the generation of the genomes, from 1.
-        ids: the numbers of the genomes in the run; if not given, the genomes must be a whole generation, and
-            all generations of the same size.
 
     Returns:
         The archive after insertion.
@@ -90,8 +121,6 @@ def insert(
         ([8.0, 7.0], [2, 1])
     """
     confidences = jnp.where(jnp.isnan(confidences), -jnp.inf, confidences)
-    if ids is None:
-        ids = (generation - 1) * len(parents) + 1 + jnp.arange(len(parents))
     winners = jnp.argmax(confidences, axis=0)
     challenge = jnp.take_along_axis(confidences, winners[None], axis=0)[0]
     won = challenge > archive.confidences
@@ -99,69 +128,97 @@ def insert(
     running = jax.lax.cummax(jnp.concatenate([archive.confidences[None], confidences]), axis=0)
     taken = jnp.sum(confidences > running[:-1], axis=0, dtype=archive.replacements.dtype)
 
-    def keep_or_take(elites: Array, candidates: Array) -> Array:
-        if elites.nbytes > _SMALL_ARCHIVE:
-            return _updated_in_place(elites, candidates, won, winners)
-        mask = won.reshape(-1, *(1,) * (elites.ndim - 1))
-        return jnp.where(mask, candidates[winners], elites)
+    pool, slots = _store(archive, genomes, won, winners)
+    parents = parents[winners]
 
-    return Archive(
-        genomes=jax.tree.map(keep_or_take, archive.genomes, genomes),
-        confidences=jnp.where(won, challenge, archive.confidences),
-        generations=jnp.where(won, generation, archive.generations),
-        parents=jnp.where(won, parents[winners], archive.parents),
-        replacements=archive.replacements + taken,
-        ids=jnp.where(won, ids[winners], archive.ids),
-        parent_ids=jnp.where(
-            won, jnp.where(parents < 0, 0, archive.ids[parents])[winners], archive.parent_ids
-        ),
+    def of_parent(numbers: Int[Array, " k"]) -> Int[Array, " k"]:
+        return jnp.where(parents < 0, 0, numbers[parents])
+
+    taker = {
+        "confidences": challenge,
+        "generations": generation,
+        "indices": winners.astype(jnp.int32),
+        "parents": parents,
+        "parent_generations": of_parent(archive.generations),
+        "parent_indices": of_parent(archive.indices),
+    }
+    changed = {name: jnp.where(won, value, getattr(archive, name)) for name, value in taker.items()}
+    return Archive(pool, slots, replacements=archive.replacements + taken, **changed)
+
+
+def _store(
+    archive: Archive, genomes: Genomes, won: Bool[Array, " k"], winners: Int[Array, " k"]
+) -> tuple[Genomes, Int[Array, " k"]]:
+    """The pool with the genomes that won a niche, and where each niche's genome is."""
+    if sum(leaf.nbytes for leaf in jax.tree.leaves(archive.pool)) <= _SMALL_ARCHIVE:
+
+        def keep_or_take(elites: Shaped[Array, "k *_"], candidates: Shaped[Array, "n *_"]) -> Array:
+            mask = won.reshape(-1, *(1,) * (elites.ndim - 1))
+            return jnp.where(mask, candidates[winners], elites)
+
+        return jax.tree.map(keep_or_take, archive.pool, genomes), archive.slots
+
+    count, niches = len(jax.tree.leaves(genomes)[0]), len(won)
+    # Each genome that won is stored once, in a slot that no other niche refers to: there are enough of them.
+    stored = jnp.zeros(count, bool).at[jnp.where(won, winners, count)].set(True, mode="drop")
+    kept = jnp.zeros(niches, bool).at[jnp.where(won, niches, archive.slots)].set(True, mode="drop")
+    most = min(count, niches)
+    (rows,) = jnp.nonzero(stored, size=most, fill_value=count)
+    (free,) = jnp.nonzero(~kept, size=most, fill_value=niches)
+    slots = jnp.zeros(count, jnp.int32).at[rows].set(free.astype(jnp.int32), mode="drop")
+    destinations = jnp.where(rows < count, free, niches)
+    pool = jax.tree.map(
+        lambda elites, candidates: _written(elites, candidates, rows, destinations, stored.sum()),
+        archive.pool,
+        genomes,
     )
+    return pool, jnp.where(won, slots[winners], archive.slots)
 
 
-def _updated_in_place(
-    elites: Shaped[Array, "k *genome"],
+def _written(
+    pool: Shaped[Array, "k *genome"],
     candidates: Shaped[Array, "n *genome"],
-    won: Bool[Array, " k"],
-    winners: Int[Array, " k"],
+    rows: Int[Array, " m"],
+    destinations: Int[Array, " m"],
+    count: Int[Array, ""],
 ) -> Shaped[Array, "k *genome"]:
-    """Put the winner into every niche that was won, in place; the other niches are not touched."""
-    niches = jnp.argsort(~won)
+    """The pool with the first `count` rows in their destinations, in place; the others go nowhere."""
+    if not computes_in_order():
+        taken = candidates[jnp.minimum(rows, len(candidates) - 1)]
+        return pool.at[destinations].set(taken, mode="drop", unique_indices=True)
 
-    def take(index: Int[Array, ""], elites: Array) -> Array:
-        niche = niches[index]
-        return elites.at[niche].set(jnp.take(candidates, winners[niche][None], axis=0)[0])
+    def write(index: Int[Array, ""], pool: Shaped[Array, "k *genome"]) -> Shaped[Array, "k *genome"]:
+        genome = jax.lax.dynamic_index_in_dim(candidates, rows[index])
+        return jax.lax.dynamic_update_slice_in_dim(pool, genome, destinations[index], 0)
 
-    return jax.lax.fori_loop(0, won.sum(), take, elites)
+    return jax.lax.fori_loop(0, count, write, pool)
 
 
-def summarise(archive: Archive) -> dict[str, Array]:
-    """The metrics of an archive.
+def summarise(record: Mapping[str, Shaped[np.ndarray, "n *_"]]) -> dict[str, np.ndarray]:
+    """The metrics of generations.
+
+    Args:
+        record: arrays by name with a leading axis of generations; among them "elite_confidences" and
+            "elite_parents", whose last axis is that of the niches.
 
     Returns:
-        Scalars: quartiles, mean, minimum and maximum of the confidences over the niches, the number of niches
-        above 0.99 and 0.9999, the replacements so far, and the goal switches, which are the share of elites
-        with a parent from another niche.
+        The record without the confidences, and in their place: quartiles, mean, minimum and maximum of the
+        confidences over the niches, the number of niches above 0.99 and 0.9999, and the goal switches, which
+        are the share of elites with a parent from another niche.
     """
-    niche = jnp.arange(len(archive.parents))
-    lower, median, upper = jnp.quantile(archive.confidences, jnp.array([0.25, 0.5, 0.75]))
+    confidences, parents = record["elite_confidences"], record["elite_parents"]
+    with np.errstate(invalid="ignore"):  # an empty niche has -inf
+        lower, median, upper = np.quantile(confidences, [0.25, 0.5, 0.75], axis=-1).astype(np.float32)
+    switched = (parents >= 0) & (parents != np.arange(parents.shape[-1]))
     return {
         "median_confidence": median,
-        "mean_confidence": archive.confidences.mean(),
-        "min_confidence": archive.confidences.min(),
+        "mean_confidence": confidences.mean(axis=-1),
+        "min_confidence": confidences.min(axis=-1),
         "lower_quartile_confidence": lower,
         "upper_quartile_confidence": upper,
-        "max_confidence": archive.confidences.max(),
-        "niches_over_0.99": jnp.sum(archive.confidences > 0.99),
-        "niches_over_0.9999": jnp.sum(archive.confidences > 0.9999),
-        "replacements": archive.replacements.sum(),
-        "goal_switches": jnp.mean((archive.parents >= 0) & (archive.parents != niche)),
-    }
-
-
-def lineage(archive: Archive) -> dict[str, Array]:
-    """The metrics that record the elite of each niche and its parent."""
-    return {
-        "elite_ids": archive.ids,
-        "elite_parent_ids": archive.parent_ids,
-        "elite_parents": archive.parents,
+        "max_confidence": confidences.max(axis=-1),
+        "niches_over_0.99": (confidences > 0.99).sum(axis=-1),
+        "niches_over_0.9999": (confidences > 0.9999).sum(axis=-1),
+        "goal_switches": switched.mean(axis=-1).astype(np.float32),
+        **{name: values for name, values in record.items() if name != "elite_confidences"},
     }

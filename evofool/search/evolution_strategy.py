@@ -3,15 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
-from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Estimator, Genomes
@@ -19,7 +17,8 @@ from evofool.errors import UsageError, require_choice, require_positive, unknown
 from evofool.images import from_uint8, round_to_8_bits
 from evofool.numerics.random_numbers import fold_in_each, normals
 from evofool.numerics.reductions import mean
-from evofool.search.archive import Archive, empty_archive, insert, summarise
+from evofool.numerics.rows import apart, each
+from evofool.search.archive import Archive, empty_archive
 from evofool.search.search import Search, target_classes
 
 LITERAL = "literal"
@@ -61,6 +60,9 @@ _PIXELS_AT_ONCE = 1 << 21
 _NOISE_AT_ONCE = 1 << 27
 _PIXELS_IN_BLOCK = 1 << 20
 _LARGEST_BLOCK = 1024
+
+_NOISE_KEPT = 1 << 27
+"""Bytes: up to this size the noise of a class is kept for the update; more is drawn again."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class EvolutionState(NamedTuple):
     Attributes:
         key: the key of the run; it determines every random number, with the class, generation and policy.
         generation: how many generations have been made.
+        targets: the index of each target class.
         genomes: the current genome of each target class, a leading axis of `k`.
         optimizer: the optimiser's state for each of them.
         archive: the best image seen per class, as levels 0..255.
@@ -116,6 +119,7 @@ class EvolutionState(NamedTuple):
 
     key: Key[Array, ""]
     generation: Int[Array, ""]
+    targets: Int[Array, " k"]
     genomes: Genomes
     optimizer: PyTree
     archive: Archive
@@ -128,8 +132,6 @@ def evolution_strategy(
     sigma: optax.Schedule | None = None,
     optimizer: optax.GradientTransformation | None = None,
     targets: Sequence[int] | None = None,
-    mesh: Mesh | None = None,
-    microbatch: int | None = None,
 ) -> Search:
     r"""A Gaussian evolution strategy for each class, all of them in one compiled step.
 
@@ -143,20 +145,19 @@ def evolution_strategy(
     classifier's confidence in the class; one that is not a number counts as 0. Classes are independent: each
     evolves as it would alone.
 
+    Policies are asked for in blocks of up to 1,024, fewer of large images. The policies of a class are told
+    together.
+
     Args:
         encoding: how a genome becomes an image; its genomes must be real-valued arrays.
         options: number and size of the perturbations, the weighting of rewards, and the optimiser.
         sigma: an optax schedule over generations, in place of the constant in `options`.
         optimizer: an optax optimiser, in place of the one named in `options`.
         targets: indices of the classes; all if not given.
-        mesh: must be None, because an evolution strategy runs on one device.
-        microbatch: the most policies of a class to score at once, rounded down to whole blocks but at least
-            one. A block has up to 1,024 policies, fewer of large images. By default as many as take moderate
-            memory. The result does not depend on it.
 
     Raises:
-        UsageError: a mesh, a microbatch that is not positive, an unknown estimator, genomes that are not
-            real-valued, or bad targets.
+        UsageError: an unknown estimator, genomes that are not real-valued, or, when `init` is called, bad
+            targets.
 
     Example:
         >>> from evofool import evolution_strategy, load_classifier, run, student
@@ -166,55 +167,110 @@ def evolution_strategy(
         >>> state.archive.confidences.shape
         (1,)
     """
-    require_positive(microbatch=microbatch)
-    if mesh is not None:
-        raise UsageError("an evolution strategy runs on one device, not on a mesh of several")
     estimators = {**encoding.estimators, LITERAL: literal(encoding)}
     if options.estimator is not None and options.estimator not in estimators:
         raise unknown_name("estimator of this encoding", options.estimator, estimators)
-    ascent = optimizer or OPTIMIZERS[options.optimizer](options.learning_rate)
-    rules = _Rules(
-        options,
-        estimators[options.estimator or next(iter(estimators))],
-        ADVANTAGES[options.advantage],
-        optax.chain(optax.scale(-1.0), ascent),
-    )
+    estimator = estimators[options.estimator or next(iter(estimators))]
+    ascent = optax.chain(optax.scale(-1.0), optimizer or OPTIMIZERS[options.optimizer](options.learning_rate))
+    blocks = _Blocks.of(options.policies, encoding, estimator)
 
     def init(key: Key[Array, ""], classifier: Classifier) -> EvolutionState:
-        classes = target_classes(classifier, targets)
-        # Keyed by the class, so that a genome does not depend on which others evolve beside it.
-        genomes = encoding.init(fold_in_each(jax.random.split(key)[0], jnp.array(classes)))
-        if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(genomes)):
-            raise UsageError("an evolution strategy needs an encoding whose genomes are real-valued arrays")
-        image = jax.ShapeDtypeStruct(classifier.spec.input_shape, jnp.uint8)
-        archive = empty_archive(image, len(classes))
-        return EvolutionState(key, jnp.int32(0), genomes, jax.vmap(rules.optimizer.init)(genomes), archive)
-
-    def step(state: EvolutionState, classifier: Classifier) -> tuple[EvolutionState, dict[str, Array]]:
-        number = state.generation + 1
-        scale = options.sigma if sigma is None else sigma(state.generation)
-        generation = _Generation(jax.random.split(state.key)[1], number, scale)
-        genes = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(state.genomes))
-        plan = _Plan.make(options.policies, classifier.spec.input_shape, genes, microbatch)
-
         classes = jnp.array(target_classes(classifier, targets))
-        niches = jax.tree.map(lambda leaf: leaf[:, None], state.archive)
-        evolve = partial(_evolve, rules, plan, generation, classifier)
-        each, rewards = jax.lax.map(evolve, _Class(classes, state.genomes, state.optimizer, niches))
-        archive = jax.tree.map(lambda leaf: leaf[:, 0], each.niche)
-        metrics = {
-            **summarise(archive),
-            "replacements": jnp.sum(archive.replacements - state.archive.replacements),
-            **rewards,
-        }
-        return EvolutionState(state.key, number, each.genome, each.optimizer, archive), metrics
+        # Keyed by the class, so that a genome does not depend on which others evolve beside it.
+        genomes = encoding.init(fold_in_each(jax.random.split(key)[0], classes))
+        archive = empty_archive(jax.ShapeDtypeStruct(classifier.spec.input_shape, jnp.uint8), len(classes))
+        return EvolutionState(key, jnp.int32(0), classes, genomes, jax.vmap(ascent.init)(genomes), archive)
+
+    def scale(generation: Int[Array, ""]) -> float | Float[Array, ""]:
+        return options.sigma if sigma is None else sigma(generation)
+
+    @apart
+    def draw(
+        moment: _Moment, target: Int[Array, ""], genome: Genomes, members: Int[Array, " b"]
+    ) -> tuple[Float[Array, "b h w c"], PyTree]:
+        key = jax.random.fold_in(jax.random.split(moment.key)[1], target)
+        key = jax.random.fold_in(key, moment.generation + 1)
+        keys = fold_in_each(key, members // 2 if options.antithetic else members)
+        signs = jnp.where(options.antithetic & (members % 2 == 1), -1.0, 1.0)
+        return estimator.sample(keys, signs, genome, scale(moment.generation))
+
+    def ask(state: EvolutionState, individuals: Int[Array, " n"]) -> _Policies:
+        moment = _Moment(state.key, state.generation)
+
+        def block(number: Int[Array, ""]) -> tuple[Float[Array, "b h w c"], PyTree]:
+            row = number // blocks.count
+            genome = jax.tree.map(lambda leaf: leaf[row], state.genomes)
+            return draw(moment, state.targets[row], genome, blocks.members(number % blocks.count))
+
+        numbers = individuals[:: blocks.size] // blocks.size
+        images, noise = each(block, numbers)
+        return _Policies(
+            images.reshape(-1, *images.shape[2:]),
+            numbers,
+            state.targets[numbers // blocks.count],
+            noise if blocks.noise_is_kept else (),
+        )
+
+    def keep(policies: _Policies, confidences: Float[Array, "n classes"]) -> _Scored:
+        # All classes are computed before one is taken: a product with one column would round with the batch
+        # size.
+        confidences = jax.lax.optimization_barrier(confidences)
+        count = len(policies.numbers)
+        own = jnp.take_along_axis(
+            confidences.reshape(count, blocks.size, -1), policies.targets[:, None, None], axis=2
+        )[..., 0]
+        images = policies.images.reshape(count, blocks.size, *policies.images.shape[1:])
+        members = jax.vmap(blocks.members)(policies.numbers % blocks.count)
+        never_wins = jnp.isnan(own) | (members >= options.policies)
+        winners = jnp.argmax(jnp.where(never_wins, -jnp.inf, own), axis=1)
+        # Only the winners are rounded to levels, not all images.
+        best = jax.vmap(lambda images, winner: images[winner])(images, winners)
+        best = jnp.round(best * 255).astype(jnp.uint8)
+        return _Scored(policies.numbers, own, best, policies.noise)
+
+    @apart
+    def learn(moment: _Moment, own: _Class, scored: _Scored) -> tuple[_Class, dict[str, Array]]:
+        confidences = scored.confidences.reshape(-1)[: options.policies]
+        elite = _challenge(own, confidences, scored.best, blocks.size, moment.generation + 1)
+        rewards = jnp.where(jnp.isnan(confidences), 0.0, confidences)
+        weights = ADVANTAGES[options.advantage](rewards) / (options.policies * scale(moment.generation))
+        weights = jnp.pad(weights, (0, blocks.padded - options.policies)).reshape(blocks.count, blocks.size)
+
+        def part(block: Int[Array, ""], noise: PyTree, weights: Float[Array, " b"]) -> Genomes:
+            if not blocks.noise_is_kept:
+                noise = draw(moment, own.target, own.genome, blocks.members(block))[1]
+            # The barrier keeps the sum from being merged with the drawing, which would change how it is
+            # rounded.
+            return estimator.combine(*jax.lax.optimization_barrier((noise, weights)))
+
+        gradient = _sum_of_parts(part, (jnp.arange(blocks.count), scored.noise, weights), own.genome)
+        updates, optimizer = ascent.update(gradient, own.optimizer, own.genome)
+        genome = optax.apply_updates(own.genome, updates)
+        metrics = {"mean_rewards": mean(rewards), "max_rewards": rewards.max()}
+        return _Class(own.row, own.target, genome, optimizer, elite), metrics
+
+    def tell(state: EvolutionState, kept: _Scored) -> tuple[EvolutionState, dict[str, Array]]:
+        moment = _Moment(state.key, state.generation)
+        rows = kept.numbers[:: blocks.count] // blocks.count
+        of_classes = jax.tree.map(lambda leaf: leaf.reshape(len(rows), blocks.count, *leaf.shape[1:]), kept)
+        everything = (state.targets, state.genomes, state.optimizer, state.archive)
+        own = _Class(rows, *_take(everything, rows))
+        own, metrics = each(lambda one: learn(moment, *one), (own, of_classes))
+        genomes, optimizer, archive = _put(everything[1:], own[2:], rows)
+        return state._replace(genomes=genomes, optimizer=optimizer, archive=archive), metrics
 
     return Search(
         init,
-        step,
+        ask,
+        keep,
+        tell,
+        group=blocks.size,
+        individuals=lambda classifier: blocks.padded * len(target_classes(classifier, targets)),
+        together=lambda classifier: blocks.padded,
         evaluations=lambda classifier: options.policies * len(target_classes(classifier, targets)),
         render=from_uint8,
         current=lambda state: round_to_8_bits(encoding.render(state.genomes)),
+        at_once=lambda classifier: blocks.at_once * blocks.size,
     )
 
 
@@ -246,142 +302,145 @@ def literal(encoding: Encoding) -> Estimator:
     return Estimator(sample, combine)
 
 
-class _Rules(NamedTuple):
-    """How the classes of a run evolve."""
-
-    options: StrategyOptions
-    estimator: Estimator
-    advantages: Callable[[Float[Array, " n"]], Float[Array, " n"]]
-    optimizer: optax.GradientTransformation
-
-
-class _Generation(NamedTuple):
-    """One generation: its number, its sigma, and the key from which its policies are drawn."""
+class _Moment(NamedTuple):
+    """A generation of a run: the run's key, and how many generations were made before."""
 
     key: Key[Array, ""]
-    number: Int[Array, ""]
-    sigma: float | Float[Array, ""]
+    generation: Int[Array, ""]
+
+
+class _Policies(NamedTuple):
+    """Policies that were asked for, in `m` blocks.
+
+    Attributes:
+        images: of all of them, in [0, 1].
+        numbers: of the blocks, counted over all classes.
+        targets: the class of each block.
+        noise: what made the images, [m, b, ...], if it is kept.
+    """
+
+    images: Float[Array, "n h w c"]
+    numbers: Int[Array, " m"]
+    targets: Int[Array, " m"]
+    noise: PyTree
+
+
+class _Scored(NamedTuple):
+    """Blocks of policies with their confidences in their own class, and the best image of each, as levels."""
+
+    numbers: Int[Array, "*c m"]
+    confidences: Float[Array, "*c m b"]
+    best: UInt8[Array, "*c m h w c"]
+    noise: PyTree
 
 
 class _Class(NamedTuple):
-    """What one class has of its own: its genome, the optimiser's state, and an archive of one niche."""
+    """What one class has of its own: its place among the targets, its genome and optimiser, and its niche."""
 
+    row: Int[Array, ""]
     target: Int[Array, ""]
     genome: Genomes
     optimizer: PyTree
     niche: Archive
 
 
-def _evolve(
-    rules: _Rules, plan: "_Plan", generation: _Generation, classifier: Classifier, own: _Class
-) -> tuple[_Class, dict[str, Float[Array, ""]]]:
-    """One generation of one class, and the metrics of its rewards."""
-    draw = partial(_draw, rules, generation, own)
-    score = partial(_score, rules, generation, classifier, own.target)
-    nothing = jax.tree.map(jnp.zeros_like, own.genome)
-    blocks = jnp.arange(plan.padded).reshape(-1, plan.block)
-    if len(blocks) == 1:
-        images, noise = draw(blocks[0])
-        niche, rewards = score(own.niche, blocks[0], images)
-        weights = _weights(rules, generation, rewards, blocks)
-        gradient = _add(rules, nothing, noise, weights[0])
-    else:
-
-        def draw_and_score(niche: Archive, blocks: Int[Array, "m b"]) -> tuple[Archive, Array]:
-            images = jax.lax.map(lambda block: draw(block)[0], blocks)
-            return score(niche, blocks.reshape(-1), images.reshape(-1, *images.shape[2:]))
-
-        chunks = blocks.reshape(-1, plan.chunk // plan.block, plan.block)
-        niche, rewards = jax.lax.scan(draw_and_score, own.niche, chunks)
-        rewards = rewards.reshape(-1)
-        # The noise of all policies need not fit into memory: it is drawn again for the update.
-        gradient, _ = jax.lax.scan(
-            lambda total, each: (_add(rules, total, draw(each[0])[1], each[1]), None),
-            nothing,
-            (blocks, _weights(rules, generation, rewards, blocks)),
-        )
-    updates, optimizer = rules.optimizer.update(gradient, own.optimizer, own.genome)
-    genome = optax.apply_updates(own.genome, updates)
-    rewards = rewards[: rules.options.policies]
-    metrics = {"mean_rewards": mean(rewards), "max_rewards": rewards.max()}
-    return _Class(own.target, genome, optimizer, niche), metrics
+def _challenge(
+    own: _Class,
+    confidences: Float[Array, " n"],
+    best: UInt8[Array, "m h w c"],
+    block: int,
+    generation: Int[Array, ""],
+) -> Archive:
+    """The niche of a class after its policies have competed for it, given the best image of each block."""
+    niche, confidences = own.niche, jnp.where(jnp.isnan(confidences), -jnp.inf, confidences)
+    winner = jnp.argmax(confidences)
+    won = confidences[winner] > niche.confidences
+    running = jax.lax.cummax(jnp.concatenate([niche.confidences[None], confidences]))
+    taken = jnp.sum(confidences > running[:-1], dtype=niche.replacements.dtype)
+    taker = {
+        "pool": best[winner // block],
+        "confidences": confidences[winner],
+        "generations": generation,
+        "indices": own.row * len(confidences) + winner.astype(jnp.int32),
+    }
+    changed = {name: jnp.where(won, value, getattr(niche, name)) for name, value in taker.items()}
+    return niche._replace(replacements=niche.replacements + taken, **changed)
 
 
-def _draw(
-    rules: _Rules, generation: _Generation, own: _Class, policies: Int[Array, " b"]
-) -> tuple[Float[Array, "b h w c"], PyTree]:
-    """The images of a block of policies and the noise that made them."""
-    key = jax.random.fold_in(jax.random.fold_in(generation.key, own.target), generation.number)
-    keys = fold_in_each(key, policies // 2 if rules.options.antithetic else policies)
-    signs = jnp.where(rules.options.antithetic & (policies % 2 == 1), -1.0, 1.0)
-    return rules.estimator.sample(keys, signs, own.genome, generation.sigma)
-
-
-def _score(
-    rules: _Rules,
-    generation: _Generation,
-    classifier: Classifier,
-    target: Int[Array, ""],
-    niche: Archive,
-    policies: Int[Array, " n"],
-    images: Float[Array, "n h w c"],
-) -> tuple[Archive, Float[Array, " n"]]:
-    """The niche with the best of the images, and the rewards of all of them."""
-    # All classes are computed before one is taken: a product with one column would round with the batch size.
-    confidences = jax.lax.optimization_barrier(classifier(round_to_8_bits(images)))
-    rewards = confidences[:, target]
-    counted = jnp.where(policies < rules.options.policies, rewards, -jnp.inf)
-    parents = jnp.full(len(policies), -1, jnp.int32)
-    ids = (generation.number - 1) * rules.options.policies + 1 + policies
-    # Only the winner is rounded to levels, not all images.
-    niche = niche._replace(genomes=from_uint8(niche.genomes))
-    niche = insert(niche, images, counted[:, None], parents, generation.number, ids)
-    niche = niche._replace(genomes=jnp.round(niche.genomes * 255).astype(jnp.uint8))
-    return niche, jnp.where(jnp.isnan(rewards), 0.0, rewards)
-
-
-def _weights(
-    rules: _Rules, generation: _Generation, rewards: Float[Array, " n"], blocks: Int[Array, "m b"]
-) -> Float[Array, "m b"]:
-    """What the noise of every policy counts in the gradient; nothing for those that only fill a block."""
-    weights = rules.advantages(rewards[: rules.options.policies]) / (
-        rules.options.policies * generation.sigma
+def _sum_of_parts(function: Callable[..., Genomes], parts: PyTree, like: Genomes) -> Genomes:
+    """The sum of a function's results for each part, in the same order however it is computed."""
+    if len(jax.tree.leaves(parts)[0]) == 1:
+        return function(*jax.tree.map(lambda leaf: leaf[0], parts))
+    total, _ = jax.lax.scan(
+        lambda total, part: (jax.tree.map(jnp.add, total, function(*part)), None),
+        jax.tree.map(jnp.zeros_like, like),
+        parts,
     )
-    return jnp.pad(weights, (0, blocks.size - rules.options.policies)).reshape(blocks.shape)
+    return total
 
 
-def _add(rules: _Rules, total: Genomes, noise: PyTree, weights: Float[Array, " b"]) -> Genomes:
-    """The gradient so far with a block of policies added."""
-    # The barrier keeps the sum from being merged with the drawing, which would change how it is rounded.
-    noise, weights = jax.lax.optimization_barrier((noise, weights))
-    return jax.tree.map(jnp.add, total, rules.estimator.combine(noise, weights))
+def _take(tree: PyTree, rows: Int[Array, " c"]) -> PyTree:
+    """Consecutive rows of all arrays."""
+    return jax.tree.map(
+        lambda leaf: (
+            leaf if len(leaf) == len(rows) else jax.lax.dynamic_slice_in_dim(leaf, rows[0], len(rows))
+        ),
+        tree,
+    )
 
 
-class _Plan(NamedTuple):
-    """How the policies of a class are cut up, which decides speed and memory and not the result.
+def _put(tree: PyTree, changed: PyTree, rows: Int[Array, " c"]) -> PyTree:
+    """All arrays with some consecutive rows changed."""
+    return jax.tree.map(
+        lambda leaf, new: (
+            new if len(leaf) == len(rows) else jax.lax.dynamic_update_slice_in_dim(leaf, new, rows[0], 0)
+        ),
+        tree,
+        changed,
+    )
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """The blocks that the policies of a class are asked for in.
+
+    They depend only on the number of policies and the size of the images, so that sums are rounded the same
+    way however a generation is cut up.
 
     Attributes:
-        block: policies whose noise is summed at once. It depends only on their number and the size of the
-            images, so that sums are rounded the same way however policies are cut up.
-        chunk: policies that are drawn and scored at once, a multiple of the block.
-        padded: policies in all, filled up to whole blocks.
+        size: policies whose noise is summed at once.
+        count: blocks of a class; the last one may have policies too many, which do not count.
+        at_once: blocks that a processor should score at once.
+        noise_is_kept: whether the noise of a class is kept until its update.
     """
 
-    block: int
-    chunk: int
-    padded: int
+    size: int
+    count: int
+    at_once: int
+    noise_is_kept: bool
+
+    @property
+    def padded(self) -> int:
+        """Policies of a class in whole blocks."""
+        return self.size * self.count
+
+    def members(self, block: Int[Array, ""]) -> Int[Array, " b"]:
+        """The policies of a block."""
+        return block * self.size + jnp.arange(self.size)
 
     @classmethod
-    def make(
-        cls, policies: int, image_shape: tuple[int, int, int], genes: int, microbatch: int | None
-    ) -> "_Plan":
-        pixels = math.prod(image_shape)
+    def of(cls, policies: int, encoding: Encoding, estimator: Estimator) -> "_Blocks":
+        keys = jax.eval_shape(jax.random.split, jax.random.key(0))
+        genomes = jax.eval_shape(encoding.init, keys)
+        if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(genomes)):
+            raise UsageError("an evolution strategy needs an encoding whose genomes are real-valued arrays")
+        genome = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), genomes)
+        images, noise = jax.eval_shape(estimator.sample, keys, jnp.ones(2), genome, 1.0)
+        pixels = math.prod(images.shape[1:])
+        numbers = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(noise))
         largest = max(8, min(_LARGEST_BLOCK, _PIXELS_IN_BLOCK // pixels))
-        block = -(-policies // -(-policies // largest))
-        at_once = microbatch or max(1, min(_PIXELS_AT_ONCE // pixels, _NOISE_AT_ONCE // genes))
-        blocks = -(-policies // block)
-        # Chunks of equal length, so that the same blocks are made whatever the chunks.
-        halves = [count for count in range(1, math.isqrt(blocks) + 1) if blocks % count == 0]
-        divisors = [*halves, *(blocks // count for count in halves)]
-        chunk = max((count for count in divisors if count * block <= at_once), default=1) * block
-        return cls(block, chunk, blocks * block)
+        count = -(-policies // largest)
+        size = -(-policies // count)
+        count = -(-policies // size)
+        at_once = max(1, min(_PIXELS_AT_ONCE // pixels, _NOISE_AT_ONCE // numbers) // size)
+        return cls(size, count, at_once, count == 1 or 4 * numbers * size * count <= _NOISE_KEPT)

@@ -1,23 +1,21 @@
 """MAP-Elites over the classes of a classifier."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Genomes
 from evofool.errors import require_positive
-from evofool.images import round_to_8_bits
+from evofool.numerics.platform import computes_in_order
 from evofool.numerics.random_numbers import centred_uniform, fold_in_each
-from evofool.search.archive import Archive, empty_archive, insert, lineage, summarise
-from evofool.search.parts import images_at_once, in_parts
+from evofool.numerics.rows import merged
+from evofool.search.archive import Archive, empty_archive, insert
 from evofool.search.search import Search, target_classes
-from evofool.search.sharding import over_population, replicated
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,6 @@ def map_elites(
     options: MapElitesOptions = MapElitesOptions(),
     *,
     targets: Sequence[int] | None = None,
-    mesh: Mesh | None = None,
-    microbatch: int | None = None,
 ) -> Search:
     """MAP-Elites with one niche per class (Nguyen et al., CVPR 2015, section 2.2; Mouret & Clune, 2015).
 
@@ -74,17 +70,10 @@ def map_elites(
         encoding: how a genome becomes an image.
         options: how many offspring a generation has.
         targets: indices of the classes to evolve images for; all if not given.
-        mesh: devices to split each generation over (see `population_mesh`). The result is bit-identical if
-            the classifier's confidences do not depend on the size of the batch. On CPU those of evofool's
-            networks do not, for batches of two or more, and no smaller ones are scored; a GPU may choose
-            other kernels for other sizes.
-        microbatch: the most images that each device makes and scores at once, at least a pair. It bounds the
-            memory and keeps the result, as `mesh` does. By default the fastest: on a CPU what fits its cache,
-            elsewhere the whole generation.
 
     Raises:
-        UsageError: a microbatch that is not positive; when `init` is called, no targets, a target twice, or
-            one that the classifier does not have.
+        UsageError: when `init` is called, no targets, a target twice, or one that the classifier does not
+            have.
 
     Example:
         >>> from evofool import MapElitesOptions, direct, load_classifier, map_elites, run
@@ -94,81 +83,95 @@ def map_elites(
         >>> state.archive.confidences.shape
         (10,)
     """
-    require_positive(microbatch=microbatch)
     batch_size = options.batch_size
+    individuals = batch_size + batch_size % 2
+    randomly = merged(lambda keys, nothing: encoding.init(keys))
+    vary = merged(lambda rows, generation: encoding.vary(rows[0], rows[1], generation))
+    render = merged(lambda genomes, nothing: encoding.render(genomes))
 
     def init(key: Key[Array, ""], classifier: Classifier) -> MapElitesState:
-        genomes = jax.eval_shape(encoding.init, jax.random.split(key, 1))
-        genome = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), genomes)
         niches = len(target_classes(classifier, targets))
-        return MapElitesState(key, jnp.int32(0), empty_archive(genome, niches))
+        # Random genomes without a confidence, which are parents as long as no niche is filled.
+        genomes = encoding.init(fold_in_each(jax.random.split(key)[0], individuals + jnp.arange(niches)))
+        genome = jax.tree.map(lambda leaf: leaf[0], genomes)
+        return MapElitesState(key, jnp.int32(0), empty_archive(genome, niches)._replace(pool=genomes))
 
-    def make_and_score(
-        pairs: Int[Array, " p"], state: MapElitesState, classifier: Classifier
-    ) -> tuple[_Offspring, Float[Array, "n k"]]:
-        def part(pairs: Int[Array, " p"]) -> tuple[_Offspring, Float[Array, "n k"]]:
-            offspring = _ask(encoding, state, pairs)
-            return offspring, classifier(round_to_8_bits(encoding.render(offspring.genomes)))
+    def ask(state: MapElitesState, individuals: Int[Array, " n"]) -> _Offspring:
+        first_key, later_key = jax.random.split(state.key)
+        filled = state.archive.confidences > -jnp.inf
 
-        at_once = microbatch or images_at_once(classifier, 2 * len(pairs))
-        return in_parts(part, pairs, at_once // 2)
+        def random_genomes() -> tuple[Genomes, Int[Array, " n"]]:
+            genomes = randomly(fold_in_each(first_key, individuals), ())
+            return genomes, jnp.full(len(individuals), -1, jnp.int32)
 
-    def step(state: MapElitesState, classifier: Classifier) -> tuple[MapElitesState, dict[str, Array]]:
-        # Every device makes equally many pairs; the surplus is scored and dropped.
-        devices = 1 if mesh is None else mesh.size
-        pairs = jnp.arange(-(-batch_size // (2 * devices)) * devices)
-        offspring, confidences = over_population(make_and_score, mesh)(pairs, state, classifier)
-        genomes = offspring.genomes
-        parents, confidences = (
-            replicated(rows, mesh)[:batch_size] for rows in (offspring.parents, confidences)
-        )
+        def offspring() -> tuple[Genomes, Int[Array, " n"]]:
+            pairs = individuals[::2] // 2
+            keys = fold_in_each(jax.random.fold_in(later_key, state.generation), pairs)
+            parent_keys, variation_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+            parents = jax.vmap(_draw_parents, (0, None))(parent_keys, filled | ~filled.any())
+            children = vary((variation_keys, state.archive.of(parents)), state.generation)
+            genomes = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), children)
+            return genomes, jnp.where(filled[parents], parents, -1).reshape(-1)
+
+        genomes, parents = _choose(state.generation > 0, offspring, random_genomes)
+        return _Offspring(render(genomes, ()), genomes, parents, individuals)
+
+    def keep(offspring: _Offspring, confidences: Float[Array, "n classes"]) -> _Scored:
         if targets is not None:
             confidences = confidences[:, jnp.array(targets)]
-        generation = state.generation + 1
-        archive = replicated(insert(state.archive, genomes, confidences, parents, generation), mesh)
-        metrics = {
-            **summarise(archive),
-            **lineage(archive),
-            **encoding.metrics(jax.tree.map(lambda leaf: leaf[:batch_size], genomes)),
-            "replacements": jnp.sum(archive.replacements - state.archive.replacements),
-        }
-        return MapElitesState(state.key, generation, archive), metrics
+        # The last child of an odd batch takes no niche.
+        counts = offspring.individuals < batch_size
+        confidences = jnp.where(counts[:, None], confidences, -jnp.inf)
+        return _Scored(offspring.genomes, offspring.parents, confidences)
 
-    return Search(init, step, evaluations=lambda classifier: batch_size, render=encoding.render)
+    def tell(state: MapElitesState, kept: _Scored) -> tuple[MapElitesState, dict[str, Array]]:
+        archive = insert(state.archive, kept.genomes, kept.confidences, kept.parents, state.generation + 1)
+        counted = jax.tree.map(lambda leaf: leaf[:batch_size], kept.genomes)
+        return state._replace(archive=archive), encoding.metrics(counted)
+
+    return Search(
+        init,
+        ask,
+        keep,
+        tell,
+        group=2,
+        individuals=lambda classifier: individuals,
+        together=lambda classifier: individuals,
+        evaluations=lambda classifier: batch_size,
+        render=encoding.render,
+        breeds=True,
+    )
 
 
 class _Offspring(NamedTuple):
-    """Genomes of a generation, two for each pair.
+    """Individuals that were asked for, two for each pair.
 
     Attributes:
+        images: in [0, 1].
         genomes: pytree with a leading axis of `n`.
         parents: the niche of each genome's parent, -1 for a random genome.
+        individuals: their numbers.
     """
+
+    images: Float[Array, "n h w c"]
+    genomes: Genomes
+    parents: Int[Array, " n"]
+    individuals: Int[Array, " n"]
+
+
+class _Scored(NamedTuple):
+    """Offspring with their confidences in the class of each niche, in place of their images."""
 
     genomes: Genomes
     parents: Int[Array, " n"]
+    confidences: Float[Array, "n k"]
 
 
-def _ask(encoding: Encoding, state: MapElitesState, pairs: Int[Array, " p"]) -> _Offspring:
-    """The given pairs of the next generation: random genomes until a niche is filled, then offspring."""
-    first_key, later_key = jax.random.split(state.key)
-    filled = state.archive.confidences > -jnp.inf
-
-    def random_genomes() -> _Offspring:
-        individuals = (2 * pairs[:, None] + jnp.arange(2)).reshape(-1)
-        genomes = encoding.init(fold_in_each(first_key, individuals))
-        return _Offspring(genomes, jnp.full(2 * len(pairs), -1, state.archive.parents.dtype))
-
-    def offspring() -> _Offspring:
-        keys = fold_in_each(jax.random.fold_in(later_key, state.generation), pairs)
-        parent_keys, variation_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-        parents = jax.vmap(lambda key: _draw_parents(key, filled))(parent_keys)
-        elites = jax.tree.map(lambda leaf: leaf[parents], state.archive.genomes)
-        children = encoding.vary(variation_keys, elites, state.generation)
-        merged = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), children)
-        return _Offspring(merged, parents.reshape(-1))
-
-    return jax.lax.cond(filled.any(), offspring, random_genomes)
+def _choose(condition: Bool[Array, ""], so: Callable[[], PyTree], otherwise: Callable[[], PyTree]) -> PyTree:
+    """One of two results. On accelerators both are cheaper than a host that waits for the condition."""
+    if computes_in_order():
+        return jax.lax.cond(condition, so, otherwise)
+    return jax.tree.map(lambda yes, no: jnp.where(condition, yes, no), so(), otherwise())
 
 
 def _draw_parents(key: Key[Array, ""], filled: Bool[Array, " k"]) -> Int[Array, " 2"]:

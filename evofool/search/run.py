@@ -1,47 +1,62 @@
 """Running a search: chunks of compiled generations, with the host in between."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Int, PyTree, UInt32
 
 from evofool.classifiers.classifier import Classifier
-from evofool.errors import EvofoolError, require_positive
+from evofool.errors import EvofoolError, UsageError, require_positive
+from evofool.numerics.program_memory import tree_bytes
+from evofool.search.archive import RECORDED, summarise
+from evofool.search.generation import Cut
+from evofool.search.independent import Runs, stacked_params
 from evofool.search.search import Search, State
 
 LONGEST_CHUNK = 256
-"""Generations: the device keeps the metrics of no more than these until the host fetches them."""
+"""Generations: the device keeps the records of no more than these until the host fetches them."""
 
 SECONDS_PER_CHUNK = 0.5
 """How long a chunk takes if its length is not given: short enough for a progress bar."""
 
+_RECORD_BYTES = 2**27
+_SMALL_STATE = 2**26
+"""Bytes: a smaller state is not overwritten, so that the next chunk can begin before this one is logged."""
+
 
 def run(
     search: Search,
-    classifier: Classifier,
+    classifier: Classifier | Sequence[Classifier],
     generations: int,
     *,
     seed: int = 0,
+    seeds: Sequence[int] | None = None,
     state: State | None = None,
+    cut: Cut = Cut(),
     chunk: int | None = None,
     pause_every: int | None = None,
     on_chunk: Callable[[State, dict[str, np.ndarray]], bool | None] | None = None,
 ) -> State:
-    """Run a search up to a number of generations.
+    """Run a search up to a number of generations, once or many times in one program.
 
-    Chunks of all lengths share one compiled program. It updates the state in place: a state that was passed
-    in, or passed to `on_chunk`, must not be used after the next chunk has begun.
+    Chunks of all lengths share one compiled program. A state of more than 64 MB is updated in place: one that
+    was passed to `on_chunk` must then not be used after `on_chunk` has returned.
 
     Args:
         search: the algorithm.
-        classifier: what to fool.
+        classifier: what to fool; with `seeds` also one for each run, the same network with other weights.
         generations: the number of generations after which to stop, counted from the first one.
         seed: the seed of a new search.
+        seeds: the seeds of independent runs, in place of `seed`. The arrays of states and metrics then have
+            an axis of runs in front, but for the number of the generation. On CPU each run has the bits that
+            it has alone.
         state: the state to continue from; a new one from `search.init` if not given.
+        cut: how generations are cut up. The result does not depend on it.
         chunk: generations per chunk, at most 256; if not given, as many as take about half a second. The
             result does not depend on it.
         pause_every: chunks also end at the multiples of this number of generations.
@@ -52,7 +67,7 @@ def run(
         The state after the last generation.
 
     Raises:
-        UsageError: a number that is not positive.
+        UsageError: a number that is not positive, no seeds, or not one classifier for each of them.
         EvofoolError: a generation does not fit into the device's memory.
 
     Example:
@@ -63,28 +78,36 @@ def run(
         >>> state = run(search, classifier, 4, chunk=2, on_chunk=lambda state, metrics: seen.append(metrics))
         >>> int(state.generation), len(seen), seen[0]["median_confidence"].shape
         (4, 2, (2,))
+        >>> run(search, classifier, 4, seeds=range(3)).archive.confidences.shape
+        (3, 10)
     """
     require_positive(generations=generations, chunk=chunk, pause_every=pause_every)
+    network, params = _shared_and_own(classifier, seeds)
+    runs = Runs(search, None if seeds is None else len(seeds), cut)
     if state is None:
-        state = search.init(jax.random.key(seed), classifier)
-    done, length = int(state.generation), chunk or 1
-    while done < generations:
-        length = min(length, generations - done, LONGEST_CHUNK)
+        state = runs.init([seed] if seeds is None else seeds, network)
+    in_place = tree_bytes(state) > _SMALL_STATE
+    advance = _advance_in_place if in_place else _advance
+    record = jax.eval_shape(partial(_generation, runs), state, network, params)[1]
+    longest = max(1, min(LONGEST_CHUNK, _RECORD_BYTES // tree_bytes(record)))
+
+    def begin(state: State, done: int, length: int) -> tuple[State, UInt32[Array, "n words"], int]:
+        length = min(length, generations - done, longest)
         if pause_every:
             length = min(length, pause_every - done % pause_every)
-        started = time.perf_counter()
-        try:
-            state, metrics = _advance(search, state, classifier, length)
-            metrics = {name: np.asarray(values)[:length] for name, values in metrics.items()}
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            raise EvofoolError(
-                f"the memory of {jax.devices()[0].device_kind} is exhausted by a generation of "
-                f"{search.evaluations(classifier):,} images: use a smaller generation or a smaller microbatch"
-            ) from error
-        seconds = time.perf_counter() - started
-        done += length
+        return *advance(runs, longest, state, network, params, length), length
+
+    done, length, before = int(state.generation), chunk or 1, time.perf_counter()
+    following = None
+    while done < generations:
+        with _exhaustion_named(search, network):
+            state, rows, length = following or begin(state, done, length)
+            done += length
+            # The device goes on while the host logs what it has done.
+            following = None if in_place or done == generations else begin(state, done, length)
+            metrics = summarise(_record_of_rows(np.asarray(rows)[:length], record))
+        now = time.perf_counter()
+        seconds, before = now - before, now
         if on_chunk is not None and on_chunk(state, metrics):
             break
         # At most doubled: the first chunk includes compilation, and other work may slow any chunk.
@@ -92,21 +115,93 @@ def run(
     return state
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _advance(
-    search: Search, state: State, classifier: Classifier, length: int | Int[Array, ""]
+def _shared_and_own(
+    classifier: Classifier | Sequence[Classifier], seeds: Sequence[int] | None
+) -> tuple[Classifier, PyTree]:
+    """The classifier of all runs, and the weights of each run's own, if it has one."""
+    if seeds is not None and len(seeds) == 0:
+        raise UsageError("seeds must be one or more, not none")
+    if isinstance(classifier, Classifier):
+        return classifier, None
+    if seeds is None or len(seeds) != len(classifier):
+        given = "none" if seeds is None else len(seeds)
+        raise UsageError(f"{len(classifier)} classifiers need as many seeds, not {given}")
+    return classifier[0], stacked_params(classifier)
+
+
+@contextmanager
+def _exhaustion_named(search: Search, classifier: Classifier) -> Iterator[None]:
+    """Turn the error of a device whose memory is exhausted into one that says what to do."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise EvofoolError(
+            f"the memory of {jax.devices()[0].device_kind} is exhausted by a generation of "
+            f"{search.evaluations(classifier):,} images: use a smaller generation or a smaller microbatch"
+        ) from error
+
+
+def _generation(
+    runs: Runs, state: State, classifier: Classifier, params: PyTree
 ) -> tuple[State, dict[str, Array]]:
-    """The state `length` generations later, and their metrics in arrays of `LONGEST_CHUNK`.
+    """The state after another generation, and its record: what the host computes the metrics from."""
+    before = state.archive.replacements
+    state, statistics = runs.generation(state, classifier, params)
+    fields = RECORDED if runs.search.breeds else RECORDED[:2]
+    archive = {f"elite_{name}": getattr(state.archive, name) for name in fields}
+    return state, {
+        **archive,
+        "replacements": jnp.sum(state.archive.replacements - before, axis=-1),
+        **statistics,
+    }
+
+
+def _chunk(
+    runs: Runs,
+    longest: int,
+    state: State,
+    classifier: Classifier,
+    params: PyTree,
+    length: int | Int[Array, ""],
+) -> tuple[State, UInt32[Array, "n words"]]:
+    """The state `length` generations later, and the record of each of them in one row of `longest`.
 
     The length of the loop is an argument, so that chunks of all lengths are the same program with the same
     bits.
     """
-    shapes = jax.eval_shape(search.step, state, classifier)[1]
-    record = jax.tree.map(lambda shape: jnp.zeros((LONGEST_CHUNK, *shape.shape), shape.dtype), shapes)
+    record = jax.eval_shape(partial(_generation, runs), state, classifier, params)[1]
+    rows = jnp.zeros((longest, tree_bytes(record) // 4), jnp.uint32)
 
-    def generation(index: Int[Array, ""], carry: tuple[State, PyTree]) -> tuple[State, PyTree]:
-        state, record = carry
-        state, metrics = search.step(state, classifier)
-        return state, jax.tree.map(lambda kept, value: kept.at[index].set(value), record, metrics)
+    def step(
+        index: Int[Array, ""], carry: tuple[State, UInt32[Array, "n words"]]
+    ) -> tuple[State, UInt32[Array, "n words"]]:
+        state, rows = carry
+        state, record = _generation(runs, state, classifier, params)
+        return state, rows.at[index].set(_row_of_record(record))
 
-    return jax.lax.fori_loop(0, length, generation, (state, record))
+    return jax.lax.fori_loop(0, length, step, (state, rows))
+
+
+_advance = jax.jit(_chunk, static_argnums=(0, 1))
+_advance_in_place = jax.jit(_chunk, static_argnums=(0, 1), donate_argnums=2)
+
+
+def _row_of_record(record: dict[str, Array]) -> UInt32[Array, " words"]:
+    """The words of all arrays of a record, which have 32 bits."""
+    words = [jax.lax.bitcast_convert_type(leaf, jnp.uint32).reshape(-1) for leaf in jax.tree.leaves(record)]
+    return jnp.concatenate(words)
+
+
+def _record_of_rows(
+    rows: UInt32[np.ndarray, "n words"], record: dict[str, jax.ShapeDtypeStruct]
+) -> dict[str, np.ndarray]:
+    """The arrays of a record, with the generations in front, from the words of each generation."""
+    shapes, structure = jax.tree.flatten(record)
+    ends = np.cumsum([shape.size for shape in shapes])
+    arrays = [
+        np.ascontiguousarray(words).view(shape.dtype).reshape(len(rows), *shape.shape)
+        for words, shape in zip(np.split(rows, ends[:-1], axis=1), shapes, strict=True)
+    ]
+    return jax.tree.unflatten(structure, arrays)

@@ -1,37 +1,72 @@
 """The third contract: an algorithm that fills an archive with elites."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Genomes
 from evofool.errors import UsageError
 
 State = Any
-"""A pytree with at least `key`, `generation` and `archive`."""
+"""A NamedTuple of arrays with at least `key`, `generation` and `archive`."""
+
+Candidates = Any
+"""What `ask` gives: a NamedTuple with `images [n, h, w, c]` in [0, 1], and whatever `keep` needs beside."""
+
+Kept: TypeAlias = PyTree
+"""What `keep` gives. Its leading axes are those of groups, or fixed multiples of them."""
 
 
 class Search(NamedTuple):
-    """A search algorithm: pure functions, compiled by `run`.
+    """A search algorithm: pure functions over any part of a generation.
+
+    The individuals of a generation are numbered from 0, and what is asked for depends only on the state and
+    on these numbers. So a generation can be cut anywhere: into parts that fit memory, over devices and
+    machines, or into requests to a service. `generation` does it within a compiled program:
+
+        candidates = search.ask(state, individuals)       # of any whole groups
+        confidences = classifier(candidates.images)
+        kept = search.keep(candidates, confidences)
+        state, statistics = search.tell(state, kept)      # of the individuals that are told together
+
+    `keep` is between `ask` and `tell`, because the images of a whole generation need not fit into memory: it
+    leaves what `tell` needs.
 
     Attributes:
         init: `init(key, classifier) -> state`, the state before the first generation.
-        step: `step(state, classifier) -> (state, metrics)`, one generation; metrics are arrays by name. If
-            elites have parents, they include those of `evofool.search.archive.lineage`.
-        evaluations: `evaluations(classifier)`, the number of images that a generation scores.
+        ask: `ask(state, individuals [n]) -> candidates`, the given individuals of the next generation, in
+            whole groups.
+        keep: `keep(candidates, confidences [n, classes]) -> kept`.
+        tell: `tell(state, kept) -> (state, statistics)`, the state that has learnt from the individuals that
+            are told together; the number of its generation is not changed. Statistics are arrays by name, of
+            a whole generation or with an axis of classes.
+        group: how many consecutive individuals are asked for together.
+        individuals: `individuals(classifier)`, how many a generation has, in whole groups.
+        together: `together(classifier)`, how many consecutive individuals are told together at least.
+        evaluations: `evaluations(classifier)`, how many of them count.
         render: `render(genomes [k, ...]) -> images [k, h, w, c]`, the images of the archive's genomes, in
             [0, 1].
+        breeds: whether elites have parents.
         current: `current(state) -> images [k, h, w, c]`, the images of the individuals that evolve next, if
             the algorithm keeps one per class beside the archive.
+        at_once: `at_once(classifier)`, the most individuals that a CPU should ask for at once, if that is
+            fewer than it can score at once.
     """
 
     init: Callable[[Key[Array, ""], Classifier], State]
-    step: Callable[[State, Classifier], tuple[State, dict[str, Array]]]
+    ask: Callable[[State, Int[Array, " n"]], Candidates]
+    keep: Callable[[Candidates, Float[Array, "n classes"]], Kept]
+    tell: Callable[[State, Kept], tuple[State, dict[str, Array]]]
+    group: int
+    individuals: Callable[[Classifier], int]
+    together: Callable[[Classifier], int]
     evaluations: Callable[[Classifier], int]
     render: Callable[[Genomes], Float[Array, "k h w c"]]
+    breeds: bool = False
     current: Callable[[State], Float[Array, "k h w c"]] | None = None
+    at_once: Callable[[Classifier], int] | None = None
 
 
 def target_classes(classifier: Classifier, targets: Sequence[int] | None) -> tuple[int, ...]:

@@ -31,9 +31,7 @@ def state_of(generation: int) -> MapElitesState:
     """A state that tells its generation, with genomes that are large enough for a file of their own."""
     archive = empty_archive(jnp.zeros(70_000), niches=4)
     genomes = jnp.full((4, 70_000), generation) * jnp.linspace(0.1, 1, 70_000)
-    return MapElitesState(
-        jax.random.key(generation), jnp.int32(generation), archive._replace(genomes=genomes)
-    )
+    return MapElitesState(jax.random.key(generation), jnp.int32(generation), archive._replace(pool=genomes))
 
 
 def same(one: MapElitesState, other: MapElitesState) -> bool:

@@ -13,7 +13,7 @@ from evofool.results import Results
 from evofool.runs import ancestry, read_lineage
 from evofool.runs.directory import RUN
 from evofool.runs.lineage import Birth, LineageLog
-from evofool.search import empty_archive, insert
+from evofool.search import Archive, empty_archive, insert
 from evofool.search.archive import summarise
 from tests.runs.common import Main, copy_of
 
@@ -35,19 +35,28 @@ def elites(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def goal_switches(archive: Archive) -> float:
+    record = {
+        f"elite_{name}": np.asarray(getattr(archive, name))[None] for name in ("confidences", "parents")
+    }
+    return float(summarise(record)["goal_switches"][0])
+
+
 def test_a_child_that_takes_another_class_is_a_goal_switch() -> None:
     archive = empty_archive(jnp.zeros(()), niches=3)
     first = jnp.array([[0.1, 0.2, 0.3], [0.2, 0.1, 0.1]])
     archive = insert(archive, jnp.arange(2.0), first, jnp.array([-1, -1]), jnp.int32(1))
-    assert archive.ids.tolist() == [2, 1, 1]
-    assert archive.parent_ids.tolist() == [0, 0, 0]
-    assert float(summarise(archive)["goal_switches"]) == 0
+    assert archive.indices.tolist() == [1, 0, 0]
+    assert archive.parent_generations.tolist() == [0, 0, 0]
+    assert goal_switches(archive) == 0
 
     second = jnp.array([[0.0, 0.0, 0.9], [0.0, 0.9, 0.0]])
     archive = insert(archive, jnp.arange(2.0), second, jnp.array([0, 1]), jnp.int32(2))
-    assert archive.ids.tolist() == [2, 4, 3]
-    assert archive.parent_ids.tolist() == [0, 1, 2]
-    np.testing.assert_allclose(summarise(archive)["goal_switches"], 1 / 3)
+    assert archive.generations.tolist() == [1, 2, 2]
+    assert archive.indices.tolist() == [1, 1, 0]
+    assert archive.parent_generations.tolist() == [0, 1, 1]
+    assert archive.parent_indices.tolist() == [0, 0, 1]
+    np.testing.assert_allclose(goal_switches(archive), 1 / 3)
 
 
 def test_every_elite_descends_from_a_random_genome(ran: Path) -> None:
@@ -109,7 +118,7 @@ def test_a_bit_that_becomes_a_quote_loses_one_line(whole: Path, tmp_path: Path) 
     path = results.add("lineage.csv")
     lines = (whole / "lineage.csv").read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines).replace(b",2,", b',",', 1))
-    notes = LineageLog(results, range(10), np.zeros(10, int)).rewind(60)
+    notes = LineageLog(results, range(10), BATCH, empty_archive(jnp.zeros(()), 10)).rewind(60)
     assert notes == [f"1 damaged line of lineage.csv moved to {results.path / 'damaged-lines.txt'}"]
     assert len(path.read_bytes().splitlines()) == len(lines) - 1
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import evofool
 from evofool import MapElitesOptions, UsageError, cppn, direct, map_elites, run
 from evofool.images import read_png
 from evofool.runs import memory
-from evofool.search import StrategyOptions
+from evofool.search import Cut, StrategyOptions, generation
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +27,8 @@ def digits() -> evofool.Classifier:
 @pytest.mark.parametrize("encoding", [direct, cppn])
 def test_results_do_not_depend_on_the_microbatch(digits: evofool.Classifier, encoding: Callable) -> None:
     def archive(microbatch: int | None) -> evofool.Archive:
-        search = map_elites(encoding(digits.spec.input_shape), MapElitesOptions(51), microbatch=microbatch)
-        return run(search, digits, 4, chunk=4).archive
+        search = map_elites(encoding(digits.spec.input_shape), MapElitesOptions(51))
+        return run(search, digits, 4, chunk=4, cut=Cut(microbatch=microbatch)).archive
 
     jax.tree.map(np.testing.assert_array_equal, archive(None), archive(15))
 
@@ -36,18 +37,20 @@ def test_results_do_not_depend_on_the_microbatch(digits: evofool.Classifier, enc
 def test_the_estimate_is_near_the_compilers(digits: evofool.Classifier, encoding: Callable) -> None:
     search = map_elites(encoding(digits.spec.input_shape), MapElitesOptions(500))
     state = jax.eval_shape(search.init, jax.random.key(0), digits)
-    compiled = jax.jit(search.step).lower(state, digits).compile().memory_analysis()
+    compiled = jax.jit(partial(generation, search)).lower(state, digits).compile().memory_analysis()
     needed = compiled.argument_size_in_bytes + compiled.temp_size_in_bytes + compiled.output_size_in_bytes
     assert 0.5 * needed < memory.required_bytes(search, digits) < 8 * needed
 
 
 def test_large_genomes_are_counted_until_they_are_inserted() -> None:
     classifier = evofool.create_classifier("linear", (32, 32, 3), tuple(map(str, range(1000))), seed=None)
-    search = map_elites(direct((32, 32, 3)), MapElitesOptions(1000), microbatch=20)
+    search = map_elites(direct((32, 32, 3)), MapElitesOptions(1000))
+    cut = Cut(microbatch=20)
     state = jax.eval_shape(search.init, jax.random.key(0), classifier)
-    compiled = jax.jit(search.step).lower(state, classifier).compile().memory_analysis()
+    program = jax.jit(partial(generation, search, cut=cut)).lower(state, classifier)
+    compiled = program.compile().memory_analysis()
     needed = compiled.argument_size_in_bytes + compiled.temp_size_in_bytes + compiled.output_size_in_bytes
-    assert 0.85 * needed < memory.required_bytes(search, classifier) < 1.3 * needed
+    assert 0.85 * needed < memory.required_bytes(search, classifier, cut) < 1.3 * needed
 
 
 def test_on_a_cpu_copies_for_checkpoints_are_counted() -> None:
@@ -62,7 +65,9 @@ def test_on_a_cpu_copies_for_checkpoints_are_counted() -> None:
 def test_a_microbatch_needs_less(digits: evofool.Classifier) -> None:
     encoding = direct(digits.spec.input_shape)
     whole, part = (
-        memory.required_bytes(map_elites(encoding, MapElitesOptions(2000), microbatch=microbatch), digits)
+        memory.required_bytes(
+            map_elites(encoding, MapElitesOptions(2000)), digits, Cut(microbatch=microbatch)
+        )
         for microbatch in (None, 50)
     )
     assert part < whole / 5
@@ -87,17 +92,16 @@ def refusal(batch_size: int, microbatch: int | None = None, **strategy: Any) -> 
     """Why a generation is refused; empty if it is not."""
     shape = evofool.load_classifier("lenet-digits").spec.input_shape
 
-    def search_of(size: int, microbatch: int | None) -> evofool.Search:
+    def search_of(size: int) -> evofool.Search:
         if strategy:
             options = StrategyOptions(size, **strategy)
-            return evofool.evolution_strategy(direct(shape), options, targets=(3,), microbatch=microbatch)
-        return map_elites(direct(shape), MapElitesOptions(size), microbatch=microbatch)
+            return evofool.evolution_strategy(direct(shape), options, targets=(3,))
+        return map_elites(direct(shape), MapElitesOptions(size))
 
     try:
         name = "policies" if strategy else "batch_size"
-        memory.require_memory(
-            search_of, evofool.load_classifier("lenet-digits"), batch_size, microbatch, name
-        )
+        cut = Cut(microbatch=microbatch)
+        memory.require_memory(search_of, evofool.load_classifier("lenet-digits"), batch_size, cut, name)
     except UsageError as error:
         return str(error)
     return ""
@@ -135,7 +139,7 @@ def test_a_classifier_that_never_fits_has_no_advised_batch_size(monkeypatch: pyt
 
 def test_a_microbatch_is_positive(digits: evofool.Classifier) -> None:
     with pytest.raises(UsageError, match="microbatch must be above zero, not 0"):
-        map_elites(direct(digits.spec.input_shape), MapElitesOptions(10), microbatch=0)
+        run(map_elites(direct(digits.spec.input_shape)), digits, 1, cut=Cut(microbatch=0))
 
 
 def test_saved_confidences_are_computed_in_float32(

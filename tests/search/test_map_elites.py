@@ -14,6 +14,7 @@ import pytest
 import evofool
 from evofool.errors import UsageError
 from evofool.images import from_uint8, round_to_8_bits, to_uint8
+from evofool.search import Cut
 
 
 def digest(state: Any) -> str:
@@ -28,8 +29,8 @@ def classifier() -> evofool.Classifier:
 
 def small_run(batch_size: int, devices: int | None = None) -> Any:
     mesh = None if devices is None else evofool.population_mesh(devices)
-    search = evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(batch_size), mesh=mesh)
-    return evofool.run(search, classifier(), 20, seed=3)
+    search = evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(batch_size))
+    return evofool.run(search, classifier(), 20, seed=3, cut=Cut(mesh))
 
 
 def test_results_do_not_depend_on_the_length_of_chunks() -> None:
@@ -40,12 +41,21 @@ def test_results_do_not_depend_on_the_length_of_chunks() -> None:
     assert len(digests) == 1
 
 
+def strategy_run(devices: int | None = None) -> Any:
+    """Two classes with three blocks each."""
+    mesh = None if devices is None else evofool.population_mesh(devices)
+    teacher = evofool.load_classifier("lenet-digits", "sigmoid")
+    options = evofool.StrategyOptions(policies=2100)
+    search = evofool.evolution_strategy(evofool.student((28, 28, 1)), options, targets=(3, 8))
+    return evofool.run(search, teacher, 3, seed=3, cut=Cut(mesh))
+
+
 def test_eight_devices_give_the_bits_of_one() -> None:
-    """Also with a batch size of 37, which eight devices do not divide."""
+    """Also with a batch size of 37 and with six blocks of policies, which eight devices do not divide."""
     code = (
         "from tests.search import test_map_elites as t\n"
-        "for batch_size in (200, 37):\n"
-        "    state = t.small_run(batch_size, devices=8)\n"
+        "for search, size in ((t.small_run, 200), (t.small_run, 37), (t.strategy_run, None)):\n"
+        "    state = search(size, 8) if size else search(8)\n"
         "    assert len(state.archive.confidences.sharding.device_set) == 8\n"
         "    print(t.digest(state))"
     )
@@ -53,7 +63,7 @@ def test_eight_devices_give_the_bits_of_one() -> None:
     printed = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     ).stdout
-    assert printed.split() == [digest(small_run(batch_size)) for batch_size in (200, 37)]
+    assert printed.split() == [*(digest(small_run(size)) for size in (200, 37)), digest(strategy_run())]
 
 
 def test_a_continued_run_equals_an_uninterrupted_one() -> None:
