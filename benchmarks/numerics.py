@@ -20,7 +20,8 @@ from evofool.images import round_to_8_bits
 from evofool.numerics.convolution import conv_general_dilated, max_pool
 from evofool.numerics.random_numbers import normals, random_words
 from evofool.numerics.reductions import fold, logsumexp
-from evofool.search.archive import _updated_in_place
+from evofool.search import Archive
+from evofool.search.archive import _store, empty_archive
 
 _BATCHES = (2, 4, 16, 48, 256)
 
@@ -227,26 +228,22 @@ def _encodings(effort: Effort) -> Iterator[_Piece]:
     yield _Piece("power of an array", _power, jnp.power, (share, exponents))
 
     niches, offspring = effort.size((1000, 200), (10, 4))
-    elites = jnp.zeros((niches, 64 * 64 * 3))
+    archive = empty_archive(jax.ShapeDtypeStruct((64 * 64 * 3,), "float32"), niches)
     candidates = jnp.ones((offspring, 64 * 64 * 3))
     won = jnp.arange(niches) % effort.size(20, 2) == 0
     winners = jnp.arange(niches) % offspring
-    yield _Piece(
-        "insertion into a large archive",
-        lambda candidates, won, winners: _inserted(
-            _updated_in_place, elites + won[0], candidates, won, winners
-        ),
-        lambda candidates, won, winners: _inserted(
-            lambda elites, candidates, won, winners: jnp.where(won[:, None], candidates[winners], elites),
-            elites + won[0],
-            candidates,
-            won,
-            winners,
-        ),
-        (candidates, won, winners),
-    )
 
+    def stored(candidates: jax.Array, won: jax.Array, winners: jax.Array) -> Any:
+        def insert(_: Any, archive: Archive) -> Archive:
+            pool, slots = _store(archive, candidates, won, winners)
+            return archive._replace(pool=pool, slots=slots)
 
-def _inserted(insert: Callable[..., Any], elites: Any, *rest: Any) -> Any:
-    """The elites after ten generations: in a loop they are updated in place."""
-    return jax.lax.fori_loop(0, 10, lambda _, elites: insert(elites, *rest), elites)
+        return jax.lax.fori_loop(0, 10, insert, archive._replace(pool=archive.pool + won[0])).pool
+
+    def rewritten(candidates: jax.Array, won: jax.Array, winners: jax.Array) -> jax.Array:
+        def insert(_: Any, pool: jax.Array) -> jax.Array:
+            return jnp.where(won[:, None], candidates[winners], pool)
+
+        return jax.lax.fori_loop(0, 10, insert, archive.pool + won[0])
+
+    yield _Piece("insertion into a large archive", stored, rewritten, (candidates, won, winners))

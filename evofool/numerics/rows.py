@@ -46,11 +46,12 @@ def apart(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
     @mapped.def_vmap
     def rule(size: int, batched: Any, *arguments: PyTree) -> tuple[PyTree, PyTree]:
+        inner = mapped if computes_in_order() else function
         # None where an argument is the same for all rows.
         rows = jax.tree.map(lambda leaf, moves: leaf if moves else None, arguments, tuple(batched))
 
         def one(row: PyTree) -> PyTree:
-            return mapped(*jax.tree.map(lambda leaf, own: leaf if own is None else own, arguments, row))
+            return inner(*jax.tree.map(lambda leaf, own: leaf if own is None else own, arguments, row))
 
         results = each(one, rows)
         return results, jax.tree.map(lambda _: True, results)
