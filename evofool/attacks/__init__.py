@@ -34,11 +34,13 @@ ATTACKS = Registry(
             "One step of equal size in every pixel, along the gradient of the loss (Goodfellow et al. 2015).",
             FastGradientSignOptions,
             fast_gradient_sign,
+            aliases=("fgm", "fast-gradient-sign"),
         ),
         "iterated": Entry(
-            "Many small steps of equal size in every pixel: from panda to vulture (Evans; BIM, PGD).",
+            "Many small steps of equal size in every pixel: from panda to vulture (Evans).",
             IteratedGradientSignOptions,
             iterated_gradient_sign,
+            aliases=("pgd", "bim", "i-fgsm"),
         ),
         "lbfgs": Entry(
             "The smallest change for a target: box-constrained L-BFGS (Szegedy et al. 2014).",

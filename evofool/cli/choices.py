@@ -20,7 +20,7 @@ def subcommands(registry: Registry, base: Callable[[str, Entry], type]) -> Any:
     commands = [
         Annotated[
             _command(name, entry, base(name, entry)),
-            tyro.conf.subcommand(name, description=entry.summary),
+            tyro.conf.subcommand(name, description=entry.described),
         ]
         for name, entry in registry.items()
     ]
@@ -34,7 +34,7 @@ def _command(name: str, entry: Entry, base: type) -> type:
         f"{base.__name__}_{name}",
         [("options", options, dataclasses.field(default_factory=entry.options))],
         bases=(base,),
-        namespace={"name": name, "entry": entry, "__doc__": entry.summary},
+        namespace={"name": name, "entry": entry, "__doc__": entry.described},
         frozen=True,
         kw_only=True,
     )

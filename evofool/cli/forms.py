@@ -51,8 +51,8 @@ def with_choices(command: Command, args: Sequence[str]) -> Command:
     chosen = _choose(command, given)
     known = _flags(chosen)
     for flag in given:
-        if flag not in known and (needed := _needed(command, chosen, flag)):
-            raise UsageError(f"{flag} requires {needed}")
+        if flag not in known and (choices := needed(command, chosen, flag)):
+            raise UsageError(f"{flag} requires {choices}")
     return chosen
 
 
@@ -101,6 +101,11 @@ def filled_in(command: Command, form: Any) -> Command:
         else:
             values[field.name] = getattr(form, field.name, value)
     return dataclasses.replace(command, **values)
+
+
+def all_flags(command: AnyOptions) -> set[str]:
+    """The options that a command has with any of its choices."""
+    return set().union(*map(_flags, _all_choices(command).values()))
 
 
 def other_choices(command: AnyOptions) -> list[str]:
@@ -160,8 +165,14 @@ def _replaced(options: Any, path: tuple[str, ...], value: Any) -> Any:
     return dataclasses.replace(options, **{path[0]: _replaced(getattr(options, path[0]), path[1:], value)})
 
 
-def _needed(command: AnyOptions, chosen: AnyOptions, flag: str) -> str | None:
-    """The fewest choices that must change for an option to exist; None if no choice has it."""
+def needed(command: AnyOptions, chosen: AnyOptions, flag: str) -> str | None:
+    """The fewest choices that must change for an option to exist; None if no choice has it.
+
+    Args:
+        command: the command.
+        chosen: the command with the choices that a command line names.
+        flag: the option.
+    """
     fresh = type(command)()
     present = {
         option.flag: option.registry.name_of(option.value)
@@ -176,16 +187,16 @@ def _needed(command: AnyOptions, chosen: AnyOptions, flag: str) -> str | None:
     return None
 
 
-def _all_choices(command: AnyOptions) -> list[tuple[str, str]]:
-    """The option and the name of each choice that a command or its choices offer."""
-    found: list[tuple[str, str]] = []
+def _all_choices(command: Command) -> dict[tuple[str, str], Command]:
+    """The option and the name of each choice that a command or its choices offer, and the command with it."""
+    found: dict[tuple[str, str], Command] = {}
     commands = [command]
     for each in commands:
         for option in _options(each):
             for name, entry in (option.registry or {}).items():
                 if (option.flag, name) not in found:
-                    found.append((option.flag, name))
                     commands.append(_replaced(each, option.path, entry.options()))
+                    found[option.flag, name] = commands[-1]
     return found
 
 
