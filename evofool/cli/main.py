@@ -22,6 +22,7 @@ from evofool.cli.train import Train
 from evofool.cli.usage import checked, likely_option, options_of, parse
 from evofool.datasets import cache_folder
 from evofool.errors import EvofoolError, UsageError, shown, unknown_name
+from evofool.interruption import raise_again
 from evofool.registry import Registry
 from evofool.studies import STUDIES
 
@@ -56,6 +57,7 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f"evofool {evofool.__version__}")
         sys.exit(0)
     try:
+        raise_again()
         _keep_compiled_programs()
         sys.exit(_parse(checked(args)).run())
     except EvofoolError as error:
