@@ -91,6 +91,38 @@ def form_of(command: AnyOptions) -> type:
     )
 
 
+def presented(command: type) -> type:
+    """A command whose help hides defaults of None and (), which its texts explain.
+
+    Args:
+        command: a dataclass; where a field has a factory, it makes options, whose flags have no prefix.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    made: list[tuple[str, Any, Any]] = []
+    options = {}
+    for each in dataclasses.fields(command):
+        if each.default in (None, ()):
+            hint = _as_shown(hints[each.name], each.default)
+            made.append((each.name, hint, dataclasses.field(default=each.default)))
+        elif each.default_factory is not dataclasses.MISSING:
+            options[each.name] = each.default_factory()
+            form = form_of(options[each.name])
+            hint = Annotated[form, tyro.conf.arg(name="")]
+            made.append((each.name, hint, dataclasses.field(default_factory=form)))
+
+    def fill_in(self: Any) -> None:
+        for name, default in options.items():
+            object.__setattr__(self, name, filled_in(default, getattr(self, name)))
+
+    return dataclasses.make_dataclass(
+        command.__name__,
+        made,
+        bases=(command,),
+        namespace={"__doc__": command.__doc__, "__post_init__": fill_in},
+        frozen=True,
+    )
+
+
 def filled_in(command: Command, form: Any) -> Command:
     """The command with the values that its form has parsed."""
     values = {}
@@ -209,9 +241,10 @@ def _as_shown(hint: Any, default: Any) -> Any:
     """Hide a default of None or (): the help text says what it means."""
     if default not in (None, ()):
         return hint
+    bare, *others = get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
     metavar = None
-    bare = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
     if NoneType in get_args(bare):
         (kind,) = (each for each in get_args(bare) if each is not NoneType)
         metavar = "{" + ",".join(get_args(kind)) + "}" if get_args(kind) else kind.__name__.upper()
-    return Annotated[hint, tyro.conf.arg(metavar=metavar, help_behavior_hint="")]
+    # What the field itself says comes last, and wins.
+    return Annotated[(bare, tyro.conf.arg(metavar=metavar, help_behavior_hint=""), *others)]

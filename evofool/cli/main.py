@@ -15,7 +15,7 @@ from evofool.attacks import ATTACKS
 from evofool.cli.attack import attack_command
 from evofool.cli.evolve import Evolve
 from evofool.cli.fetch import Fetch
-from evofool.cli.forms import all_flags, filled_in, form_of, needed, other_choices
+from evofool.cli.forms import all_flags, filled_in, form_of, needed, other_choices, presented
 from evofool.cli.list import List
 from evofool.cli.study import study_command
 from evofool.cli.train import Train
@@ -36,8 +36,8 @@ _COMMANDS = {
     "evolve": _Command("Evolve one image per class that the classifier is certain about.", lambda: Evolve),
     "attack": _Command("Attack images by following the classifier's gradients.", attack_command),
     "study": _Command("Answer a question of the papers.", study_command),
-    "train": _Command("Train a classifier and write it to one file.", lambda: Train),
-    "fetch": _Command("Download a dataset into the cache.", lambda: Fetch),
+    "train": _Command("Train a classifier and write it to one file.", lambda: presented(Train)),
+    "fetch": _Command("Download a dataset into the cache.", lambda: presented(Fetch)),
     "list": _Command("List the names of classifiers, encodings, attacks and more.", lambda: List),
 }
 
