@@ -66,5 +66,5 @@ def test_a_photograph_keeps_its_middle(tmp_path: Path) -> None:
 def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
     for name in ("notes.txt", ".hidden.png"):
         (tmp_path / name).touch()
-    with pytest.raises(EvofoolError, match="has no images: none of its files ends in .png"):
+    with pytest.raises(EvofoolError, match="has no images: none of its files ends in"):
         image_files([tmp_path])
