@@ -37,7 +37,7 @@ _COMMANDS = {
     "attack": _Command("Attack images by following the classifier's gradients.", attack_command),
     "study": _Command("Answer a question of the papers.", study_command),
     "train": _Command("Train a classifier and write it to one file.", lambda: presented(Train)),
-    "fetch": _Command("Download a dataset into the cache.", lambda: presented(Fetch)),
+    "fetch": _Command("Download a dataset or the weights of a classifier.", lambda: presented(Fetch)),
     "list": _Command("List the names of classifiers, encodings, attacks and more.", lambda: List),
 }
 
