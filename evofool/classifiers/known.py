@@ -42,7 +42,7 @@ def load_classifier(name: str | os.PathLike[str], activation: Activation | None 
     name = os.fspath(name)
     if name in CLASSIFIERS:
         classifier = CLASSIFIERS[name].build()
-    elif name.endswith(".safetensors") or os.path.exists(name):
+    elif name.endswith(".safetensors") or os.path.exists(name) or os.sep in name:
         classifier = _load_file(name)
     else:
         raise unknown_name("classifier", name, [*CLASSIFIERS, "the path of a .safetensors file"])
@@ -85,7 +85,7 @@ CLASSIFIERS = Registry(
             "LeNet trained on scikit-learn's digits, inside the package", NoOptions, _load_embedded
         ),
         "lenet-nguyen2015": Entry(
-            "the LeNet of MNIST that Nguyen et al. released and fooled; weights under EVOFOOL_DATA",
+            "the LeNet of MNIST that Nguyen et al. released and fooled; weights: `evofool fetch`",
             NoOptions,
             partial(_load_nguyen2015, "lenet-nguyen2015", mean=False),
         ),
@@ -95,28 +95,28 @@ CLASSIFIERS = Registry(
             partial(_load_nguyen2015, "lenet-nguyen2015-mean", mean=True),
         ),
         "squeezenet-1.0": Entry(
-            "SqueezeNet 1.0 (ImageNet, 227x227); `evofool fetch squeezenet-1.0` downloads it once",
+            "SqueezeNet 1.0 (ImageNet, 227x227); weights: `evofool fetch`",
             NoOptions,
             partial(_load_imagenet, "squeezenet-1.0"),
         ),
         "alexnet": Entry(
-            "AlexNet (ImageNet, 224x224); torchvision's weights under EVOFOOL_DATA",
+            "AlexNet (ImageNet, 224x224); weights: `evofool fetch`",
             NoOptions,
             partial(_load_imagenet, "alexnet"),
         ),
         "caffenet": Entry(
-            "CaffeNet, which Nguyen et al. fooled (ImageNet, 227x227); `evofool fetch caffenet` downloads it",
+            "CaffeNet, which Nguyen et al. fooled (ImageNet, 227x227); weights: `evofool fetch`",
             NoOptions,
             partial(_load_imagenet, "caffenet"),
         ),
         "googlenet": Entry(
-            "GoogLeNet (ImageNet, 224x224); torchvision's weights under EVOFOOL_DATA",
+            "GoogLeNet (ImageNet, 224x224); weights: `evofool fetch`",
             NoOptions,
             partial(_load_imagenet, "googlenet"),
         ),
         **{
             f"mobilenet-v1-{width}": Entry(
-                f"MobileNet v1 of width {width} (ImageNet, 224x224); weights under EVOFOOL_DATA",
+                f"MobileNet v1 of width {width} (ImageNet, 224x224); weights: `evofool fetch`",
                 NoOptions,
                 partial(_load_imagenet, f"mobilenet-v1-{width}"),
             )

@@ -30,15 +30,24 @@ from evofool.studies import STUDIES
 class _Command(NamedTuple):
     summary: str
     type: Callable[[], Any]
+    example: str = ""
 
 
 _COMMANDS = {
     "evolve": _Command("Evolve one image per class that the classifier is certain about.", lambda: Evolve),
-    "attack": _Command("Attack images by following the classifier's gradients.", attack_command),
-    "study": _Command("Answer a question of the papers.", study_command),
+    "attack": _Command(
+        "Change given images along a classifier's gradients until it is wrong about them.",
+        attack_command,
+        "evofool attack fgsm --dataset digits --count 20",
+    ),
+    "study": _Command(
+        "Answer a question of the papers with tables and figures.", study_command, "evofool study rubbish"
+    ),
     "train": _Command("Train a classifier and write it to one file.", lambda: presented(Train)),
     "fetch": _Command("Download a dataset or the weights of a classifier.", lambda: presented(Fetch)),
-    "list": _Command("List the names of classifiers, encodings, attacks and more.", lambda: List),
+    "list": _Command(
+        "List what can be named: classifiers, datasets, encodings, attacks and more.", lambda: List
+    ),
 }
 
 
@@ -88,7 +97,8 @@ def _parse(args: Sequence[str]) -> Any:
     about = {
         "prog": "evofool",
         "description": "Evolve images that a classifier is certain about and a person is not.\n"
-        "`evofool COMMAND --help` explains a command; --version prints the version.",
+        "Start with `evofool evolve`, which needs no data. `evofool COMMAND --help` explains a command;\n"
+        "--version prints the version.",
     }
     command, unknown = parse(either, [*path, *args[len(path) :]], _help(path), **about)
     if unknown:
@@ -132,8 +142,10 @@ def _unknown_word(words: Sequence[str], known: set[str], evolve: Evolve, path: S
 
 def _description(name: str, command: _Command, evolve: Evolve, args: Sequence[str]) -> str | None:
     """One line in the list of commands, the whole docstring on the command's own page."""
-    if name not in args[:1] or name in ("attack", "study"):
+    if name not in args[:1]:
         return command.summary
+    if command.example:
+        return f"{command.summary}\n\nFor example: {command.example}"
     if name != "evolve":
         return None
     text = inspect.cleandoc((Evolve.__doc__ or "").partition("Attributes:")[0])

@@ -109,7 +109,7 @@ class DirectOptions:
     """How the direct encoding makes offspring.
 
     Attributes:
-        variation: "source" for crossover and mutation as in the source, "iso-line" for Gaussian steps that
+        variation: "source" for the crossover and mutation of Nguyen et al., "iso-line" for Gaussian steps that
             are longer along the line to the other parent (Vassiliades & Mouret, GECCO 2018, equation 2).
     """
 
