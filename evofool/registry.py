@@ -72,7 +72,7 @@ class Registry(dict[str, Entry]):
         """
         by_name = {alias: known for known, entry in self.items() for alias in (known, *entry.aliases)}
         if name not in by_name:
-            raise unknown_name(self.kind, name, by_name)
+            raise unknown_name(self.kind, name, self, [alias for alias in by_name if alias not in self])
         return by_name[name]
 
     def named(self, name: str) -> Entry:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evofool.classifiers.known import EMBEDDED
 from evofool.datasets import load_dataset
 from evofool.images import read_png, write_png
 
@@ -20,7 +21,7 @@ Main = Callable[..., tuple[int, str, str]]
         (("--foo",), "expected one of {evolve, attack,"),
         (("attack",), "expected one of {ascent, fgsm,"),
         (("attack", "PGD"), "unknown attack 'PGD': did you mean 'pgd'?"),
-        (("attack", "i-fgms"), "did you mean 'i-fgsm'?"),
+        (("attack", "i-fgms"), "did you mean 'i-fgsm'? Allowed: ascent, fgsm, iterated, lbfgs, deepfool,"),
         (("evolve", "--bach-size", "3"), "unknown option --bach-size: did you mean --batch-size?"),
         (("evolve", "--population=100"), "unknown option --population: did you mean --batch-size?"),
         (("evolve", "--pop_size", "100"), "did you mean --batch-size? See `evofool evolve --help`."),
@@ -92,3 +93,21 @@ def test_a_tilde_is_the_home_folder_where_a_shell_leaves_it(
     code, _, errors = evofool_main("attack", "fgsm", "--images", "~/digit.png", "--out=~/a\\b")
     assert (code, errors) == (0, "")
     assert (tmp_path / "a\\b" / "images" / "digit.png").is_file()
+
+
+def test_a_path_that_is_not_there_is_named(evofool_main: Main) -> None:
+    code, _, errors = evofool_main("attack", "fgsm", "--classifier", "./nowhere", "--dataset", "digits")
+    assert (code, errors) == (1, "evofool: cannot read ./nowhere: No such file or directory\n")
+
+
+def test_names_as_long_as_a_disk_takes_make_results_too(
+    digit: Path, tmp_path: Path, evofool_main: Main, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    long = f"{'n' * 243}.safetensors"
+    Path(long).write_bytes(EMBEDDED.read_bytes())
+    digit.rename("a\\b.png")
+    code, _, errors = evofool_main("attack", "fgsm", "--classifier", long, "--images", "a\\b.png")
+    assert (code, errors) == (0, "")
+    (out,) = Path("runs").iterdir()
+    assert (out / "images" / "a\\b.png").is_file()
