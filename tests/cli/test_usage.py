@@ -33,7 +33,7 @@ Main = Callable[..., tuple[int, str, str]]
         (("evolve", "-o", "it"), "unknown option -o: did you mean --out?"),
         (("evolve", "--zzzz"), "unknown option --zzzz. See `evofool evolve --help`."),
         (("evolve", "--seed", "abc"), "error parsing --seed: "),
-        (("evolve", "--seed"), "missing value for argument '--seed'"),
+        (("evolve", "--seed"), "missing value for argument"),
         (("evolve", "--precision", "half"), "invalid choice 'half' for argument '--precision'"),
         (("evolve", "extra"), "'extra' belongs to no option"),
         (("evolve", "--out", ""), "the word after --out is empty"),
