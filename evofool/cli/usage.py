@@ -19,7 +19,7 @@ _FAMILIAR = {
     **dict.fromkeys(("--epochs", "--iterations", "--iters", "--steps"), ("--generations", "--steps")),
     **dict.fromkeys(("--lr", "--rate"), ("--learning-rate",)),
     **dict.fromkeys(("--eps", "--radius"), ("--epsilon",)),
-    **dict.fromkeys(("--alpha", "--step-size", "--step"), ("--change",)),
+    **dict.fromkeys(("--alpha", "--step-size"), ("--change",)),
     **dict.fromkeys(("--search", "--algo", "--method", "--strategy"), ("--algorithm",)),
     **dict.fromkeys(("--representation", "--genome"), ("--encoding",)),
     **dict.fromkeys(("--model", "--net", "--network", "--weights"), ("--classifier", "--network")),
@@ -92,16 +92,18 @@ def options_of(command: Any, args: Sequence[str], **about: Any) -> set[str]:
 
 
 def likely_option(flag: str, known: Iterable[str]) -> str | None:
-    """The known option that was probably meant by an unknown one: one of the same meaning or spelling.
+    """The known option that was probably meant by an unknown one: by its beginning, spelling or meaning.
 
     Example:
         >>> likely_option("--pop-size", ["--batch-size", "--seed"]), likely_option("--sede", ["--seed"])
         ('--batch-size', '--seed')
     """
     known = list(known)
-    near = difflib.get_close_matches(flag.replace("_", "-"), [*known, *_FAMILIAR], n=3, cutoff=0.7)
+    given = flag.replace("_", "-")
+    begun = [name for name in known if name.startswith(given) and given.startswith("--")]
+    near = difflib.get_close_matches(given, [*known, *_FAMILIAR], n=3, cutoff=0.7)
     meant = (name for other in near for name in _FAMILIAR.get(other, (other,)))
-    return next((name for name in meant if name in known), None)
+    return next((name for name in (*begun, *meant) if name in known), None)
 
 
 def _in_one_line(box: str) -> str:

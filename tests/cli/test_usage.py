@@ -27,6 +27,7 @@ Main = Callable[..., tuple[int, str, str]]
         (("evolve", "--pop_size", "100"), "did you mean --batch-size? See `evofool evolve --help`."),
         (("evolve", "--populaton", "100"), "did you mean --batch-size?"),
         (("evolve", "--algorithm", "es", "--population", "9"), "did you mean --policies?"),
+        (("evolve", "--gen", "9"), "did you mean --generations?"),
         (("evolve", "--epochs", "9"), "did you mean --generations?"),
         (("evolve", "--lr", "0.1"), "did you mean --learning-rate (with --algorithm es)?"),
         (("evolve", "--search", "es"), "did you mean --algorithm?"),
