@@ -1,5 +1,10 @@
 """Evolve images that a classifier is certain about and a person is not."""
 
+from evofool.interruption import end_in_one_line
+
+end_in_one_line()  # before the imports that take seconds
+
+# ruff: noqa: E402
 from evofool import attacks
 from evofool.classifiers import (
     Classifier,

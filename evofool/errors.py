@@ -25,13 +25,14 @@ class UsageError(EvofoolError):
     exit_code = 2
 
 
-def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> UsageError:
+def unknown_name(kind: str, name: str, allowed: Iterable[str], aliases: Iterable[str] = ()) -> UsageError:
     """The error for a name that is not allowed. It suggests names that contain it, else the nearest one.
 
     Args:
         kind: what the name stands for, as in "class" or "classifier".
         name: what was passed.
         allowed: every allowed name; a long list is cut.
+        aliases: names that are allowed too, which are suggested but not listed.
 
     Returns:
         The error, for the caller to raise.
@@ -44,8 +45,9 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> UsageError:
     """
     names = list(allowed)
     words = _words(name)
-    near = [other for other in names if words.strip() and words in _words(other)][:3]
-    near = near or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    candidates = [*names, *aliases]
+    near = [other for other in candidates if words.strip() and words in _words(other)][:3]
+    near = near or difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
     suggestion = f": did you mean {' or '.join(map(repr, near))}?" if near else "."
     listed = ", ".join(names[:12]) + (f", ... ({len(names)} in all)" if len(names) > 12 else "")
     return UsageError(f"unknown {kind} {shown(repr(name))}{suggestion} Allowed: {listed}")

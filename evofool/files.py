@@ -10,6 +10,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+_LONGEST_NAME = 200
+"""In bytes; most file systems take 255."""
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -98,6 +101,16 @@ def file_name(name: str) -> str:
         'carpenter_s_kit_tool_kit'
     """
     return re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_")[:100]
+
+
+def shortened(name: str) -> str:
+    """The beginning of a name, short enough for a file system even with an ending and a number added.
+
+    Example:
+        >>> shortened("cat"), len(shortened("ä" * 200))
+        ('cat', 100)
+    """
+    return name.encode()[:_LONGEST_NAME].decode(errors="ignore")
 
 
 def unique(names: Sequence[str]) -> list[str]:

@@ -27,11 +27,18 @@ class Entry(NamedTuple):
         summary: what it is, in one line.
         options: the dataclass of its options, each with a default; their order is that of help texts.
         build: the function that is configured by these options.
+        aliases: other names that the field has for it.
     """
 
     summary: str
     options: type
     build: Callable[..., Any]
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def described(self) -> str:
+        """The summary with the aliases."""
+        return f"{self.summary} Also: {', '.join(self.aliases)}." if self.aliases else self.summary
 
 
 class Registry(dict[str, Entry]):
@@ -57,15 +64,24 @@ class Registry(dict[str, Entry]):
         super().__init__(entries)
         self.kind = kind
 
-    def named(self, name: str) -> Entry:
-        """The choice of a name.
+    def canonical(self, name: str) -> str:
+        """The name of the choice that a name or an alias stands for.
 
         Raises:
             UsageError: there is none; the nearest name is suggested.
         """
-        if name not in self:
-            raise unknown_name(self.kind, name, self)
-        return self[name]
+        by_name = {alias: known for known, entry in self.items() for alias in (known, *entry.aliases)}
+        if name not in by_name:
+            raise unknown_name(self.kind, name, self, [alias for alias in by_name if alias not in self])
+        return by_name[name]
+
+    def named(self, name: str) -> Entry:
+        """The choice of a name or an alias.
+
+        Raises:
+            UsageError: there is none; the nearest name is suggested.
+        """
+        return self[self.canonical(name)]
 
     def name_of(self, options: AnyOptions) -> str:
         """The name of the choice that these are options of.

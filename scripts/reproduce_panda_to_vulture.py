@@ -27,7 +27,7 @@ from evofool.attacks import (
     iterated_gradient_sign,
 )
 from evofool.classifiers import Classifier, load_classifier
-from evofool.classifiers.known import path_in_data
+from evofool.datasets.downloads import data_path
 from evofool.images import from_uint8, load_photograph, round_to_8_bits, to_uint8
 from evofool.report import format_confidence
 from evofool.report.attacks import AttackedImage, before_after_figure, trajectory_plot
@@ -174,7 +174,7 @@ def who_resists(classifiers: list[Classifier], targets: tuple[str, ...], steps: 
 
 def photographs(classifier: Classifier, names: list[str] | tuple[str, ...]) -> Float[Array, "n h w c"]:
     """Photographs in the size of the classifier."""
-    paths = [path_in_data("photos", name) for name in names]
+    paths = [data_path("photos", name) for name in names]
     return from_uint8(np.stack([load_photograph(path, classifier.spec.input_shape) for path in paths]))
 
 

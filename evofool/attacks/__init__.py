@@ -29,21 +29,25 @@ ATTACKS = Registry(
             "Up the gradient of a class's confidence, from noise or from given images (Nguyen et al. 2015).",
             GradientAscentOptions,
             gradient_ascent,
+            aliases=("gradient-ascent",),
         ),
         "fgsm": Entry(
             "One step of equal size in every pixel, along the gradient of the loss (Goodfellow et al. 2015).",
             FastGradientSignOptions,
             fast_gradient_sign,
+            aliases=("fast-gradient-sign",),
         ),
         "iterated": Entry(
-            "Many small steps of equal size in every pixel: from panda to vulture (Evans; BIM, PGD).",
+            "Many small steps of equal size in every pixel: from panda to vulture (Evans).",
             IteratedGradientSignOptions,
             iterated_gradient_sign,
+            aliases=("pgd", "bim", "i-fgsm"),
         ),
         "lbfgs": Entry(
             "The smallest change for a target: box-constrained L-BFGS (Szegedy et al. 2014).",
             LBFGSOptions,
             lbfgs,
+            aliases=("l-bfgs",),
         ),
         "deepfool": Entry(
             "The shortest step over the nearest decision boundary (Moosavi-Dezfooli et al. 2016).",
@@ -54,6 +58,7 @@ ATTACKS = Registry(
             "One change for all images, and for others (Moosavi-Dezfooli et al. 2017).",
             UniversalOptions,
             universal_perturbation,
+            aliases=("uap",),
         ),
         "template": Entry(
             "Add the weights of a class to the images: for linear classifiers (Karpathy 2015).",

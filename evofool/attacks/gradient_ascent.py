@@ -47,7 +47,7 @@ class GradientAscentOptions(AttackOptions):
         largest_rate: the step length that a step never exceeds, in [0, 1] units, above zero; by default the
             source's 1e12, which is in units of 0 to 255.
         largest_odds_gain: the gain in the log-odds of the confidence that a step never aims to exceed, above
-            zero; None for no such bound, as in the source, where classes of tiny confidence may be lost.
+            zero; None for no such bound, as in the paper, where classes of tiny confidence may be lost.
         decay: L2 decay: the share by which the difference shrinks, in [0, 1].
         blur_radius: standard deviation of a Gaussian blur in pixels; 0 for none, else at least 0.3.
         blur_every: the number of steps from one blur to the next, at least one.

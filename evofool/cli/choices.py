@@ -6,6 +6,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from evofool.cli.forms import presented
 from evofool.registry import Entry, Registry
 
 
@@ -20,7 +21,7 @@ def subcommands(registry: Registry, base: Callable[[str, Entry], type]) -> Any:
     commands = [
         Annotated[
             _command(name, entry, base(name, entry)),
-            tyro.conf.subcommand(name, description=entry.summary),
+            tyro.conf.subcommand(name, description=entry.described),
         ]
         for name, entry in registry.items()
     ]
@@ -29,12 +30,12 @@ def subcommands(registry: Registry, base: Callable[[str, Entry], type]) -> Any:
 
 
 def _command(name: str, entry: Entry, base: type) -> type:
-    options = Annotated[entry.options, tyro.conf.arg(name="")]  # type: ignore[name-defined]
-    return dataclasses.make_dataclass(
+    made = dataclasses.make_dataclass(
         f"{base.__name__}_{name}",
-        [("options", options, dataclasses.field(default_factory=entry.options))],
+        [("options", entry.options, dataclasses.field(default_factory=entry.options))],
         bases=(base,),
-        namespace={"name": name, "entry": entry, "__doc__": entry.summary},
+        namespace={"name": name, "entry": entry, "__doc__": entry.described},
         frozen=True,
         kw_only=True,
     )
+    return presented(made)

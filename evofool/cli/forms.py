@@ -51,8 +51,8 @@ def with_choices(command: Command, args: Sequence[str]) -> Command:
     chosen = _choose(command, given)
     known = _flags(chosen)
     for flag in given:
-        if flag not in known and (needed := _needed(command, chosen, flag)):
-            raise UsageError(f"{flag} requires {needed}")
+        if flag not in known and (choices := needed(command, chosen, flag)):
+            raise UsageError(f"{flag} requires {choices}")
     return chosen
 
 
@@ -91,6 +91,38 @@ def form_of(command: AnyOptions) -> type:
     )
 
 
+def presented(command: type) -> type:
+    """A command whose help hides defaults of None and (), which its texts explain.
+
+    Args:
+        command: a dataclass; where a field has a factory, it makes options, whose flags have no prefix.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    made: list[tuple[str, Any, Any]] = []
+    options = {}
+    for each in dataclasses.fields(command):
+        if each.default in (None, ()):
+            hint = _as_shown(hints[each.name], each.default)
+            made.append((each.name, hint, dataclasses.field(default=each.default)))
+        elif each.default_factory is not dataclasses.MISSING:
+            options[each.name] = each.default_factory()
+            form = form_of(options[each.name])
+            hint = Annotated[form, tyro.conf.arg(name="")]
+            made.append((each.name, hint, dataclasses.field(default_factory=form)))
+
+    def fill_in(self: Any) -> None:
+        for name, default in options.items():
+            object.__setattr__(self, name, filled_in(default, getattr(self, name)))
+
+    return dataclasses.make_dataclass(
+        command.__name__,
+        made,
+        bases=(command,),
+        namespace={"__doc__": command.__doc__, "__post_init__": fill_in},
+        frozen=True,
+    )
+
+
 def filled_in(command: Command, form: Any) -> Command:
     """The command with the values that its form has parsed."""
     values = {}
@@ -101,6 +133,11 @@ def filled_in(command: Command, form: Any) -> Command:
         else:
             values[field.name] = getattr(form, field.name, value)
     return dataclasses.replace(command, **values)
+
+
+def all_flags(command: AnyOptions) -> set[str]:
+    """The options that a command has with any of its choices."""
+    return set().union(*map(_flags, _all_choices(command).values()))
 
 
 def other_choices(command: AnyOptions) -> list[str]:
@@ -160,8 +197,14 @@ def _replaced(options: Any, path: tuple[str, ...], value: Any) -> Any:
     return dataclasses.replace(options, **{path[0]: _replaced(getattr(options, path[0]), path[1:], value)})
 
 
-def _needed(command: AnyOptions, chosen: AnyOptions, flag: str) -> str | None:
-    """The fewest choices that must change for an option to exist; None if no choice has it."""
+def needed(command: AnyOptions, chosen: AnyOptions, flag: str) -> str | None:
+    """The fewest choices that must change for an option to exist; None if no choice has it.
+
+    Args:
+        command: the command.
+        chosen: the command with the choices that a command line names.
+        flag: the option.
+    """
     fresh = type(command)()
     present = {
         option.flag: option.registry.name_of(option.value)
@@ -176,16 +219,16 @@ def _needed(command: AnyOptions, chosen: AnyOptions, flag: str) -> str | None:
     return None
 
 
-def _all_choices(command: AnyOptions) -> list[tuple[str, str]]:
-    """The option and the name of each choice that a command or its choices offer."""
-    found: list[tuple[str, str]] = []
+def _all_choices(command: Command) -> dict[tuple[str, str], Command]:
+    """The option and the name of each choice that a command or its choices offer, and the command with it."""
+    found: dict[tuple[str, str], Command] = {}
     commands = [command]
     for each in commands:
         for option in _options(each):
             for name, entry in (option.registry or {}).items():
                 if (option.flag, name) not in found:
-                    found.append((option.flag, name))
                     commands.append(_replaced(each, option.path, entry.options()))
+                    found[option.flag, name] = commands[-1]
     return found
 
 
@@ -198,9 +241,10 @@ def _as_shown(hint: Any, default: Any) -> Any:
     """Hide a default of None or (): the help text says what it means."""
     if default not in (None, ()):
         return hint
+    bare, *others = get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
     metavar = None
-    bare = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
     if NoneType in get_args(bare):
         (kind,) = (each for each in get_args(bare) if each is not NoneType)
         metavar = "{" + ",".join(get_args(kind)) + "}" if get_args(kind) else kind.__name__.upper()
-    return Annotated[hint, tyro.conf.arg(metavar=metavar, help_behavior_hint="")]
+    # What the field itself says comes last, and wins.
+    return Annotated[(bare, tyro.conf.arg(metavar=metavar, help_behavior_hint=""), *others)]

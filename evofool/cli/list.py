@@ -53,6 +53,6 @@ class List:
             table.add_column(no_wrap=True)
             table.add_column()
             for name, choice in _KINDS[kind][1].items():
-                table.add_row(name, choice.summary)
+                table.add_row(name, choice.described)
             console.print(table)
         return 0

@@ -11,30 +11,48 @@ import jax
 import tyro
 
 import evofool
+from evofool.attacks import ATTACKS
 from evofool.cli.attack import attack_command
 from evofool.cli.evolve import Evolve
 from evofool.cli.fetch import Fetch
-from evofool.cli.forms import filled_in, form_of, other_choices
+from evofool.cli.forms import all_flags, filled_in, form_of, needed, other_choices, presented
 from evofool.cli.list import List
 from evofool.cli.study import study_command
 from evofool.cli.train import Train
+from evofool.cli.usage import checked, likely_option, options_of, parse
 from evofool.datasets import cache_folder
-from evofool.errors import EvofoolError
+from evofool.errors import EvofoolError, UsageError, shown, unknown_name
+from evofool.interruption import raise_again
+from evofool.registry import Registry
+from evofool.studies import STUDIES
 
 
 class _Command(NamedTuple):
     summary: str
     type: Callable[[], Any]
+    example: str = ""
 
 
 _COMMANDS = {
     "evolve": _Command("Evolve one image per class that the classifier is certain about.", lambda: Evolve),
-    "attack": _Command("Attack images by following the classifier's gradients.", attack_command),
-    "study": _Command("Answer a question of the papers.", study_command),
-    "train": _Command("Train a classifier and write it to one file.", lambda: Train),
-    "fetch": _Command("Download a dataset into the cache.", lambda: Fetch),
-    "list": _Command("List the names of classifiers, encodings, attacks and more.", lambda: List),
+    "attack": _Command(
+        "Change given images along a classifier's gradients until it is wrong about them.",
+        attack_command,
+        "evofool attack fgsm --dataset digits --count 20",
+    ),
+    "study": _Command(
+        "Answer a question of the papers with tables and figures.", study_command, "evofool study rubbish"
+    ),
+    "train": _Command("Train a classifier and write it to one file.", lambda: presented(Train)),
+    "fetch": _Command("Download a dataset or the weights of a classifier.", lambda: presented(Fetch)),
+    "list": _Command(
+        "List what can be named: classifiers, datasets, encodings, attacks and more.", lambda: List
+    ),
 }
+
+
+_SUBCOMMANDS: dict[str, Registry] = {"attack": ATTACKS, "study": STUDIES}
+"""The commands that do one of several things, by name."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -48,8 +66,9 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f"evofool {evofool.__version__}")
         sys.exit(0)
     try:
+        raise_again()
         _keep_compiled_programs()
-        sys.exit(_parse(args).run())
+        sys.exit(_parse(checked(args)).run())
     except EvofoolError as error:
         print(f"evofool: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -64,7 +83,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _parse(args: Sequence[str]) -> Any:
     """The command that the arguments ask for, ready to run."""
-    evolve = Evolve.with_choices(args[1:]) if args[:1] == ["evolve"] else Evolve()
+    path = _path(args)
+    evolve = Evolve.with_choices(args[1:]) if path == ["evolve"] else Evolve()
     form = form_of(evolve)
     commands = [
         Annotated[
@@ -74,20 +94,58 @@ def _parse(args: Sequence[str]) -> Any:
         for name, command in _COMMANDS.items()
     ]
     either: Any = Union[tuple(commands)]  # noqa: UP007
-    command = tyro.cli(
-        either,
-        prog="evofool",
-        description="Evolve images that a classifier is certain about and a person is not.\n"
-        "`evofool COMMAND --help` explains a command; --version prints the version.",
-        args=args,
-    )
+    about = {
+        "prog": "evofool",
+        "description": "Evolve images that a classifier is certain about and a person is not.\n"
+        "Start with `evofool evolve`, which needs no data. `evofool COMMAND --help` explains a command;\n"
+        "--version prints the version.",
+    }
+    command, unknown = parse(either, [*path, *args[len(path) :]], _help(path), **about)
+    if unknown:
+        known = options_of(either, path, **about)
+        raise UsageError(f"{_unknown_word(unknown, known, evolve, path)} {_help(path)}")
     return filled_in(evolve, command) if isinstance(command, form) else command
+
+
+def _path(args: Sequence[str]) -> list[str]:
+    """The first words of a command line: a command, and the name of an attack or a study.
+
+    Raises:
+        UsageError: one of them is unknown.
+    """
+    if not args or args[0].startswith("-"):
+        return []
+    if args[0] not in _COMMANDS:
+        raise unknown_name("command", args[0], _COMMANDS)
+    if args[0] not in _SUBCOMMANDS or len(args) == 1 or args[1].startswith("-"):
+        return [args[0]]
+    return [args[0], _SUBCOMMANDS[args[0]].canonical(args[1])]
+
+
+def _help(path: Sequence[str]) -> str:
+    """Where the help for a command is."""
+    return f"See `{' '.join(['evofool', *path])} --help`."
+
+
+def _unknown_word(words: Sequence[str], known: set[str], evolve: Evolve, path: Sequence[str]) -> str:
+    """What is wrong with words that no option takes."""
+    flag = next((word.partition("=")[0] for word in words if word.startswith("-")), None)
+    if flag is None:
+        return f"{shown(repr(words[0]))} belongs to no option."
+    elsewhere = all_flags(evolve) - known if path == ["evolve"] else set()
+    likely = likely_option(flag, sorted(known)) or likely_option(flag, sorted(elsewhere))
+    if likely is None:
+        return f"unknown option {shown(flag)}."
+    choices = f" (with {needed(Evolve(), evolve, likely)})" if likely in elsewhere else ""
+    return f"unknown option {shown(flag)}: did you mean {likely}{choices}?"
 
 
 def _description(name: str, command: _Command, evolve: Evolve, args: Sequence[str]) -> str | None:
     """One line in the list of commands, the whole docstring on the command's own page."""
-    if name not in args[:1] or name in ("attack", "study"):
+    if name not in args[:1]:
         return command.summary
+    if command.example:
+        return f"{command.summary}\n\nFor example: {command.example}"
     if name != "evolve":
         return None
     text = inspect.cleandoc((Evolve.__doc__ or "").partition("Attributes:")[0])

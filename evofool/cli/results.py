@@ -1,11 +1,37 @@
 """Results directories of commands: where they are by default, and what is printed of them."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from rich.console import Console
 
-from evofool.results import Results
+from evofool.files import shortened
+from evofool.registry import Entry
+from evofool.results import Kind, Results
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsCommand:
+    """A command that is made for an entry of a registry, and leaves a results directory.
+
+    Attributes:
+        out: directory for the results; by default a new one under ./runs.
+        overwrite: replace the results in --out.
+        quiet: print nothing but warnings and errors.
+    """
+
+    out: Path | None = None
+    overwrite: bool = False
+    quiet: bool = False
+
+    name: ClassVar[str]
+    entry: ClassVar[Entry]
+
+    def create_results(self, kind: Kind, *words: str) -> Results:
+        """The directory --out, or a new one named after what is done."""
+        return Results.create(self.out or default_path(*words), kind, overwrite=self.overwrite)
 
 
 def default_path(*words: str) -> Path:
@@ -19,7 +45,8 @@ def default_path(*words: str) -> Path:
         '-attack-fgsm-lenet'
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    return Path("runs", "-".join([stamp, *(Path(word).name.removesuffix(".safetensors") for word in words)]))
+    names = [Path(word).name.removesuffix(".safetensors") for word in words]
+    return Path("runs", shortened("-".join([stamp, *names])))
 
 
 def print_present(console: Console, results: Results) -> None:

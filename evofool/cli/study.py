@@ -1,17 +1,15 @@
 """`evofool study`: a subcommand per study."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from evofool.cli.choices import subcommands
 from evofool.cli.console import make_console
-from evofool.cli.results import default_path, print_present
-from evofool.registry import AnyOptions, Entry
-from evofool.results import Results
+from evofool.cli.results import ResultsCommand, print_present
+from evofool.registry import AnyOptions
 from evofool.studies import STUDIES, StudyResult, save_study
 from evofool.studies.study import KIND
 
@@ -22,29 +20,16 @@ def study_command() -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyCommand:
-    """Answer a question of the papers.
+class StudyCommand(ResultsCommand):
+    """Answer a question of the papers."""
 
-    Attributes:
-        out: directory for the tables and figures; by default a new one under ./runs.
-        overwrite: replace the results of a study in --out.
-        quiet: print nothing but errors.
-    """
-
-    out: Path | None = None
-    overwrite: bool = False
-    quiet: bool = False
-
-    name: ClassVar[str]
-    entry: ClassVar[Entry]
     if TYPE_CHECKING:
         options: AnyOptions  # a field of the commands that are made for the entries
 
     def run(self) -> int:
         """Answer; returns the exit code."""
         console = make_console(quiet=self.quiet)
-        path = self.out or default_path("study", self.name)
-        results = Results.create(path, KIND, overwrite=self.overwrite)
+        results = self.create_results(KIND, "study", self.name)
         result = self.entry.build(self.options)
         save_study(result, self.options, results)
         _print_study(console, result)

@@ -5,8 +5,9 @@ import hashlib
 import os
 import tempfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pooch
 from rich.console import Console
@@ -20,24 +21,61 @@ def cache_folder() -> Path:
     return Path(os.environ.get("EVOFOOL_CACHE") or pooch.os_cache("evofool"))
 
 
-def download_all(md5: Mapping[str, str], folder: Path, mirrors: Iterable[str], *, quiet: bool) -> None:
-    """Download files that are missing from a folder or damaged, and unpack them.
+def data_path(*parts: str, how: str = "") -> Path:
+    """The path of a file under `$EVOFOOL_DATA` or else in the cache, which are laid out alike.
 
     Args:
-        md5: the MD5 sum of each unpacked file, by its name; the mirrors have it as NAME.gz.
+        parts: of the path inside the folder.
+        how: where the file comes from, as the end of the error.
+
+    Raises:
+        EvofoolError: there is no such file.
+    """
+    data = os.environ.get("EVOFOOL_DATA")
+    for folder in (*([Path(data)] if data else []), cache_folder()):
+        if (path := folder.joinpath(*parts)).is_file():
+            return path
+    path = Path(data or "$EVOFOOL_DATA", *parts)
+    raise EvofoolError(f"{path} is missing: set EVOFOOL_DATA to a folder that has {'/'.join(parts)}{how}")
+
+
+class Download(NamedTuple):
+    """A file to download.
+
+    Attributes:
+        name: what it is called in its folder.
+        addresses: where it is, to be tried one after the other.
+        checksum: the algorithm and the hexadecimal digest of its content, as in "md5:d41d...", once unpacked.
+        convert: from its content to what is stored; the content itself is if this is None.
+    """
+
+    name: str
+    addresses: Sequence[str]
+    checksum: str
+    convert: Callable[[bytes], bytes] | None = None
+
+    def at(self, base_url: str) -> "Download":
+        """The same file in a folder of a mirror."""
+        name = self.addresses[0].rpartition("/")[2]
+        return self._replace(addresses=(f"{base_url.rstrip('/')}/{name}",))
+
+
+def download_all(downloads: Iterable[Download], folder: Path, *, quiet: bool) -> None:
+    """Download files that are missing from a folder or damaged, unpack and convert them.
+
+    Args:
+        downloads: the files. Of one that was converted only the presence can be checked.
         folder: where the files belong.
-        mirrors: addresses to try, one after the other.
         quiet: show no progress bar.
 
     Raises:
-        EvofoolError: no mirror has the right file, or it cannot be stored.
+        EvofoolError: no address has the right file, or it cannot be stored.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
-        for file_name, expected in md5.items():
-            present = plain_or_gz(folder, file_name)
-            if present is None or not _has_md5(present, expected):
-                _download(file_name, expected, folder, mirrors, _ProgressBar(progress, file_name))
+        for download in downloads:
+            if not _is_present(folder, download):
+                _download(download, folder, _ProgressBar(progress, download.name))
 
 
 def plain_or_gz(folder: Path, file_name: str) -> Path | None:
@@ -51,25 +89,27 @@ def unpacked(content: bytes) -> bytes:
     return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
 
 
-def _has_md5(path: Path, md5: str) -> bool:
+def _is_present(folder: Path, download: Download) -> bool:
+    present = plain_or_gz(folder, download.name)
+    if present is None or download.convert is not None:
+        return present is not None
     try:
-        return _md5(unpacked(path.read_bytes())) == md5
+        return _checksum(unpacked(present.read_bytes()), download) == download.checksum
     except (OSError, EOFError, zlib.error):
         return False
 
 
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+def _checksum(content: bytes, download: Download) -> str:
+    """The checksum of a content, by the algorithm of that of a download."""
+    algorithm = download.checksum.partition(":")[0]
+    return f"{algorithm}:{hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()}"
 
 
-def _download(
-    file_name: str, md5: str, folder: Path, mirrors: Iterable[str], progress_bar: "_ProgressBar"
-) -> None:
-    """Store the file, unpacked and checked, from the first mirror that has the right one."""
+def _download(download: Download, folder: Path, progress_bar: "_ProgressBar") -> None:
+    """Store a file, unpacked, checked and converted, from the first address that has the right one."""
     downloader = pooch.HTTPDownloader(progressbar=progress_bar, chunk_size=1 << 16)
     failures = []
-    for mirror in mirrors:
-        url = f"{mirror.rstrip('/')}/{file_name}.gz"
+    for url in download.addresses:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # Within the folder, so that the last step is a rename on one disk: all or nothing.
@@ -77,17 +117,17 @@ def _download(
                 packed, plain = Path(scratch, "packed"), Path(scratch, "unpacked")
                 downloader(url, str(packed), None)
                 content = unpacked(packed.read_bytes())
-                if _md5(content) != md5:
-                    raise ValueError(f"not the right file (its MD5 is {_md5(content)}, not {md5})")
-                plain.write_bytes(content)
-                plain.replace(folder / file_name)
+                if (found := _checksum(content, download)) != download.checksum:
+                    raise ValueError(f"not the right file (its checksum is {found}, not {download.checksum})")
+                plain.write_bytes(content if download.convert is None else download.convert(content))
+                plain.replace(folder / download.name)
             return
         except (OSError, EOFError, ValueError, zlib.error) as error:
             failures.append(f"{url}: {root_cause(error)}")
             progress_bar.reset()
+    by_hand = f", or download {download.addresses[0].rpartition('/')[2]} by hand into {folder}"
     raise EvofoolError(
-        f"cannot fetch {'; '.join(failures)}. Name another mirror, or download {file_name}.gz by hand into "
-        f"{folder}"
+        f"cannot fetch {'; '.join(failures)}. Name another mirror{'' if download.convert else by_hand}"
     )
 
 

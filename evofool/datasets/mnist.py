@@ -11,7 +11,7 @@ from jaxtyping import Int32, UInt8
 
 from evofool.datasets.dataset import Dataset
 from evofool.datasets.digits import DIGIT_NAMES
-from evofool.datasets.downloads import cache_folder, download_all, plain_or_gz, unpacked
+from evofool.datasets.downloads import Download, cache_folder, download_all, plain_or_gz, unpacked
 from evofool.errors import EvofoolError, root_cause, unknown_name
 
 # MD5 of the unpacked files: a mirror may pack them anew, and some servers unpack on the way.
@@ -75,7 +75,12 @@ def fetch(name: str, base_url: str | None = None, *, quiet: bool = False) -> Pat
     """
     if name != "mnist":
         raise unknown_name("download", name, ["mnist"])
-    download_all(MNIST_MD5, _cached(), MNIST_MIRRORS if base_url is None else (base_url,), quiet=quiet)
+    mirrors = MNIST_MIRRORS if base_url is None else (base_url,)
+    downloads = [
+        Download(file_name, [f"{mirror.rstrip('/')}/{file_name}.gz" for mirror in mirrors], f"md5:{md5}")
+        for file_name, md5 in MNIST_MD5.items()
+    ]
+    download_all(downloads, _cached(), quiet=quiet)
     return _cached()
 
 

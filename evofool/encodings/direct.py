@@ -109,8 +109,8 @@ class DirectOptions:
     """How the direct encoding makes offspring.
 
     Attributes:
-        variation: "source" for crossover and mutation as in the source, "iso-line" for Gaussian steps that
-            are longer along the line to the other parent (Vassiliades & Mouret, GECCO 2018, equation 2).
+        variation: "source" for crossover and mutation as Nguyen et al. have, "iso-line" for Gaussian steps
+            that are longer along the line to the other parent (Vassiliades & Mouret, GECCO 2018, equation 2).
     """
 
     variation: SourceVariation | IsoLineVariation | None = choice(_VARIATIONS, SourceVariation())

@@ -3,6 +3,7 @@
 import io
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,44 @@ from evofool.files import replacing
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
 """The formats that are read. Pillow knows more, some of which it opens with other programs."""
+
+
+_ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+"""What files of these formats are called; in a folder, others are left out."""
+
+
+def image_files(paths: Iterable[Path]) -> list[Path]:
+    """The files among some paths, and in place of each folder the images in it, in the order of their names.
+
+    Hidden files, other files and folders inside the folder are left out.
+
+    Raises:
+        EvofoolError: a folder has no images, or cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("b.png", "a.JPG", "notes.txt"):
+        ...         Path(folder, name).touch()
+        ...     [path.name for path in image_files([Path(folder), Path("c.png")])]
+        ['a.JPG', 'b.png', 'c.png']
+    """
+    files: list[Path] = []
+    for path in paths:
+        if not os.path.isdir(path):  # not path.is_dir(), which raises where a name is too long
+            files.append(path)
+            continue
+        try:
+            found = sorted(each for each in path.iterdir() if each.suffix.lower() in _ENDINGS)
+        except OSError as error:
+            raise EvofoolError(f"cannot list {path}: {error.strerror}") from error
+        visible = [each for each in found if not each.name.startswith(".")]
+        if not visible:
+            raise EvofoolError(
+                f"the folder {path} has no images: none of its files ends in {', '.join(_ENDINGS)}"
+            )
+        files += visible
+    return files
 
 
 def write_png(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w c"]) -> None:

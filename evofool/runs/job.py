@@ -42,7 +42,7 @@ class RunSettings:
     of the encoding's options is None. The default variation becomes None, and another one is refused.
 
     Attributes:
-        classifier: what to fool: a name that `evofool list` shows, or a .safetensors file.
+        classifier: what to fool: a name that `evofool list classifiers` shows, or a .safetensors file.
         search: how to search.
         encoding: how a genome becomes an image.
         generations: how many generations to make in all.
@@ -50,7 +50,7 @@ class RunSettings:
         activation: read the logits as softmax or as sigmoid scores; by default as the classifier was trained.
         image_size: height and width of the images; by default the classifier's own, or 256 with ten crops.
             Images of another size are resized, or cropped, before the classifier sees them.
-        ten_crop: score the mean over ten crops (four corners, centre and their mirrors), as the source does.
+        ten_crop: score the mean over ten crops (four corners, centre and their mirrors), as Nguyen et al. do.
         precision: of the classifier in the search; saved confidences are always computed in float32.
         seed: seeds every random number.
 

@@ -17,7 +17,7 @@ from evofool.classifiers import Classifier, load_classifier
 from evofool.datasets import load_dataset
 from evofool.errors import UsageError, require_choice, require_positive, require_seed, require_share
 from evofool.files import unique
-from evofool.images import from_uint8, load_photograph, round_to_8_bits, to_uint8
+from evofool.images import from_uint8, image_files, load_photograph, round_to_8_bits, to_uint8
 from evofool.numerics.batches import in_batches
 from evofool.report import contact_sheet, format_confidence
 from evofool.studies.study import Column, Figure, Row, StudyResult, Table
@@ -73,7 +73,7 @@ class RubbishOptions:
     Attributes:
         classifiers: names, or .safetensors files.
         dataset: digits, mnist or a folder with a folder of images per class: test images to compare with.
-        images: photographs to compare with, of any size and format.
+        images: photographs to compare with, of any size and format, or folders of them.
         count: the number of images of uniform noise, and of Gaussian noise.
         threshold: the confidence above which an image counts as recognised, in [0, 1].
         seed: of the noise.
@@ -84,7 +84,7 @@ class RubbishOptions:
 
     classifiers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE...")] = ("lenet-digits",)
     dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME|FOLDER")] = None
-    images: tuple[Path, ...] = ()
+    images: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE|FOLDER...")] = ()
     count: int = 10_000
     threshold: float = 0.5
     seed: int = 0
@@ -270,7 +270,7 @@ def _certainty_about_images(
             )
         yield "test images", certainty(classifier, from_uint8(images))
     if options.images:
-        levels = np.stack([load_photograph(path, shape) for path in options.images])
+        levels = np.stack([load_photograph(path, shape) for path in image_files(options.images)])
         yield "photographs", certainty(classifier, from_uint8(levels))
 
 

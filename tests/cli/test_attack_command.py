@@ -231,6 +231,110 @@ def test_images_without_a_gradient_are_left_as_they_are_among_others(
     assert "is zero at the start" in errors
 
 
+def test_a_dataset_comes_with_its_labels(evofool_main: Command, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, printed, errors = evofool_main(
+        "attack", "fgsm", "--dataset", "digits", "--count", 100, "--out", out
+    )
+    assert (code, errors) == (0, "")
+    digits, classifier = load_dataset("digits"), load_classifier("lenet-digits")
+    chosen = [number * len(digits.test_images) // 100 for number in range(100)]
+    labels = digits.test_labels[chosen]
+    rows = rows_of(out)
+    assert [row["label"] for row in rows] == [digits.class_names[label] for label in labels]
+    assert [row["image"] for row in rows] == [
+        f"{index:05}_{digits.class_names[label]}" for index, label in zip(chosen, labels, strict=True)
+    ]
+    before = np.asarray(classifier(from_uint8(digits.test_images[chosen]))).argmax(axis=1)
+    wrong = int((before != labels).sum())
+    assert wrong > 0
+    assert f"{wrong} of 100 images are misclassified before the attack" in printed
+    # Away from the label, which need not be the class that was predicted.
+    assert all((row["success"] == "True") == (row["class"] != row["label"]) for row in rows)
+
+
+def test_images_of_a_dataset_that_are_of_the_target_are_left_out(
+    evofool_main: Command, tmp_path: Path
+) -> None:
+    options = ("--dataset", "digits", "--split", "train", "--steps", "3", "--change", "60")
+    code, printed, errors = evofool_main(
+        "attack", "iterated", *options, "--target", "three", "--count", 20, "--out", tmp_path / "out"
+    )
+    assert (code, errors) == (0, "")
+    digits = load_dataset("digits")
+    labels = [digits.class_names[digits.train_labels[len(digits.train_labels) * n // 20]] for n in range(20)]
+    assert labels.count("three") > 0
+    assert [row["label"] for row in rows_of(tmp_path / "out")] == [name for name in labels if name != "three"]
+    assert f"{labels.count('three')} of 20 images are left out, which are of 'three' already" in printed
+
+
+def test_a_dataset_of_other_classes_is_attacked_without_its_labels(
+    evofool_main: Command, tmp_path: Path
+) -> None:
+    save_classifier(
+        tmp_path / "it.safetensors",
+        create_classifier("linear", (28, 28, 1), ("even", "odd")),
+        training_data="",
+        test_accuracy=0.5,
+    )
+    options = ("--classifier", tmp_path / "it.safetensors", "--dataset", "digits", "--out", tmp_path / "out")
+    code, printed, _ = evofool_main("attack", "fgsm", *options)
+    assert code == 0
+    assert "linear lacks classes of digits, so its labels are not used" in printed
+    rows = rows_of(tmp_path / "out")
+    assert len(rows) == 10
+    assert "label" not in rows[0]
+
+
+def test_a_folder_stands_for_the_images_in_it(
+    evofool_main: Command, digit_files: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    long = tmp_path / f"{'long' * 60}.png"  # with a number and an ending it is too long a name for most disks
+    long.write_bytes(digit_files[0].read_bytes())
+    images = ("--images", digit_files[0].parent, tmp_path)
+    code, _, errors = evofool_main("attack", "fgsm", *images, "--out", tmp_path / "out")
+    assert (code, errors) == (0, "")
+    assert [row["image"] for row in rows_of(tmp_path / "out")] == ["2", "6", "7", "long" * 50]
+
+
+def test_a_photograph_that_becomes_another_picture_is_said_loudly(
+    evofool_main: Command, digit_files: list[Path], tmp_path: Path
+) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    write_png(tmp_path / "cat.png", np.kron(colours, np.ones((10, 10, 1), np.uint8)))
+    images = ("--images", digit_files[0], *[tmp_path / "cat.png"] * 7)
+    code, _, errors = evofool_main("attack", "fgsm", *images, "--out", tmp_path / "out", "--quiet")
+    words = "640x480 colour, shrunk to 28x28 grey"
+    said = f"evofool: warning: {tmp_path / 'cat.png'}: {words}: what is attacked is no longer this picture"
+    assert code == 0
+    assert errors.splitlines()[:5] == [said] * 5
+    assert errors.splitlines()[5:] == ["evofool: warning: the same holds of 2 more (see results.csv)"]
+    assert [row["altered"] for row in rows_of(tmp_path / "out")] == ["", *[words] * 7]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "digits", "--images", "it.png"], "leave one out"),
+        (
+            ["--dataset", "digits", "--count", "356"],
+            "count must be 1 to 355, the images of digits for testing",
+        ),
+        (["--dataset", "digits", "--split", "train", "--count", "0"], "count must be 1 to 1442"),
+        (["--dataset", "digts"], "did you mean 'digits'"),
+        (["--images", "it.png", "--count", "3"], "--count and --split choose images of a --dataset"),
+        ([], "as in `evofool attack fgsm --dataset digits`"),
+    ],
+)
+def test_what_cannot_be_attacked_ends_in_one_line(
+    evofool_main: Command, arguments: list[str], message: str
+) -> None:
+    code, _, errors = evofool_main("attack", "fgsm", *arguments)
+    assert (code, errors.count("\n")) == (2, 1)
+    assert message in errors
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -245,7 +349,7 @@ def test_images_without_a_gradient_are_left_as_they_are_among_others(
         (["iterated", "--random-start"], 2, "random_start requires epsilon"),
         (["iterated", "--seed", "1"], 2, "seed requires random_start"),
         (["iterated", "--random-start", "--epsilon", "0.1", "--seed", str(2**32)], 2, "seed must be 0 to"),
-        (["ascent"], 2, "requires one --target"),
+        (["ascent"], 2, "require one --target"),
         (["ascent", "--target", "3", "--uniform"], 2, "without --images"),
         (["ascent", "--target", "3", "--seed", "0"], 2, "without --images"),
         (["ascent", "--target", "3", "--mean-level", "1.5"], 2, "must be between 0 and 1, not 1.5"),
@@ -310,7 +414,7 @@ def test_a_directory_with_files_is_not_written_into(
     assert "is not empty" in errors
     code, _, errors = evofool_main("attack", "fgsm", "--out", tmp_path / "new")
     assert (code, errors.count("\n")) == (2, 1)
-    assert "--images needs at least one file" in errors
+    assert "nothing to attack" in errors
 
 
 def test_only_the_results_of_an_attack_are_overwritten(

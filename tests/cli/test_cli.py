@@ -108,13 +108,6 @@ def test_mistakes_are_one_line(
     assert not (out / "elites").exists()
 
 
-def test_a_word_that_is_no_option_is_a_usage_error(evofool_main: Main) -> None:
-    for args in (("evolv",), ("evolve", "--bach-size", "3"), ("evolve", "--seed", "abc"), ()):
-        code, _, err = evofool_main(*args)
-        assert code == 2
-        assert "Traceback" not in err
-
-
 def explained(page: str) -> dict[str, str]:
     """What a page of help says of each option, without its default."""
     texts: dict[str, str] = {}

@@ -3,15 +3,13 @@
 import errno
 import gzip
 import hashlib
-import http.server
 import math
 import os
 import shutil
 import socket
 import struct
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ from PIL import Image
 from evofool.datasets import fetch, load_dataset, read_idx
 from evofool.datasets import mnist as mnist_files
 from evofool.errors import EvofoolError, UsageError
+from tests.conftest import Mirror
 
 SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
 MNIST_FILES = (
@@ -413,51 +412,6 @@ def test_folder_with_32_bit_pixels_is_refused(tmp_path: Path) -> None:
 
 
 # Downloads
-
-
-class Mirror:
-    """A server on this machine that serves `files` and remembers what was asked for."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.headers: dict[str, str] = {}
-        self.claimed_length: int | None = None
-        self.requested: list[str] = []
-        mirror = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                name = self.path.lstrip("/")
-                mirror.requested.append(name)
-                if name not in mirror.files:
-                    self.send_error(404)
-                    return
-                content = mirror.files[name]
-                self.send_response(200)
-                self.send_header("Content-Length", str(mirror.claimed_length or len(content)))
-                for key, value in mirror.headers.items():
-                    self.send_header(key, value)
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-
-@pytest.fixture
-def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
-    # A proxy that the environment names must not come between the test and its own server.
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    mirror = Mirror()
-    thread = threading.Thread(target=mirror.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield mirror
-    mirror.server.shutdown()
-    thread.join()
-    mirror.server.server_close()
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from evofool.errors import EvofoolError
-from evofool.images import load_photograph, read_image, read_png, to_uint8, write_png
+from evofool.images import image_files, load_photograph, read_image, read_png, to_uint8, write_png
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "webp", "tiff"])
@@ -61,3 +61,10 @@ def test_a_photograph_keeps_its_middle(tmp_path: Path) -> None:
     pixels[:, 10:20] = 255
     write_png(tmp_path / "it.png", pixels)
     assert load_photograph(tmp_path / "it.png", (10, 10, 1)).min() == 255
+
+
+def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
+    for name in ("notes.txt", ".hidden.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(EvofoolError, match="has no images: none of its files ends in"):
+        image_files([tmp_path])

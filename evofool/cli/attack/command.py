@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,39 +10,38 @@ import tyro
 from jaxtyping import Int
 from rich.console import Console
 
-from evofool.attacks import AttackOptions, AttackResult, Goal, Targeted, Untargeted, predicted_classes
+from evofool.attacks import AttackOptions, AttackResult, Targeted, Untargeted
 from evofool.classifiers import Classifier, load_classifier
 from evofool.cli.attack import output
+from evofool.cli.attack.given import Given, given_dataset, given_files
 from evofool.cli.attack.output import Subject
 from evofool.cli.console import make_console
-from evofool.cli.results import default_path, print_present
+from evofool.cli.results import ResultsCommand, print_present
 from evofool.errors import EvofoolError, UsageError
-from evofool.files import save_table, unique
-from evofool.images import from_uint8, load_photograph
-from evofool.registry import Entry
+from evofool.files import save_table
 from evofool.results import Results
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttackCommand:
-    """An attack away from the predicted class.
+class AttackCommand(ResultsCommand):
+    """An attack away from the label, or from the predicted class of an image that has none.
 
     Attributes:
-        out: directory for the images, figures and tables; by default a new one under ./runs.
         classifier: the classifier to fool: a name (see evofool list classifiers) or a .safetensors file.
-        images: photographs of any size and format; they are cropped and resized to the classifier's size.
-        overwrite: replace the results of an attack in --out.
-        quiet: print nothing but errors.
+        images: photographs of any size and format, or folders of them; they are cropped and resized to the
+            classifier's size.
+        dataset: attack images of a dataset instead: a name (see evofool list datasets), or a folder with a
+            folder of images per class.
+        count: how many images of --dataset, taken at equal intervals; 10 by default.
+        split: which part of --dataset; the test set by default.
     """
 
-    out: Path | None = None
     classifier: Annotated[str, tyro.conf.arg(metavar="NAME|FILE")] = "lenet-digits"
-    images: tuple[Path, ...] = ()
-    overwrite: bool = False
-    quiet: bool = False
+    images: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE|FOLDER...")] = ()
+    dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME|FOLDER")] = None
+    count: int | None = None
+    split: Literal["test", "train"] | None = None
 
-    name: ClassVar[str]
-    entry: ClassVar[Entry]
     if TYPE_CHECKING:
         options: AttackOptions  # a field of the commands that are made for the entries
 
@@ -51,9 +50,8 @@ class AttackCommand:
         console = make_console(quiet=self.quiet)
         classifier = load_classifier(self.classifier)
         subject = self._subject(classifier)
-        path = self.out or default_path("attack", self.name, self.classifier)
-        results = Results.create(path, output.KIND, overwrite=self.overwrite)
-        count = len(subject.images)
+        results = self.create_results(output.KIND, "attack", self.name, self.classifier)
+        count = len(subject.names)
         title = f"{self.name} against {classifier.spec.name}"
         console.print(f"{title}: {count} image{'s' * (count > 1)}", soft_wrap=True)
         result = self._attack(classifier, subject)
@@ -67,6 +65,8 @@ class AttackCommand:
             output.save_before_after(outcome, results)
             self._save_more(outcome, results, console)
         output.print_rows(console, rows)
+        for note in subject.notes:
+            console.print(f"Note: {note}", soft_wrap=True)
         if without:
             console.print(f"Note: the gradient is zero at the start of {without} of {count} images", "")
         print_present(console, results)
@@ -74,16 +74,23 @@ class AttackCommand:
 
     def _subject(self, classifier: Classifier) -> Subject:
         """The images, with what is wanted of them."""
+        if self.dataset is not None:
+            if self.images:
+                raise UsageError("--images and --dataset both say what to attack: leave one out")
+            split, count = self.split or "test", 10 if self.count is None else self.count
+            return self._aimed(classifier, given_dataset(classifier, self.dataset, split, count))
+        if self.count is not None or self.split is not None:
+            raise UsageError("--count and --split choose images of a --dataset: name one")
         if not self.images:
-            raise UsageError("--images needs at least one file")
-        levels = np.stack([load_photograph(path, classifier.spec.input_shape) for path in self.images])
-        images = from_uint8(levels)
-        predicted = np.asarray(predicted_classes(classifier, images))
-        names = unique([path.stem for path in self.images])
-        return Subject(names, images, self._goal(classifier, predicted))
+            raise UsageError(
+                "nothing to attack: name files or folders with --images, or a dataset, as in "
+                f"`evofool attack {self.name} --dataset digits`"
+            )
+        return self._aimed(classifier, given_files(classifier, self.images))
 
-    def _goal(self, classifier: Classifier, predicted: Int[np.ndarray, " n"]) -> Goal:
-        return Untargeted(predicted)
+    def _aimed(self, classifier: Classifier, given: Given) -> Subject:
+        """The images with the goal of the attack."""
+        return Subject.of(given, Untargeted(given.classes))
 
     def _attack(self, classifier: Classifier, subject: Subject) -> AttackResult:
         return self.entry.build(classifier, subject.images, subject.goal, self.options)
@@ -108,39 +115,43 @@ class WithTarget(AttackCommand):
 
     target: Annotated[str, tyro.conf.arg(metavar="CLASS")]
 
-    def _goal(self, classifier: Classifier, predicted: Int[np.ndarray, " n"]) -> Goal:
-        return towards(classifier, self.target, predicted, self.images)
+    def _aimed(self, classifier: Classifier, given: Given) -> Subject:
+        return towards(classifier, self.target, given)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaybeWithTarget(AttackCommand):
-    """An attack towards a class, or away from the predicted one.
+    """An attack towards a class, or away from the label or the predicted class.
 
     Attributes:
-        target: the class that the images are to become, by name or index; by default any but the predicted
-            one.
+        target: the class that the images are to become, by name or index; by default any but their label, or
+            but the predicted class of an image without a label.
     """
 
     target: Annotated[str | None, tyro.conf.arg(metavar="CLASS")] = None
 
-    def _goal(self, classifier: Classifier, predicted: Int[np.ndarray, " n"]) -> Goal:
+    def _aimed(self, classifier: Classifier, given: Given) -> Subject:
         if self.target is None:
-            return Untargeted(predicted)
-        return towards(classifier, self.target, predicted, self.images)
+            return super()._aimed(classifier, given)
+        return towards(classifier, self.target, given)
 
 
-def towards(
-    classifier: Classifier, target: str, predicted: Int[np.ndarray, " n"], paths: tuple[Path, ...]
-) -> Targeted:
-    """The goal that all images become one class, which none of them may be already."""
+def towards(classifier: Classifier, target: str, given: Given) -> Subject:
+    """The goal that all images become one class; of a dataset, images that are of this class are left out.
+
+    Raises:
+        UsageError: there is no such class, or an image is classified as it already.
+    """
     index = classifier.spec.class_index(target)
-    for path, label in zip(paths, predicted, strict=True):
-        if label == index:
-            raise UsageError(
-                f"{path} is classified as {classifier.spec.class_names[index]!r} already: "
-                "choose another --target"
-            )
-    return Targeted([index] * len(predicted))
+    name = classifier.spec.class_names[index]
+    already = (given.predicted == index) | (given.classes == index)
+    if already.any() and (given.labels is None or already.all()):
+        which = given.names[int(np.argmax(already))]
+        raise UsageError(f"{which} is classified as {name!r} already: choose another --target")
+    if already.any():
+        note = f"{already.sum()} of {len(already)} images are left out, which are of {name!r} already"
+        given = given.only(~already, note)
+    return Subject.of(given, Targeted([index] * len(given.names)))
 
 
 def _without_gradient(classifier: Classifier, result: AttackResult) -> int:

@@ -1,6 +1,6 @@
 """The results of an attack: images, changes, a table, figures, and what is printed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from rich.table import Table
 
 from evofool.attacks import AttackResult, Goal, Targeted, assess
 from evofool.classifiers import Classifier
+from evofool.cli.attack.given import Given
 from evofool.images import from_uint8, read_png, to_uint8, write_png
 from evofool.report import contact_sheet, format_confidence
 from evofool.report.attacks import AttackedImage, amplified, before_after_figure, trajectory_plot
@@ -30,7 +31,10 @@ KIND = Kind(
         "changes/": Content("Changes", "the change of each image, amplified as much as it allows"),
         f"changes_x{_SOURCE_FACTOR}/": Content("Amplified", "the change of each image, 50 times as large"),
         "fooling_rates.csv": Content("Rates", "universal: the share of images whose class changes"),
-        "results.csv": Content("Table", "a row per image: classes, confidences, success, distances, steps"),
+        "results.csv": Content(
+            "Table",
+            "a row per image: classes, confidences, success, distances, steps; what resizing altered",
+        ),
     },
 )
 """The results of an attack."""
@@ -38,11 +42,28 @@ KIND = Kind(
 
 @dataclass(frozen=True)
 class Subject:
-    """The images to attack, their names, and what is wanted of each."""
+    """The images to attack, and what is wanted of each.
+
+    Attributes:
+        names: of the images.
+        images: values in [0, 1].
+        goal: of the attack.
+        labels: the class of each image, where it is known.
+        altered: what was done to each picture to make it this image, if it is another picture now.
+        notes: sentences to print at the end.
+    """
 
     names: list[str]
     images: Float[Array, "n h w c"]
     goal: Goal
+    labels: Int[np.ndarray, " n"] | None = None
+    altered: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, given: Given, goal: Goal) -> "Subject":
+        """The images that were given, with a goal."""
+        return cls(given.names, given.images, goal, given.labels, given.altered, given.notes)
 
 
 @dataclass(frozen=True)
@@ -94,7 +115,10 @@ def rows_of(outcome: Outcome, thresholds: dict[str, Int[np.ndarray, " n"]]) -> l
         outcome: of the attack.
         thresholds: further columns, each with a number of steps for each image.
     """
-    columns: dict[str, Any] = {"image": outcome.subject.names}
+    subject = outcome.subject
+    columns: dict[str, Any] = {"image": subject.names}
+    if subject.labels is not None:
+        columns["label"] = [outcome.class_names[index] for index in subject.labels]
     before = np.asarray(outcome.result.confidences_before)
     columns |= _likeliest(outcome, before, "_before")
     for suffix, attacked in {"": outcome.result, "_saved": outcome.saved}.items():
@@ -104,6 +128,8 @@ def rows_of(outcome: Outcome, thresholds: dict[str, Int[np.ndarray, " n"]]) -> l
     if outcome.result.first_step is not None:
         columns["first_step"] = np.asarray(outcome.result.first_step)
     columns |= thresholds
+    if any(subject.altered):
+        columns["altered"] = subject.altered
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 

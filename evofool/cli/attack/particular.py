@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Int
 from rich.console import Console
 from rich.table import Table
 
 from evofool.attacks import (
     AttackResult,
-    Goal,
     Targeted,
+    Untargeted,
     first_step_above,
     noise_images,
     predicted_classes,
@@ -24,16 +24,15 @@ from evofool.attacks import (
 from evofool.classifiers import Classifier, load_classifier
 from evofool.cli.attack import output
 from evofool.cli.attack.command import AttackCommand, MaybeWithTarget, towards
+from evofool.cli.attack.given import Given, Levels
 from evofool.cli.attack.output import Subject
 from evofool.errors import UsageError, require_seed
 from evofool.files import file_name, save_table, unique
-from evofool.images import fit_photograph, from_uint8, read_image, to_uint8, write_png
+from evofool.images import fit_photograph, from_uint8, image_files, read_image, to_uint8, write_png
 from evofool.report.attacks import amplified
 from evofool.results import Results
 
 _THRESHOLDS = (0.99, 0.999, 0.9999)
-
-Levels = UInt8[np.ndarray, "h w c"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ class Ascent(AttackCommand):
     seed: int | None = None
 
     def _subject(self, classifier: Classifier) -> Subject:
-        if self.images:
+        if self.images or self.dataset is not None:
             return super()._subject(classifier)
         require_seed(self.seed or 0)
         spec = classifier.spec
@@ -64,12 +63,14 @@ class Ascent(AttackCommand):
         names = [f"{index:03}_{file_name(spec.class_names[index])}" for index in targets]
         return Subject(unique(names), images, Targeted(targets))
 
-    def _goal(self, classifier: Classifier, predicted: Int[np.ndarray, " n"]) -> Goal:
+    def _aimed(self, classifier: Classifier, given: Given) -> Subject:
         if self.uniform or self.seed is not None:
-            raise UsageError("--uniform and --seed are options of the noise to start from, without --images")
+            raise UsageError(
+                "--uniform and --seed are options of the noise to start from, without --images or --dataset"
+            )
         if len(self.target) != 1:
-            raise UsageError(f"--images requires one --target for all images, not {len(self.target)}")
-        return towards(classifier, self.target[0], predicted, self.images)
+            raise UsageError(f"given images require one --target for all of them, not {len(self.target)}")
+        return towards(classifier, self.target[0], given)
 
     def _attack(self, classifier: Classifier, subject: Subject) -> AttackResult:
         return self.entry.build(
@@ -105,9 +106,9 @@ class Iterated(MaybeWithTarget):
 
     watch: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS...")] = ()
 
-    def _goal(self, classifier: Classifier, predicted: Int[np.ndarray, " n"]) -> Goal:
+    def _aimed(self, classifier: Classifier, given: Given) -> Subject:
         self._watched(classifier)
-        return super()._goal(classifier, predicted)
+        return super()._aimed(classifier, given)
 
     def _save_more(self, outcome: output.Outcome, results: Results, console: Console) -> None:
         wanted = np.unique(outcome.subject.goal.classes).tolist()
@@ -122,12 +123,12 @@ class Universal(AttackCommand):
     """With other images and classifiers to try the change on.
 
     Attributes:
-        held_out: images that the change is not made from, to see how many of them it fools.
+        held_out: images, or folders of them, that the change is not made from, to see how many it fools.
         other: further classifiers to try the same change on, by name or file. For one of another size, the
             images are resized with the change in them.
     """
 
-    held_out: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE...")] = ()
+    held_out: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE|FOLDER...")] = ()
     other: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE...")] = ()
 
     @cached_property
@@ -136,7 +137,11 @@ class Universal(AttackCommand):
 
     @cached_property
     def _held_out(self) -> list[Levels]:
-        return [read_image(path) for path in self.held_out]
+        return [read_image(path) for path in image_files(self.held_out)]
+
+    def _aimed(self, classifier: Classifier, given: Given) -> Subject:
+        # Away from the predicted classes, as in the paper: a fooling rate counts changes of these.
+        return Subject.of(given, Untargeted(given.predicted))
 
     def _attack(self, classifier: Classifier, subject: Subject) -> AttackResult:
         # What is missing is said before the attack, not after it.
