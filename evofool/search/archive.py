@@ -15,6 +15,8 @@ _SMALL_ARCHIVE = 2**24
 """Bytes: below this size, rewriting the archive is faster than updating the niches that were won."""
 
 
+_BLOCK = 32
+
 RECORDED = ("confidences", "parents", "generations", "indices", "parent_generations", "parent_indices")
 """The fields of an archive that are recorded of each generation; the last four if elites have parents."""
 
@@ -125,9 +127,6 @@ def insert(
     challenge = jnp.take_along_axis(confidences, winners[None], axis=0)[0]
     won = challenge > archive.confidences
 
-    running = jax.lax.cummax(jnp.concatenate([archive.confidences[None], confidences]), axis=0)
-    taken = jnp.sum(confidences > running[:-1], axis=0, dtype=archive.replacements.dtype)
-
     pool, slots = _store(archive, genomes, won, winners)
     parents = parents[winners]
 
@@ -143,7 +142,31 @@ def insert(
         "parent_indices": of_parent(archive.indices),
     }
     changed = {name: jnp.where(won, value, getattr(archive, name)) for name, value in taker.items()}
-    return Archive(pool, slots, replacements=archive.replacements + taken, **changed)
+    return Archive(
+        pool,
+        slots,
+        replacements=archive.replacements + times_taken(archive.confidences, confidences),
+        **changed,
+    )
+
+
+def times_taken(elites: Float[Array, " k"], confidences: Float[Array, "n k"]) -> Int[Array, " k"]:
+    """How often each niche changes if genomes compete for it one after the other.
+
+    Args:
+        elites: the confidences before.
+        confidences: of each genome in the class of each niche.
+
+    Example:
+        >>> times_taken(jnp.array([0.2]), jnp.array([[0.1], [0.3], [0.3], [0.9]])).tolist()
+        [2]
+    """
+    # In blocks, of which devices that share the genomes send each other the maxima only.
+    blocks = jnp.pad(confidences, ((0, -len(confidences) % _BLOCK), (0, 0)), constant_values=-jnp.inf)
+    blocks = blocks.reshape(-1, _BLOCK, len(elites))
+    before = jax.lax.cummax(jnp.concatenate([elites[None], blocks.max(axis=1)[:-1]]), axis=0)
+    best = jax.lax.cummax(jnp.concatenate([before[:, None], blocks[:, :-1]], axis=1), axis=1)
+    return jnp.sum(blocks > best, axis=(0, 1), dtype=jnp.int32)
 
 
 def _store(

@@ -9,17 +9,20 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, Key, PyTree, Shaped, UInt8
 
 from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Estimator, Genomes
 from evofool.errors import UsageError, require_choice, require_positive, unknown_name
 from evofool.images import from_uint8, round_to_8_bits
+from evofool.numerics.platform import computes_in_order, policies_in_a_block
 from evofool.numerics.random_numbers import fold_in_each, normals
 from evofool.numerics.reductions import mean
 from evofool.numerics.rows import apart, each
-from evofool.search.archive import Archive, empty_archive
+from evofool.search.archive import Archive, empty_archive, times_taken
 from evofool.search.search import Search, target_classes
+from evofool.search.sharding import over_population, replicated
 
 LITERAL = "literal"
 """The estimator of every encoding with real-valued genomes: a normal number for each gene."""
@@ -59,7 +62,6 @@ OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
 _PIXELS_AT_ONCE = 1 << 21
 _NOISE_AT_ONCE = 1 << 27
 _PIXELS_IN_BLOCK = 1 << 20
-_LARGEST_BLOCK = 1024
 
 _NOISE_KEPT = 1 << 27
 """Bytes: up to this size the noise of a class is kept for the update; more is drawn again."""
@@ -145,8 +147,8 @@ def evolution_strategy(
     classifier's confidence in the class; one that is not a number counts as 0. Classes are independent: each
     evolves as it would alone.
 
-    Policies are asked for in blocks of up to 1,024, fewer of large images. The policies of a class are told
-    together.
+    Policies are asked for in blocks, of up to 1,024 on a CPU and of a sixteenth elsewhere, fewer of large
+    images. The policies of a class are told together.
 
     Args:
         encoding: how a genome becomes an image; its genomes must be real-valued arrays.
@@ -229,34 +231,65 @@ def evolution_strategy(
         return _Scored(policies.numbers, own, best, policies.noise)
 
     @apart
-    def learn(moment: _Moment, own: _Class, scored: _Scored) -> tuple[_Class, dict[str, Array]]:
-        confidences = scored.confidences.reshape(-1)[: options.policies]
-        elite = _challenge(own, confidences, scored.best, blocks.size, moment.generation + 1)
+    def compete(
+        moment: _Moment, own: _Class, confidences: Float[Array, "m b"], best: UInt8[Array, "m h w c"]
+    ) -> tuple[Archive, Float[Array, "m b"], dict[str, Array]]:
+        """The niche of a class after its policies have competed for it, and their weights in the update."""
+        confidences = confidences.reshape(-1)[: options.policies]
+        niche = _challenge(own, confidences, best, blocks.size, moment.generation + 1)
         rewards = jnp.where(jnp.isnan(confidences), 0.0, confidences)
         weights = ADVANTAGES[options.advantage](rewards) / (options.policies * scale(moment.generation))
         weights = jnp.pad(weights, (0, blocks.padded - options.policies)).reshape(blocks.count, blocks.size)
+        return niche, weights, {"mean_rewards": mean(rewards), "max_rewards": rewards.max()}
 
-        def part(block: Int[Array, ""], noise: PyTree, weights: Float[Array, " b"]) -> Genomes:
-            if not blocks.noise_is_kept:
-                noise = draw(moment, own.target, own.genome, blocks.members(block))[1]
-            # The barrier keeps the sum from being merged with the drawing, which would change how it is
-            # rounded.
-            return estimator.combine(*jax.lax.optimization_barrier((noise, weights)))
+    @apart
+    def combine(
+        moment: _Moment,
+        target: Int[Array, ""],
+        genome: Genomes,
+        members: Int[Array, " b"],
+        noise: PyTree,
+        weights: Float[Array, " b"],
+    ) -> Genomes:
+        """What a block adds to the gradient of its class."""
+        if not blocks.noise_is_kept:
+            noise = draw(moment, target, genome, members)[1]
+        # The barrier keeps the sum from being merged with the drawing, which would change how it is rounded.
+        return estimator.combine(*jax.lax.optimization_barrier((noise, weights)))
 
-        gradient = _sum_of_parts(part, (jnp.arange(blocks.count), scored.noise, weights), own.genome)
-        updates, optimizer = ascent.update(gradient, own.optimizer, own.genome)
-        genome = optax.apply_updates(own.genome, updates)
-        metrics = {"mean_rewards": mean(rewards), "max_rewards": rewards.max()}
-        return _Class(own.row, own.target, genome, optimizer, elite), metrics
+    @apart
+    def update(own: _Class, parts: Genomes) -> tuple[Genomes, PyTree]:
+        updates, optimizer = ascent.update(jax.tree.map(_sum, parts), own.optimizer, own.genome)
+        return optax.apply_updates(own.genome, updates), optimizer
 
-    def tell(state: EvolutionState, kept: _Scored) -> tuple[EvolutionState, dict[str, Array]]:
+    def tell(
+        state: EvolutionState, kept: _Scored, mesh: Mesh | None = None
+    ) -> tuple[EvolutionState, dict[str, Array]]:
         moment = _Moment(state.key, state.generation)
         rows = kept.numbers[:: blocks.count] // blocks.count
-        of_classes = jax.tree.map(lambda leaf: leaf.reshape(len(rows), blocks.count, *leaf.shape[1:]), kept)
         everything = (state.targets, state.genomes, state.optimizer, state.archive)
         own = _Class(rows, *_take(everything, rows))
-        own, metrics = each(lambda one: learn(moment, *one), (own, of_classes))
-        genomes, optimizer, archive = _put(everything[1:], own[2:], rows)
+
+        def of_classes(leaf: Shaped[Array, "g *_"]) -> Shaped[Array, "c m *_"]:
+            return leaf.reshape(len(rows), blocks.count, *leaf.shape[1:])
+
+        def combine_each(blocks_scored: PyTree, state: EvolutionState) -> Genomes:
+            def one(block: tuple[Int[Array, ""], PyTree, Float[Array, " b"]]) -> Genomes:
+                number, noise, weights = block
+                row, members = number // blocks.count, blocks.members(number % blocks.count)
+                genome = jax.tree.map(lambda leaf: leaf[row], state.genomes)
+                return combine(moment, state.targets[row], genome, members, noise, weights)
+
+            return each(one, blocks_scored)
+
+        scored = jax.tree.map(of_classes, replicated((kept.confidences, kept.best), mesh))
+        niches, weights, metrics = each(lambda one: compete(moment, *one), (own, *scored))
+        # The noise stays on the device that drew it, and the sums of the blocks are added in one order.
+        weights = weights.reshape(-1, blocks.size)
+        parts = over_population(combine_each, mesh)((kept.numbers, kept.noise, weights), state)
+        parts = jax.tree.map(of_classes, replicated(parts, mesh))
+        genomes, optimizer = each(lambda one: update(*one), (own, parts))
+        genomes, optimizer, archive = _put(everything[1:], (genomes, optimizer, niches), rows)
         return state._replace(genomes=genomes, optimizer=optimizer, archive=archive), metrics
 
     return Search(
@@ -355,8 +388,7 @@ def _challenge(
     niche, confidences = own.niche, jnp.where(jnp.isnan(confidences), -jnp.inf, confidences)
     winner = jnp.argmax(confidences)
     won = confidences[winner] > niche.confidences
-    running = jax.lax.cummax(jnp.concatenate([niche.confidences[None], confidences]))
-    taken = jnp.sum(confidences > running[:-1], dtype=niche.replacements.dtype)
+    taken = times_taken(niche.confidences[None], confidences[:, None])[0]
     taker = {
         "pool": best[winner // block],
         "confidences": confidences[winner],
@@ -367,16 +399,13 @@ def _challenge(
     return niche._replace(replacements=niche.replacements + taken, **changed)
 
 
-def _sum_of_parts(function: Callable[..., Genomes], parts: PyTree, like: Genomes) -> Genomes:
-    """The sum of a function's results for each part, in the same order however it is computed."""
-    if len(jax.tree.leaves(parts)[0]) == 1:
-        return function(*jax.tree.map(lambda leaf: leaf[0], parts))
-    total, _ = jax.lax.scan(
-        lambda total, part: (jax.tree.map(jnp.add, total, function(*part)), None),
-        jax.tree.map(jnp.zeros_like, like),
-        parts,
-    )
-    return total
+def _sum(parts: Float[Array, "m *genome"]) -> Float[Array, "*genome"]:
+    """The sum over blocks, on a CPU in their order."""
+    if len(parts) == 1:
+        return parts[0]
+    if not computes_in_order():
+        return parts.sum(axis=0)
+    return jax.lax.scan(lambda total, part: (total + part, None), jnp.zeros_like(parts[0]), parts)[0]
 
 
 def _take(tree: PyTree, rows: Int[Array, " c"]) -> PyTree:
@@ -404,8 +433,8 @@ def _put(tree: PyTree, changed: PyTree, rows: Int[Array, " c"]) -> PyTree:
 class _Blocks:
     """The blocks that the policies of a class are asked for in.
 
-    They depend only on the number of policies and the size of the images, so that sums are rounded the same
-    way however a generation is cut up.
+    They depend only on the number of policies, the size of the images and the platform, so that sums are
+    rounded the same way however a generation is cut up.
 
     Attributes:
         size: policies whose noise is summed at once.
@@ -438,7 +467,7 @@ class _Blocks:
         images, noise = jax.eval_shape(estimator.sample, keys, jnp.ones(2), genome, 1.0)
         pixels = math.prod(images.shape[1:])
         numbers = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(noise))
-        largest = max(8, min(_LARGEST_BLOCK, _PIXELS_IN_BLOCK // pixels))
+        largest = max(8, min(policies_in_a_block(policies), _PIXELS_IN_BLOCK // pixels))
         count = -(-policies // largest)
         size = -(-policies // count)
         count = -(-policies // size)

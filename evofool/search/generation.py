@@ -63,7 +63,7 @@ def generation(
 
     def tell(state: State, first: Int[Array, ""] | int) -> tuple[State, dict[str, Array]]:
         numbers = first + jnp.arange(together)
-        return search.tell(state, _ask_and_score(search, state, classifier, numbers, cut))
+        return search.tell(state, _ask_and_score(search, state, classifier, numbers, cut), cut.mesh)
 
     if together == groups:
         state, statistics = tell(state, 0)
@@ -77,11 +77,10 @@ def _ask_and_score(
     search: Search, state: State, classifier: Classifier, groups: Int[Array, " g"], cut: Cut
 ) -> Kept:
     """What the search keeps of groups of individuals."""
-    devices = 1 if cut.mesh is None else cut.mesh.size
-    surplus = -len(groups) % devices
-    most = individuals_at_once(search, classifier, cut, search.group * (len(groups) + surplus) // devices)
 
     def device(groups: Int[Array, " g"], state: State, classifier: Classifier) -> Kept:
+        most = individuals_at_once(search, classifier, cut, search.group * len(groups))
+
         def part(groups: Int[Array, " p"]) -> Kept:
             individuals = (groups[:, None] * search.group + jnp.arange(search.group)).reshape(-1)
             candidates = search.ask(state, individuals)
@@ -89,12 +88,7 @@ def _ask_and_score(
 
         return in_parts(part, groups, most // search.group)
 
-    # Every device asks for equally many groups; the surplus is scored and dropped.
-    kept = over_population(device, cut.mesh)(jnp.pad(groups, (0, surplus), mode="edge"), state, classifier)
-    if surplus == 0:
-        return kept
-    count, kept = len(groups), replicated(kept, cut.mesh)
-    return jax.tree.map(lambda leaf: leaf[: len(leaf) // (count + surplus) * count], kept)
+    return over_population(device, cut.mesh)(groups, state, classifier)
 
 
 def individuals_at_once(search: Search, classifier: Classifier, cut: Cut, individuals: int) -> int:

@@ -6,6 +6,7 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from evofool.classifiers.classifier import Classifier
@@ -124,7 +125,9 @@ def map_elites(
         confidences = jnp.where(counts[:, None], confidences, -jnp.inf)
         return _Scored(offspring.genomes, offspring.parents, confidences)
 
-    def tell(state: MapElitesState, kept: _Scored) -> tuple[MapElitesState, dict[str, Array]]:
+    def tell(
+        state: MapElitesState, kept: _Scored, mesh: Mesh | None = None
+    ) -> tuple[MapElitesState, dict[str, Array]]:
         archive = insert(state.archive, kept.genomes, kept.confidences, kept.parents, state.generation + 1)
         counted = jax.tree.map(lambda leaf: leaf[:batch_size], kept.genomes)
         return state._replace(archive=archive), encoding.metrics(counted)
@@ -179,4 +182,5 @@ def _draw_parents(key: Key[Array, ""], filled: Bool[Array, " k"]) -> Int[Array, 
     filled_so_far = jnp.cumsum(filled)
     uniform = centred_uniform(jax.random.bits(key, (2,)))
     ranks = jnp.floor(uniform * filled_so_far[-1])
-    return jnp.searchsorted(filled_so_far, ranks, side="right")
+    method = "scan" if computes_in_order() else "compare_all"
+    return jnp.searchsorted(filled_so_far, ranks, side="right", method=method)

@@ -39,9 +39,10 @@ class Search(NamedTuple):
         ask: `ask(state, individuals [n]) -> candidates`, the given individuals of the next generation, in
             whole groups.
         keep: `keep(candidates, confidences [n, classes]) -> kept`.
-        tell: `tell(state, kept) -> (state, statistics)`, the state that has learnt from the individuals that
-            are told together; the number of its generation is not changed. Statistics are arrays by name, of
-            a whole generation or with an axis of classes.
+        tell: `tell(state, kept, mesh=None) -> (state, statistics)`, the state that has learnt from the
+            individuals that are told together; the number of its generation is not changed. What was kept may
+            be split over the devices of a mesh. Statistics are arrays by name, of a whole generation or with
+            an axis of classes.
         group: how many consecutive individuals are asked for together.
         individuals: `individuals(classifier)`, how many a generation has, in whole groups.
         together: `together(classifier)`, how many consecutive individuals are told together at least.
@@ -58,7 +59,7 @@ class Search(NamedTuple):
     init: Callable[[Key[Array, ""], Classifier], State]
     ask: Callable[[State, Int[Array, " n"]], Candidates]
     keep: Callable[[Candidates, Float[Array, "n classes"]], Kept]
-    tell: Callable[[State, Kept], tuple[State, dict[str, Array]]]
+    tell: Callable[..., tuple[State, dict[str, Array]]]
     group: int
     individuals: Callable[[Classifier], int]
     together: Callable[[Classifier], int]

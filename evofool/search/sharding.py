@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree, Shaped
 
 from evofool.errors import UsageError
 
@@ -29,24 +30,36 @@ def population_mesh(devices: int | None = None) -> Mesh:
 
 
 def over_population(function: Callable[..., PyTree], mesh: Mesh | None) -> Callable[..., PyTree]:
-    """Split `function(individuals, *shared)` over the devices of a mesh, in equal parts.
+    """Split `function(rows, *shared)` over the devices of a mesh, in equal parts.
 
-    Each device gets a part of the leading axis of `individuals` and all of `shared`. The results are
-    concatenated along their leading axis. Without a mesh the function is returned unchanged.
+    Each device gets a part of the leading axis of `rows` and all of `shared`. The results are concatenated
+    along their leading axis, which is that of the rows or a fixed multiple of it. If the parts would not be
+    equal, the last row is computed several times. Without a mesh the function is returned unchanged.
     """
     if mesh is None:
         return function
 
-    def split(individuals: PyTree, *shared: PyTree) -> PyTree:
-        return jax.shard_map(
+    def split(rows: PyTree, *shared: PyTree) -> PyTree:
+        count = len(jax.tree.leaves(rows)[0])
+        surplus = -count % mesh.size
+        results = jax.shard_map(
             function,
             mesh=mesh,
             in_specs=(PartitionSpec(AXIS), *(PartitionSpec() for _ in shared)),
             out_specs=PartitionSpec(AXIS),
             check_vma=False,
-        )(individuals, *shared)
+        )(jax.tree.map(lambda leaf: _filled(leaf, surplus), rows), *shared)
+        if surplus == 0:
+            return results
+        return jax.tree.map(
+            lambda leaf: leaf[: len(leaf) // (count + surplus) * count], replicated(results, mesh)
+        )
 
     return split
+
+
+def _filled(leaf: Shaped[Array, "n *_"], surplus: int) -> Shaped[Array, "m *_"]:
+    return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], surplus, axis=0)]) if surplus else leaf
 
 
 def replicated(tree: PyTree, mesh: Mesh | None) -> PyTree:
