@@ -13,8 +13,8 @@ from evofool.numerics.platform import memory_bytes, shares_memory_with_host
 from evofool.numerics.program_memory import peak_bytes, tree_bytes
 from evofool.search import Cut, Search, generation
 
-_COPIES_OF_A_CHECKPOINT = 2
-"""Of the state: the one that the next generation may not overwrite, and the one that is written."""
+_COPIES = 3
+"""Of the state: the first, the one that the next generation may not overwrite, and the one that is written."""
 _GUESSES = 2
 
 _MARGIN = 0.95
@@ -82,7 +82,7 @@ def required_bytes(search: Search, classifier: Classifier, cut: Cut = Cut()) -> 
     needed = peak_bytes(program)
     if not shares_memory_with_host():
         return needed
-    kept = (1 + _COPIES_OF_A_CHECKPOINT) * tree_bytes(state)
+    kept = (1 + _COPIES) * tree_bytes(state)
     return max(needed, tree_bytes(classifier) + kept)
 
 

@@ -78,17 +78,21 @@ def empty_archive(genome: Genomes, niches: int) -> Archive:
         >>> empty_archive(jnp.zeros(3), niches=2).confidences.tolist()
         [-inf, -inf]
     """
-    zeros = jnp.zeros(niches, jnp.int32)
+
+    def filled(value: int) -> Int[Array, " k"]:
+        # Each field has memory of its own, so that all can be updated in place.
+        return jnp.full(niches, value, jnp.int32)
+
     return Archive(
         pool=jax.tree.map(lambda leaf: jnp.zeros((niches, *leaf.shape), leaf.dtype), genome),
         slots=jnp.arange(niches, dtype=jnp.int32),
         confidences=jnp.full(niches, -jnp.inf, jnp.float32),
-        generations=zeros,
-        indices=zeros,
-        parents=zeros - 1,
-        parent_generations=zeros,
-        parent_indices=zeros,
-        replacements=zeros,
+        generations=filled(0),
+        indices=filled(0),
+        parents=filled(-1),
+        parent_generations=filled(0),
+        parent_indices=filled(0),
+        replacements=filled(0),
     )
 
 
@@ -122,10 +126,8 @@ def insert(
         >>> archive.genomes.tolist(), archive.replacements.tolist()
         ([8.0, 7.0], [2, 1])
     """
-    confidences = jnp.where(jnp.isnan(confidences), -jnp.inf, confidences)
-    winners = jnp.argmax(confidences, axis=0)
-    challenge = jnp.take_along_axis(confidences, winners[None], axis=0)[0]
-    won = challenge > archive.confidences
+    contest = compete(archive.confidences, confidences)
+    winners, won = contest.winners, contest.times_taken > 0
 
     pool, slots = _store(archive, genomes, won, winners)
     parents = parents[winners]
@@ -134,9 +136,9 @@ def insert(
         return jnp.where(parents < 0, 0, numbers[parents])
 
     taker = {
-        "confidences": challenge,
+        "confidences": contest.best,
         "generations": generation,
-        "indices": winners.astype(jnp.int32),
+        "indices": winners,
         "parents": parents,
         "parent_generations": of_parent(archive.generations),
         "parent_indices": of_parent(archive.indices),
@@ -145,28 +147,66 @@ def insert(
     return Archive(
         pool,
         slots,
-        replacements=archive.replacements + times_taken(archive.confidences, confidences),
+        replacements=archive.replacements + contest.times_taken,
         **changed,
     )
 
 
-def times_taken(elites: Float[Array, " k"], confidences: Float[Array, "n k"]) -> Int[Array, " k"]:
-    """How often each niche changes if genomes compete for it one after the other.
+class Contest(NamedTuple):
+    """What comes out if genomes compete for niches one after the other.
+
+    Attributes:
+        best: the highest confidence in each niche.
+        winners: the row of the genome that has it at the end; of no meaning where no genome took the niche.
+        times_taken: how often each niche changed.
+    """
+
+    best: Float[Array, " k"]
+    winners: Int[Array, " k"]
+    times_taken: Int[Array, " k"]
+
+
+def compete(elites: Float[Array, " k"], confidences: Float[Array, "n k"]) -> Contest:
+    """Let genomes compete for niches: a strictly higher confidence wins, one that is not a number never does.
 
     Args:
         elites: the confidences before.
         confidences: of each genome in the class of each niche.
 
     Example:
-        >>> times_taken(jnp.array([0.2]), jnp.array([[0.1], [0.3], [0.3], [0.9]])).tolist()
-        [2]
+        >>> contest = compete(jnp.array([0.2]), jnp.array([[0.1], [0.3], [0.3], [0.9]]))
+        >>> contest.winners.tolist(), contest.times_taken.tolist()
+        ([3], [2])
     """
+    return (_one_by_one if computes_in_order() else _all_at_once)(elites, confidences)
+
+
+def _one_by_one(elites: Float[Array, " k"], confidences: Float[Array, "n k"]) -> Contest:
+    def genome(contest: Contest, row: tuple[Int[Array, ""], Float[Array, " k"]]) -> tuple[Contest, None]:
+        index, challenge = row
+        takes = challenge > contest.best
+        best, winners = (
+            jnp.where(takes, new, old) for new, old in ((challenge, contest.best), (index, contest.winners))
+        )
+        return Contest(best, winners, contest.times_taken + takes), None
+
+    none = jnp.zeros(elites.shape, jnp.int32)
+    rows = (jnp.arange(len(confidences), dtype=jnp.int32), confidences)
+    return jax.lax.scan(genome, Contest(elites, none, none), rows)[0]
+
+
+def _all_at_once(elites: Float[Array, " k"], confidences: Float[Array, "n k"]) -> Contest:
+    confidences = jnp.where(jnp.isnan(confidences), -jnp.inf, confidences)
+    winners = jnp.argmax(confidences, axis=0).astype(jnp.int32)
     # In blocks, of which devices that share the genomes send each other the maxima only.
     blocks = jnp.pad(confidences, ((0, -len(confidences) % _BLOCK), (0, 0)), constant_values=-jnp.inf)
     blocks = blocks.reshape(-1, _BLOCK, len(elites))
-    before = jax.lax.cummax(jnp.concatenate([elites[None], blocks.max(axis=1)[:-1]]), axis=0)
-    best = jax.lax.cummax(jnp.concatenate([before[:, None], blocks[:, :-1]], axis=1), axis=1)
-    return jnp.sum(blocks > best, axis=(0, 1), dtype=jnp.int32)
+    bests = jax.lax.cummax(jnp.concatenate([elites[None], blocks.max(axis=1)]), axis=0)
+    best, times_taken = bests[:-1], jnp.zeros(blocks[:, 0].shape, jnp.int32)
+    for index in range(_BLOCK):
+        times_taken += blocks[:, index] > best
+        best = jnp.maximum(best, blocks[:, index])
+    return Contest(bests[-1], winners, times_taken.sum(axis=0, dtype=jnp.int32))
 
 
 def _store(

@@ -20,7 +20,7 @@ from evofool.numerics.platform import computes_in_order, policies_in_a_block
 from evofool.numerics.random_numbers import fold_in_each, normals
 from evofool.numerics.reductions import mean
 from evofool.numerics.rows import apart, each
-from evofool.search.archive import Archive, empty_archive, times_taken
+from evofool.search.archive import Archive, compete, empty_archive
 from evofool.search.search import Search, target_classes
 from evofool.search.sharding import over_population, replicated
 
@@ -231,7 +231,7 @@ def evolution_strategy(
         return _Scored(policies.numbers, own, best, policies.noise)
 
     @apart
-    def compete(
+    def learn(
         moment: _Moment, own: _Class, confidences: Float[Array, "m b"], best: UInt8[Array, "m h w c"]
     ) -> tuple[Archive, Float[Array, "m b"], dict[str, Array]]:
         """The niche of a class after its policies have competed for it, and their weights in the update."""
@@ -283,7 +283,7 @@ def evolution_strategy(
             return each(one, blocks_scored)
 
         scored = jax.tree.map(of_classes, replicated((kept.confidences, kept.best), mesh))
-        niches, weights, metrics = each(lambda one: compete(moment, *one), (own, *scored))
+        niches, weights, metrics = each(lambda one: learn(moment, *one), (own, *scored))
         # The noise stays on the device that drew it, and the sums of the blocks are added in one order.
         weights = weights.reshape(-1, blocks.size)
         parts = over_population(combine_each, mesh)((kept.numbers, kept.noise, weights), state)
@@ -385,17 +385,16 @@ def _challenge(
     generation: Int[Array, ""],
 ) -> Archive:
     """The niche of a class after its policies have competed for it, given the best image of each block."""
-    niche, confidences = own.niche, jnp.where(jnp.isnan(confidences), -jnp.inf, confidences)
-    winner = jnp.argmax(confidences)
-    won = confidences[winner] > niche.confidences
-    taken = times_taken(niche.confidences[None], confidences[:, None])[0]
+    niche = own.niche
+    contest = compete(niche.confidences[None], confidences[:, None])
+    winner, taken = contest.winners[0], contest.times_taken[0]
     taker = {
         "pool": best[winner // block],
-        "confidences": confidences[winner],
+        "confidences": contest.best[0],
         "generations": generation,
-        "indices": own.row * len(confidences) + winner.astype(jnp.int32),
+        "indices": own.row * len(confidences) + winner,
     }
-    changed = {name: jnp.where(won, value, getattr(niche, name)) for name, value in taker.items()}
+    changed = {name: jnp.where(taken > 0, value, getattr(niche, name)) for name, value in taker.items()}
     return niche._replace(replacements=niche.replacements + taken, **changed)
 
 

@@ -86,6 +86,8 @@ def run(
     runs = Runs(search, None if seeds is None else len(seeds), cut)
     if state is None:
         state = runs.init([seed] if seeds is None else seeds, network)
+    elif tree_bytes(state) > _SMALL_STATE:
+        state = jax.tree.map(jnp.copy, state)
     in_place = tree_bytes(state) > _SMALL_STATE
     advance = _advance_in_place if in_place else _advance
     record = jax.eval_shape(partial(_generation, runs), state, network, params)[1]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import evofool.search.archive
+from evofool.numerics.platform import assumed
 from evofool.search import Archive, empty_archive, insert
 
 
@@ -28,18 +29,22 @@ def insert_one_by_one(
                 elites["replacements"][niche] += 1
 
 
-def compiled(small: int) -> Callable[..., Archive]:
-    """`insert`, with archives of more bytes than this counted as large."""
+def compiled(small: int, platform: str) -> Callable[..., Archive]:
+    """`insert` as it is on a platform, with archives of more bytes than this counted as large."""
 
     def insert_batch(*arguments: Any) -> Archive:
-        with pytest.MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch, assumed(platform):
             patch.setattr(evofool.search.archive, "_SMALL_ARCHIVE", small)
             return insert(*arguments)
 
     return jax.jit(insert_batch)
 
 
-INSERTIONS = {"rewritten": compiled(2**24), "updated in place": compiled(0)}
+INSERTIONS = {
+    f"{name}, {platform}": compiled(small, platform)
+    for name, small in {"rewritten": 2**24, "updated in place": 0}.items()
+    for platform in ("cpu", "gpu")
+}
 
 # Few distinct values, so that ties are frequent; a broken classifier gives nan and -inf.
 values = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, float("nan"), float("-inf")])
@@ -80,3 +85,17 @@ def test_the_earliest_of_equals_wins_and_every_replacement_counts() -> None:
     assert archive.replacements.tolist() == [3]
     again = insert(archive, jnp.array([7.0]), jnp.array([[0.9]]), jnp.array([0]), jnp.int32(2))
     assert again.genomes.tolist() == [4.0]
+
+
+def test_a_large_archive_stores_a_genome_once_however_many_niches_it_wins() -> None:
+    archive = empty_archive(jnp.zeros(2), 4)
+    first = INSERTIONS["updated in place, cpu"](
+        archive, jnp.array([[1.0, 1], [2, 2]]), jnp.array([[0.5] * 4, [0.4] * 4]), jnp.array([-1, -1]), 1
+    )
+    assert first.genomes.tolist() == [[1, 1]] * 4
+    assert len(set(first.slots.tolist())) == 1
+    second = INSERTIONS["updated in place, cpu"](
+        first, jnp.array([[3.0, 3]]), jnp.array([[0.9, 0, 0.9, 0]]), jnp.array([0]), 2
+    )
+    assert second.genomes.tolist() == [[3, 3], [1, 1], [3, 3], [1, 1]]
+    assert len(set(second.slots.tolist())) == 2

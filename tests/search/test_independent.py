@@ -1,5 +1,6 @@
 """Many runs in one program: each has the bits that it has alone."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -94,3 +95,16 @@ def test_what_does_not_go_together_is_named() -> None:
         evofool.run(search, [bright(1.0)] * 2, 1, seeds=(1, 2, 3))
     with pytest.raises(UsageError, match="only in their weights, but lenet-digits differs from bright"):
         evofool.run(search, [bright(1.0), classifier()], 1, seeds=(1, 2))
+
+
+def test_a_large_state_is_updated_in_place_and_one_that_is_passed_in_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A state is large from 64 MB on; here it is taken to be."""
+    search = evofool.map_elites(evofool.direct((4, 4, 1)), evofool.MapElitesOptions(10))
+    half = evofool.run(search, bright(1.0), 2)
+    expected = evofool.run(search, bright(1.0), 5, state=half)
+    monkeypatch.setattr(sys.modules["evofool.search.run"], "_SMALL_STATE", 0)
+    assert_same(evofool.run(search, bright(1.0), 5, state=half, chunk=2), expected)
+    assert int(half.generation) == 2
+    assert np.asarray(half.archive.confidences).shape == (2,)
