@@ -14,7 +14,7 @@ from evofool.numerics.program_memory import peak_bytes, tree_bytes
 from evofool.search import Cut, Search, generation
 
 _COPIES = 3
-"""Of the state: the first, the one that the next generation may not overwrite, and the one that is written."""
+"""Of the state: the first, the one that the next generation may not overwrite, and the one being written."""
 _GUESSES = 2
 
 _MARGIN = 0.95
