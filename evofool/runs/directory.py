@@ -47,7 +47,7 @@ RUN = Kind(
         ),
         METRICS: Content(
             "Metrics",
-            "one object per logged or checkpointed generation: confidences (median, quartiles, mean, lowest, "
+            "one object per generation, after the first 1,000 at intervals that double: confidences (median, quartiles, mean, lowest, "
             "highest; null where there is none), niches over 99% and 99.99%, replacements, evaluations, "
             "seconds",
         ),

@@ -71,7 +71,7 @@ def test_the_length_of_chunks_changes_nothing(
     options = ("--generations", 60, *SMALL, "--chunk", chunk, "--log-every", 20, "--checkpoint-every", 25)
     assert evofool_main("evolve", *options, "--out", run, "--quiet")[0] == 0
     assert same_archives(run, whole)
-    assert logged(run) == [20, 25, 40, 50, 60]
+    assert logged(run) == [20, 40, 60]
 
 
 def test_a_run_that_is_stopped_early_has_logged_its_last_generation(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_run_that_is_stopped_early_has_logged_its_last_generation(tmp_path: Pa
     assert outcome.record == directory.read_metrics()[-1]
     assert (directory.path / "convergence.png").exists()
     resumed = evolve(settings, job, directory, resume=True, options=options)
-    assert logged(directory.path) == [7, 50, 60]
+    assert logged(directory.path) == [50, 60]
     assert resumed.record["seconds"] > outcome.record["seconds"]
 
 
