@@ -47,9 +47,9 @@ RUN = Kind(
         ),
         METRICS: Content(
             "Metrics",
-            "one object per generation, after the first 1,000 at intervals that double: confidences (median, quartiles, mean, lowest, "
-            "highest; null where there is none), niches over 99% and 99.99%, replacements, evaluations, "
-            "seconds",
+            "one object per generation, after the first 1,000 at intervals that double: confidences (median, "
+            "quartiles, mean, lowest, highest; null where there is none), niches over 99% and 99.99%, "
+            "replacements, evaluations, seconds",
         ),
         CONFIG: Content(
             "Settings",
