@@ -39,7 +39,9 @@ RUN = Kind(
         ),
         "elites/": Content("Each image", "one 8-bit PNG per class"),
         "elites.csv": Content(
-            "Confidences", "the confidence, generation, replacements and parent of each image"
+            "Confidences",
+            "the confidence, generation, replacements and parent of each image; a remark where no confidence "
+            "was a number or no image exceeds the first",
         ),
         LINEAGE: Content(
             "Lineage",

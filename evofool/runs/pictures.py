@@ -25,6 +25,7 @@ from evofool.results import Results
 from evofool.runs.job import Job, RunSettings
 from evofool.runs.lineage import genome_numbers
 from evofool.runs.metrics import Record
+from evofool.runs.remarks import remarks
 from evofool.search import Archive, Search
 
 MOST_CLASSES_DRAWN = 20
@@ -32,7 +33,7 @@ MOST_CLASSES_DRAWN = 20
 
 CSV_COLUMNS = (
     *("class", "name", "confidence", "generation", "parent", "replacements", "file"),
-    *("id", "parent_id", "parent_generation"),
+    *("id", "parent_id", "parent_generation", "remark"),
 )
 
 _IMAGENET_CLASSES = 1000
@@ -96,7 +97,8 @@ class Pictures:
             for niche, path in zip(shown, paths[:-1], strict=True):
                 write_png(path, images[niche])
             rows = [
-                self._row(archive, niche, file if filled[niche] else None) for niche, file in enumerate(files)
+                (*self._row(archive, niche, file if filled[niche] else None), remark)
+                for niche, (file, remark) in enumerate(zip(files, remarks(archive), strict=True))
             ]
             save_table(paths[-1], [dict(zip(CSV_COLUMNS, row, strict=True)) for row in rows])
 
