@@ -12,11 +12,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from evofool.cli.console import make_console
 from evofool.cli.forms import given_options, with_choices
-from evofool.cli.progress import RunProgress
 from evofool.cli.results import default_path, print_present
+from evofool.console import make_console
 from evofool.errors import UsageError
+from evofool.progress import RunProgress
 from evofool.report import format_confidence
 from evofool.runs import RunDirectory, RunOptions, RunOutcome, RunSettings, evolve, prepare
 from evofool.runs.job import Job

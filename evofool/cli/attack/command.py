@@ -15,8 +15,8 @@ from evofool.classifiers import Classifier, load_classifier
 from evofool.cli.attack import output
 from evofool.cli.attack.given import Given, given_dataset, given_files
 from evofool.cli.attack.output import Subject
-from evofool.cli.console import make_console
 from evofool.cli.results import ResultsCommand, print_present
+from evofool.console import make_console
 from evofool.errors import EvofoolError, UsageError
 from evofool.files import save_table
 from evofool.results import Results
