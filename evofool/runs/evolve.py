@@ -17,7 +17,7 @@ from evofool.runs.directory import RunDirectory
 from evofool.runs.job import Job, RunSettings
 from evofool.runs.lineage import RECORDED, LineageLog
 from evofool.runs.metrics import MetricsLog, Record
-from evofool.runs.pictures import Images, Pictures, draw, score_again
+from evofool.runs.pictures import Images, Pictures, draw, drawn_run, score_again
 from evofool.runs.remarks import in_short, remarks
 from evofool.search import Cut, population_mesh, run
 
@@ -144,7 +144,7 @@ def evolve(
             state, note = _in_single_precision(settings, job, state, images)
             notes.append(note)
         notes += in_short(remarks(state.archive))
-        pictures = Pictures(directory.results, settings, job, int(state.generation))
+        pictures = Pictures(directory.results, drawn_run(settings, job, int(state.generation)))
         pictures.write(state, images, directory.read_metrics())
         checkpoints.finish()
         return RunOutcome(state, metrics.newest, notes)
