@@ -1,9 +1,9 @@
 """Every command and every program of the documentation, taken from its fenced blocks.
 
 Shell blocks are run by bash twice. The first time, programs that only note their arguments stand in for
-`evofool`, `python`, `pip` and `make`, and the parsers of the real ones then read the arguments. The second time
-(slow) `evofool` is real, in a fresh directory with the files that the blocks name, with fewer generations and
-epochs. The scripts are not run again: test_scripts.py runs them.
+`evofool`, `python`, `pip` and `make`, and the parsers of the real ones then read the arguments. The second
+time (slow) `evofool` is real, in a fresh directory with the files that the blocks name, with fewer generations
+and epochs. The scripts are not run again: test_scripts.py runs them.
 """
 
 import functools
