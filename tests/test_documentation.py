@@ -2,8 +2,8 @@
 
 Shell blocks are run by bash twice. The first time, programs that only note their arguments stand in for
 `evofool`, `python`, `pip` and `make`, and the parsers of the real ones then read the arguments. The second
-time (slow) `evofool` is real, in a fresh directory with the files that the blocks name, with fewer generations
-and epochs. The scripts are not run again: test_scripts.py runs them.
+time (slow) `evofool` is real, for a few generations in a fresh directory with the files that the blocks name.
+The scripts are not run again: test_scripts.py runs them.
 """
 
 import functools

@@ -334,6 +334,7 @@ def test_iterated_steps_in_a_ball_are_foolboxs(foolbox, lenet, digits, double_pr
     np.testing.assert_allclose(result.images, expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_projected_gradient_descent_succeeds_as_often_as_foolboxs(foolbox, lenet, digits) -> None:
     images, labels = digits
     attack = foolbox.attacks.LinfPGD(steps=20, abs_stepsize=0.01)
@@ -343,7 +344,7 @@ def test_projected_gradient_descent_succeeds_as_often_as_foolboxs(foolbox, lenet
     assert result.success.mean() >= float(success.mean()) - 0.04
 
 
-@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("norm", ["l2", pytest.param("linf", marks=pytest.mark.slow)])
 def test_deepfool_is_as_near_as_foolboxs(foolbox, lenet, digits, norm) -> None:
     images, labels = digits
     attack = {"l2": foolbox.attacks.L2DeepFoolAttack, "linf": foolbox.attacks.LinfDeepFoolAttack}[norm]()

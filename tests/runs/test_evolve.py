@@ -114,7 +114,9 @@ def test_a_killed_run_resumes_to_the_same_bits(
     assert logged(run) == list(range(1, 61))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_saves_and_says_how_to_continue_it(
     tmp_path: Path, evofool_process: Start, evofool_main: Main, number: int, code: int
 ) -> None:
