@@ -135,6 +135,8 @@ def test_every_command_of_the_documentation_runs(
     if any(name in block for name in NEEDS_DATA):
         request.getfixturevalue("data")
     make_files(tmp_path)
+    for made in re.findall(r"--out (\S+\.safetensors)", block):
+        (tmp_path / made).unlink(missing_ok=True)
     others = dict.fromkeys(PROGRAMS, "#!/bin/sh\n")
     done = bash(block, tmp_path, {**others, "evofool": REAL.replace("{python}", sys.executable)})
     assert done.returncode == 0, done.stderr
