@@ -88,7 +88,8 @@ def main(out: Path = Path("runs/adversarial-training"), epochs: int = 60, seeds:
     test = Data(jnp.asarray(mnist.test_images.reshape(-1, 784)), jnp.asarray(mnist.test_labels))
     settings = [
         Setting(length, regularised, adversarial)
-        for length, regularised in ((epochs, True), (FEW_EPOCHS, False), (epochs, False))
+        for length in (FEW_EPOCHS, epochs)
+        for regularised in (False, True)
         for adversarial in (False, True)
     ]
     outcomes: dict[Setting, list[Outcome]] = {setting: [] for setting in settings}

@@ -47,7 +47,7 @@ import os, sys
 args = sys.argv[1:]
 if args[0] == "fetch":
     sys.exit(0)  # needs a network
-for option in ("--generations", "--count", "--policies"):
+for option in ("--generations", "--batch-size", "--policies", "--count"):
     if option in args:
         value = args.index(option) + 1
         args[value] = str(min(int(args[value]), 4))
