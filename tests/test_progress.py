@@ -19,6 +19,8 @@ def test_progress_is_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixt
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "linear: 8 images per generation"
     assert out[-1].startswith("generation 6 of 6: median ")
+    run(SEARCH, CLASSIFIER, 2, seeds=range(3), progress=True)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("generation 2 of 2: median ")
     run(SEARCH, CLASSIFIER, 2)
     assert capsys.readouterr().out == ""
     assert repr(state) == "MapElitesState(generation 6, Archive(2 niches))"

@@ -66,9 +66,9 @@ def save_run(
         ['convergence.png', 'elites.png']
     """
     classes = target_classes(classifier, targets)
-    generation, niches = int(state.generation), len(state.archive.confidences)
-    if len(classes) != niches:
-        raise UsageError(f"the state has {niches} niches, not one for each of {len(classes)} targets")
+    generation, niches = int(state.generation), state.archive.confidences.shape
+    if niches != (len(classes),):
+        raise UsageError(f"the state must have one niche for each of {len(classes)} targets, not {niches}")
     subtitle = f"{generation:,} generations, {generation * search.evaluations(classifier):,} evaluations"
     title = f"Images evolved for {classifier.spec.name}"
     results = Results.create(Path(path), SAVED, overwrite=overwrite)
