@@ -5,9 +5,10 @@
 Goodfellow, Shlens & Szegedy (ICLR 2015, section 6) report that adversarial training lowers the clean test
 error of their maxout network from 0.94% to 0.84%. `evofool train` raises it. This script trains the same
 network (two layers of 240 maxout units of 5 pieces) on MNIST with and without adversarial training, for few
-epochs and for many, by Adam and as in the maxout paper (Goodfellow et al., ICML 2013, section 5.1): dropout,
-a limit on the norm of each unit's weights, and momentum. It prints a Markdown table and what it shows. Each
-finished run is kept as JSON under OUT, so an interrupted call goes on with what is missing.
+epochs by Adam, and for few and many as in the maxout paper (Goodfellow et al., ICML 2013, section 5.1): by
+dropout, a limit on the norm of each unit's weights, and momentum. The attack sees the same units dropped as
+the loss, or others. It prints a Markdown table and what it shows. Each finished run is kept as JSON under
+OUT, so an interrupted call goes on with what is missing.
 
 A run is also stopped early, where the validation images are classified best: the clean ones, or after
 adversarial training the attacked ones, as in the paper.
@@ -54,6 +55,7 @@ class Setting(NamedTuple):
     epochs: int
     regularised: bool  # by dropout and a limit on norms, with momentum; else by nothing, with Adam
     adversarial: bool
+    other_units: bool = False  # whether the attack sees other units dropped than the loss
 
 
 class Outcome(NamedTuple):
@@ -88,10 +90,10 @@ def main(out: Path = Path("runs/adversarial-training"), epochs: int = 60, seeds:
     test = Data(jnp.asarray(mnist.test_images.reshape(-1, 784)), jnp.asarray(mnist.test_labels))
     settings = [
         Setting(length, regularised, adversarial)
-        for length in (FEW_EPOCHS, epochs)
-        for regularised in (False, True)
+        for length, regularised in ((FEW_EPOCHS, False), (FEW_EPOCHS, True), (epochs, True))
         for adversarial in (False, True)
     ]
+    settings.append(Setting(epochs, regularised=True, adversarial=True, other_units=True))
     outcomes: dict[Setting, list[Outcome]] = {setting: [] for setting in settings}
     for seed in range(seeds):
         for setting in settings:
@@ -104,7 +106,7 @@ def outcome_of(
 ) -> Outcome:
     """The outcome of a run, read from its file or trained."""
     recipe = "regularised" if setting.regularised else "plain"
-    loss = "adversarial" if setting.adversarial else "clean"
+    loss = training_of(setting).replace(" ", "-")
     path = out / f"{setting.epochs}-{recipe}-{loss}-{seed}.json"
     if path.is_file():
         return Outcome(**json.loads(path.read_text()))
@@ -158,7 +160,8 @@ def one_epoch(
         clean = loss(params, images, labels, key)
         if not setting.adversarial:
             return clean
-        slope = jax.grad(loss, argnums=1)(params, images, labels, key)
+        of_attack = jax.random.fold_in(key, 1) if setting.other_units else key
+        slope = jax.grad(loss, argnums=1)(params, images, labels, of_attack)
         attacked = jax.lax.stop_gradient(jnp.clip(images + EPSILON * jnp.sign(slope), 0, 1))
         return (clean + loss(params, attacked, labels, key)) / 2
 
@@ -223,19 +226,26 @@ def attacked_error(params: PyTree, data: Data) -> Float[Array, ""]:
     return jnp.mean(logits(params, attacked, None).argmax(axis=1) != data.labels)
 
 
+def training_of(setting: Setting) -> str:
+    """What the loss was taken of, in words."""
+    if setting.other_units:
+        return "adversarial through other units"
+    return "adversarial" if setting.adversarial else "clean"
+
+
 def print_table(outcomes: dict[Setting, list[Outcome]], path: Path) -> None:
     """Print the table so far and what it shows, and keep both."""
-    heading = ("epochs", "regularised", "adversarial training", "clean error", "error under attack")
+    heading = ("epochs", "regularised", "training", "clean error", "error under attack")
     heading += ("clean error, stopped early", "stopped at epoch", "clean error reported")
     rows = [
         (
             *(str(setting.epochs), "yes" if setting.regularised else "no"),
-            "yes" if setting.adversarial else "no",
+            training_of(setting),
             spread([each.clean for each in runs], "{:.2%}".format),
             spread([each.attacked for each in runs], "{:.2%}".format),
             spread([each.clean_when_stopped for each in runs], "{:.2%}".format),
             ", ".join(str(each.stopped_at) for each in runs),
-            REPORTED[setting.adversarial] if setting.regularised else "",
+            REPORTED[setting.adversarial] if setting.epochs > FEW_EPOCHS else "",
         )
         for setting, runs in outcomes.items()
         if runs
@@ -248,16 +258,17 @@ def print_table(outcomes: dict[Setting, list[Outcome]], path: Path) -> None:
 def changes(outcomes: dict[Setting, list[Outcome]]) -> Iterator[str]:
     """A sentence on each pair of settings: what adversarial training does to the clean error."""
     for setting, runs in outcomes.items():
-        plain = outcomes[setting._replace(adversarial=False)]
+        plain = outcomes[setting._replace(adversarial=False, other_units=False)]
         pairs = list(zip(plain, runs, strict=False))
         if not setting.adversarial or not pairs:
             continue
         recipe = "regularised" if setting.regularised else "not regularised"
+        training = training_of(setting)
         change = spread([100 * (b.clean - a.clean) for a, b in pairs], "{:+.2f}".format)
         stopped = [100 * (b.clean_when_stopped - a.clean_when_stopped) for a, b in pairs]
         yield (
-            f"- {setting.epochs} epochs, {recipe}: adversarial training changes the clean error by {change} "
-            f"points, stopped early by {spread(stopped, '{:+.2f}'.format)}."
+            f"- {setting.epochs} epochs, {recipe}, {training}: the clean error changes by {change} points, "
+            f"stopped early by {spread(stopped, '{:+.2f}'.format)}."
         )
 
 
