@@ -109,21 +109,20 @@ class MetricsLog:
         now = time.perf_counter()
         each = (now - self._started) / length
         self._started = now
-        records = []
+        logged = []
         for index in range(length):
             self._seconds += each
             number = generation - length + 1 + index
-            records.append(
-                {
+            stays = is_logged(number, self._every)
+            if stays or number == generation:
+                self.newest = {
                     "generation": number,
                     "evaluations": number * self._evaluations,
                     "seconds": round(self._seconds, 4),
                     "evaluations_per_second": round(self._evaluations / each, 1),
                     **{name: _shortest(values[index]) for name, values in metrics.items()},
                 }
-            )
-        self.newest = records[-1]
-        logged = [record for record in records if is_logged(record["generation"], self._every)]
+                logged += [self.newest] if stays else []
         if logged or saving:
             self._write(logged, durably=saving)
         return self.newest

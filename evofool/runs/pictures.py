@@ -70,6 +70,7 @@ class Drawn(NamedTuple):
 def drawn_run(settings: RunSettings, job: Job, generation: int) -> Drawn:
     """What the pictures of a run say, of the generation that is drawn."""
     evaluations = generation * job.search.evaluations(job.classifier)
+    drawings = job.search.current is not None and len(job.targets) <= MOST_CLASSES_DRAWN
     return Drawn(
         job.search,
         job.classifier,
@@ -80,7 +81,7 @@ def drawn_run(settings: RunSettings, job: Job, generation: int) -> Drawn:
             f"seed {settings.seed}"
         ),
         reported=reported_median(settings, job),
-        first=job.search.init(jax.random.key(settings.seed), job.scorer) if job.search.current else None,
+        first=job.search.init(jax.random.key(settings.seed), job.scorer) if drawings else None,
     )
 
 
