@@ -29,6 +29,7 @@ from evofool.encodings import (
     student,
 )
 from evofool.errors import EvofoolError, UsageError
+from evofool.runs import save_run
 from evofool.search import (
     Archive,
     Cut,
@@ -73,6 +74,7 @@ __all__ = [
     "resized",
     "run",
     "save_classifier",
+    "save_run",
     "student",
     "ten_crop",
     "with_precision",

@@ -12,7 +12,7 @@ import numpy as np
 from evofool.cli.evolve import Evolve
 from evofool.images import read_png
 from evofool.report import contact_sheet
-from evofool.runs import RunSettings
+from evofool.runs import RunOptions, RunSettings
 
 Record = dict[str, Any]
 
@@ -21,18 +21,19 @@ def finished_run(path: Path, settings: RunSettings, **options: Any) -> list[Reco
     """Start, resume or extend the run in a directory; returns its metrics, one record per generation."""
     begun = any(path.glob("checkpoints/[0-9]*"))
     where = {"resume": path} if begun else {"out": path, "overwrite": True}
-    if code := Evolve(settings, **where, **options).run():
+    every = RunOptions(log_every=1)
+    if code := Evolve(settings, options=every, **where, **options).run():
         sys.exit(code)
     return records_of(path)
 
 
 def records_of(run: Path) -> list[Record]:
-    """The metrics of a run, one record per generation."""
+    """The metrics of a run, one record per logged generation."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def first_above(records: Sequence[Record], confidence: float) -> Record | None:
-    """The record of the first generation whose median confidence reaches a value; None if none does."""
+    """The first record whose median confidence reaches a value; None if none does."""
     return next((record for record in records if record["median_confidence"] >= confidence), None)
 
 

@@ -100,7 +100,8 @@ def input_gradient(
             which has the direction of the loss's gradient and does not vanish where the confidence is 1.
 
     Returns:
-        The direction in which each image comes nearer to its goal, and the logits of the images.
+        The direction in which each image comes nearer to its goal, zero where it is not a number, and the
+        logits of the images.
 
     Example:
         >>> from evofool import create_classifier
@@ -116,7 +117,7 @@ def input_gradient(
         return goal.objective(classifier, logits).sum(), logits
 
     gradient, logits = jax.grad(total_objective, has_aux=True)(images)
-    return gradient, logits
+    return jnp.where(jnp.isnan(gradient), 0, gradient), logits
 
 
 def assess(

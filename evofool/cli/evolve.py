@@ -12,14 +12,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from evofool.cli.console import make_console
 from evofool.cli.forms import given_options, with_choices
-from evofool.cli.progress import RunProgress
 from evofool.cli.results import default_path, print_present
+from evofool.console import make_console
 from evofool.errors import UsageError
+from evofool.progress import RunProgress
 from evofool.report import format_confidence
 from evofool.runs import RunDirectory, RunOptions, RunOutcome, RunSettings, evolve, prepare
 from evofool.runs.job import Job
+from evofool.runs.remarks import remarks
 
 _MOST_CLASSES_IN_TABLE = 20
 
@@ -147,12 +148,15 @@ def _print_outcome(console: Console, job: Job, directory: RunDirectory, outcome:
 
 def _table_of_classes(job: Job, outcome: RunOutcome) -> Table:
     archive = jax.tree.map(np.asarray, outcome.state.archive)
-    table = Table("class", "confidence", "born in generation", "replacements", box=None, pad_edge=False)
+    headings = ["class", "confidence", "born in generation", "replacements"]
+    found = remarks(outcome.state.archive)
+    table = Table(*headings, *(["remark"] if any(found) else []), box=None, pad_edge=False)
     for niche, target in enumerate(job.targets):
         table.add_row(
             job.classifier.spec.class_names[target],
             format_confidence(archive.confidences[niche]),
             f"{int(archive.generations[niche]):,}",
             f"{int(archive.replacements[niche]):,}",
+            *([found[niche]] if any(found) else []),
         )
     return table

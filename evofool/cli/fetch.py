@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 
 from evofool.classifiers.released import RELEASED, fetch_weights
-from evofool.cli.console import make_console
+from evofool.console import make_console
 from evofool.datasets import fetch
 from evofool.errors import unknown_name
 

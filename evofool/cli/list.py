@@ -8,7 +8,7 @@ from rich.table import Table
 
 from evofool.attacks import ATTACKS
 from evofool.classifiers import CLASSIFIERS, NETWORKS
-from evofool.cli.console import make_console
+from evofool.console import make_console
 from evofool.datasets import DATASETS
 from evofool.encodings import ENCODINGS
 from evofool.errors import unknown_name

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from evofool.cli.choices import subcommands
-from evofool.cli.console import make_console
 from evofool.cli.results import ResultsCommand, print_present
+from evofool.console import make_console
 from evofool.registry import AnyOptions
 from evofool.studies import STUDIES, StudyResult, save_study
 from evofool.studies.study import KIND

@@ -9,7 +9,7 @@ import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from evofool.classifiers import Activation, create_classifier, save_classifier
-from evofool.cli.console import make_console
+from evofool.console import make_console
 from evofool.datasets import load_dataset
 from evofool.errors import EvofoolError, UsageError
 from evofool.results import require_new_file

@@ -23,6 +23,10 @@ class Dataset(NamedTuple):
     test_images: UInt8[np.ndarray, "m h w c"]
     test_labels: Int32[np.ndarray, " m"]
 
+    def __repr__(self) -> str:
+        counts = f"{len(self.train_images)} + {len(self.test_images)} images"
+        return f"Dataset({self.name!r}, {counts}, {len(self.class_names)} classes)"
+
 
 def split(
     name: str,

@@ -4,6 +4,7 @@ from evofool.runs.directory import RUN, RunDirectory
 from evofool.runs.evolve import RunOptions, RunOutcome, evolve
 from evofool.runs.job import Job, RunSettings, prepare
 from evofool.runs.lineage import Birth, ancestry, read_lineage
+from evofool.runs.save import save_run
 
 __all__ = [
     "RUN",
@@ -17,4 +18,5 @@ __all__ = [
     "evolve",
     "prepare",
     "read_lineage",
+    "save_run",
 ]

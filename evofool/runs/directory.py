@@ -39,7 +39,9 @@ RUN = Kind(
         ),
         "elites/": Content("Each image", "one 8-bit PNG per class"),
         "elites.csv": Content(
-            "Confidences", "the confidence, generation, replacements and parent of each image"
+            "Confidences",
+            "the confidence, generation, replacements and parent of each image; a remark where no confidence "
+            "was a number or no image exceeds the first",
         ),
         LINEAGE: Content(
             "Lineage",
@@ -47,9 +49,9 @@ RUN = Kind(
         ),
         METRICS: Content(
             "Metrics",
-            "one object per logged or checkpointed generation: confidences (median, quartiles, mean, lowest, "
-            "highest; null where there is none), niches over 99% and 99.99%, replacements, evaluations, "
-            "seconds",
+            "one object per generation, after the first 1,000 at intervals that double: confidences (median, "
+            "quartiles, mean, lowest, highest; null where there is none), niches over 99% and 99.99%, "
+            "replacements, evaluations, seconds",
         ),
         CONFIG: Content(
             "Settings",

@@ -17,7 +17,8 @@ from evofool.runs.directory import RunDirectory
 from evofool.runs.job import Job, RunSettings
 from evofool.runs.lineage import RECORDED, LineageLog
 from evofool.runs.metrics import MetricsLog, Record
-from evofool.runs.pictures import Images, Pictures, draw, score_again
+from evofool.runs.pictures import Images, Pictures, draw, drawn_run, score_again
+from evofool.runs.remarks import in_short, remarks
 from evofool.search import Cut, population_mesh, run
 
 _CHECKPOINT_EVERY = 50
@@ -32,7 +33,9 @@ class RunOptions:
         checkpoint_every: generations between two checkpoints; by default 50, or a multiple of it where
             checkpoints would take more than 3% of the time.
         keep_checkpoints: how many of the last checkpoints to keep.
-        log_every: generations between two lines of metrics.jsonl; the line of a checkpoint is always written.
+        log_every: generations between two lines of metrics.jsonl; by default 1, and twice as many each time
+            that the generations pass 1,000, 2,000, 4,000 and so on, which keeps the file below 10,000 lines.
+            The last line is always that of the last checkpoint or a later one.
         chunk: generations between two updates of the progress; by default as many as take half a second.
         devices: split every generation over this many devices; by default one.
         microbatch: make and score at most this many images at once on each device, to save memory; by default
@@ -44,7 +47,7 @@ class RunOptions:
 
     checkpoint_every: int | None = None
     keep_checkpoints: int = 3
-    log_every: int = 1
+    log_every: int | None = None
     chunk: int | None = None
     devices: int | None = None
     microbatch: int | None = None
@@ -140,7 +143,8 @@ def evolve(
         if settings.precision != "float32":
             state, note = _in_single_precision(settings, job, state, images)
             notes.append(note)
-        pictures = Pictures(directory.results, settings, job, int(state.generation))
+        notes += in_short(remarks(state.archive))
+        pictures = Pictures(directory.results, drawn_run(settings, job, int(state.generation)))
         pictures.write(state, images, directory.read_metrics())
         checkpoints.finish()
         return RunOutcome(state, metrics.newest, notes)

@@ -2,8 +2,9 @@
 
 import json
 import math
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,45 @@ METRICS = "metrics.jsonl"
 Record = dict[str, Any]
 """The metrics of a generation: numbers, and lists of one number per class, by name."""
 
+_ALL_UP_TO = 1000
+"""How many generations are all logged; each doubling after them adds half as many lines."""
+
+
+def is_logged(generation: int, every: int | None = None) -> bool:
+    """Whether a generation, counted from 1, has a line in metrics.jsonl.
+
+    Args:
+        generation: its number.
+        every: generations between two lines. If not given, every generation has a line up to 1,000, every 2nd
+            up to 2,000, every 4th up to 4,000 and so on: 7,610 lines for ten million generations.
+
+    Example:
+        >>> [g for g in range(1, 12_001) if is_logged(g)][-5:]
+        [11936, 11952, 11968, 11984, 12000]
+    """
+    every = every or 2 ** ((generation - 1) // _ALL_UP_TO).bit_length()
+    return generation % every == 0
+
 
 class MetricsLog:
     """Turns the metrics of chunks into the lines of metrics.jsonl.
 
+    The lines are those of the logged generations, and at the end that of the last state that was saved, until
+    other lines follow.
+
     Args:
         results: of the run.
         evaluations: images scored per generation.
-        every: generations between two lines.
+        every: generations between two lines, as in `is_logged`.
     """
 
-    def __init__(self, results: Results, evaluations: int, every: int) -> None:
+    def __init__(self, results: Results, evaluations: int, every: int | None = None) -> None:
         self._results = results
         self._evaluations = evaluations
         self._every = every
         self._seconds = 0.0
         self._path = results.add(METRICS)
+        self._size = 0  # of the lines that stay
         self._started = time.perf_counter()
         self.newest: Record = {}
 
@@ -50,13 +74,16 @@ class MetricsLog:
         with self._results.writing(METRICS):
             lines = read_lines(self._path, _generation, up_to=generation, repeated=False)
             notes = put_aside(self._results, METRICS, lines.damaged)
+            whole = [line.rstrip(b"\n") + b"\n" for line in lines.whole]
             with replacing(self._path) as temporary:
-                temporary.write_bytes(b"".join(line.rstrip(b"\n") + b"\n" for line in lines.whole))
-        if lines.whole:
-            self.newest = _record(lines.whole[-1])
+                temporary.write_bytes(b"".join(whole))
+        if whole:
+            self.newest = _record(whole[-1])
             self._seconds = self.newest["seconds"]
         last = self.newest.get("generation", 0)
-        if last < generation:
+        stay = whole if is_logged(last, self._every) else whole[:-1]
+        self._size = sum(map(len, stay))
+        if any(is_logged(lost, self._every) for lost in range(last + 1, generation + 1)):
             notes.append(f"{METRICS} lacks the generations from {last + 1} to {generation}: they are lost")
         self._started = time.perf_counter()
         return notes
@@ -69,8 +96,8 @@ class MetricsLog:
         Args:
             generation: the last one of the chunk.
             metrics: of `n` generations.
-            saving: whether its state is saved. Then its record is written whatever the interval, and
-                all lines reach the disk before this returns, so that a run can go on from both.
+            saving: whether its state is saved. Then the last line is its record whether it is logged or
+                not, and all lines reach the disk before this returns, so that a run can go on from both.
 
         Returns:
             The record of the last generation.
@@ -82,28 +109,34 @@ class MetricsLog:
         now = time.perf_counter()
         each = (now - self._started) / length
         self._started = now
-        records = []
+        logged = []
         for index in range(length):
             self._seconds += each
             number = generation - length + 1 + index
-            records.append(
-                {
+            stays = is_logged(number, self._every)
+            if stays or number == generation:
+                self.newest = {
                     "generation": number,
                     "evaluations": number * self._evaluations,
                     "seconds": round(self._seconds, 4),
                     "evaluations_per_second": round(self._evaluations / each, 1),
                     **{name: _shortest(values[index]) for name, values in metrics.items()},
                 }
-            )
-        self.newest = records[-1]
-        logged = [
-            record
-            for record in records
-            if record["generation"] % self._every == 0 or (saving and record is self.newest)
-        ]
-        with self._results.writing(METRICS):
-            append(self._path, b"".join(map(_line, logged)), durably=saving)
+                logged += [self.newest] if stays else []
+        if logged or saving:
+            self._write(logged, durably=saving)
         return self.newest
+
+    def _write(self, logged: Sequence[Record], *, durably: bool) -> None:
+        """Add lines that stay and, if they are to last, that of the newest generation."""
+        lines = b"".join(map(_line, logged))
+        newest_stays = is_logged(self.newest["generation"], self._every)
+        passing = _line(self.newest) if durably and not newest_stays else b""
+        with self._results.writing(METRICS):
+            if self._path.exists() and self._path.stat().st_size > self._size:
+                os.truncate(self._path, self._size)
+            append(self._path, lines + passing, durably=durably)
+        self._size += len(lines)
 
 
 def read_metrics(path: Path) -> list[Record]:

@@ -1,13 +1,14 @@
 """The pictures of a run: each elite, all of them on sheets, how the confidence rose, and the drawings."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree, UInt8
 
+from evofool.classifiers import Classifier
 from evofool.datasets import DIGIT_NAMES
 from evofool.files import file_name, save_table
 from evofool.images import from_uint8, to_uint8, write_png
@@ -25,6 +26,7 @@ from evofool.results import Results
 from evofool.runs.job import Job, RunSettings
 from evofool.runs.lineage import genome_numbers
 from evofool.runs.metrics import Record
+from evofool.runs.remarks import remarks
 from evofool.search import Archive, Search
 
 MOST_CLASSES_DRAWN = 20
@@ -32,7 +34,7 @@ MOST_CLASSES_DRAWN = 20
 
 CSV_COLUMNS = (
     *("class", "name", "confidence", "generation", "parent", "replacements", "file"),
-    *("id", "parent_id", "parent_generation"),
+    *("id", "parent_id", "parent_generation", "remark"),
 )
 
 _IMAGENET_CLASSES = 1000
@@ -43,27 +45,58 @@ _IMAGES_AT_ONCE = 64
 Images = UInt8[np.ndarray, "n h w c"]
 
 
+class Drawn(NamedTuple):
+    """What the pictures of a run say beside its images.
+
+    Attributes:
+        search: that made them.
+        classifier: that they fool.
+        targets: the class of each niche, as indices.
+        title: of every picture.
+        subtitle: of the sheets.
+        reported: a published median to compare with, if any.
+        first: the state that the run began with, if it is known.
+    """
+
+    search: Search
+    classifier: Classifier
+    targets: Sequence[int]
+    title: str
+    subtitle: str
+    reported: ReportedMedian | None = None
+    first: PyTree | None = None
+
+
+def drawn_run(settings: RunSettings, job: Job, generation: int) -> Drawn:
+    """What the pictures of a run say, of the generation that is drawn."""
+    evaluations = generation * job.search.evaluations(job.classifier)
+    drawings = job.search.current is not None and len(job.targets) <= MOST_CLASSES_DRAWN
+    return Drawn(
+        job.search,
+        job.classifier,
+        job.targets,
+        title=f"Images evolved for {job.classifier.spec.name}, {settings.encoding_name} encoding",
+        subtitle=(
+            f"{settings.algorithm}, {generation:,} generations, {evaluations:,} evaluations, "
+            f"seed {settings.seed}"
+        ),
+        reported=reported_median(settings, job),
+        first=job.search.init(jax.random.key(settings.seed), job.scorer) if drawings else None,
+    )
+
+
 class Pictures:
     """Draws a run into its directory.
 
     Args:
         results: of the run.
-        settings: of the run.
-        job: its parts.
-        generation: the one that is drawn.
+        drawn: what is drawn.
     """
 
-    def __init__(self, results: Results, settings: RunSettings, job: Job, generation: int) -> None:
-        evaluations = job.search.evaluations(job.classifier)
+    def __init__(self, results: Results, drawn: Drawn) -> None:
         self._results = results
-        self._settings = settings
-        self._job = job
-        self._names = [job.classifier.spec.class_names[target] for target in job.targets]
-        self._title = f"Images evolved for {job.classifier.spec.name}, {settings.encoding_name} encoding"
-        self._subtitle = (
-            f"{settings.algorithm}, {generation:,} generations, {generation * evaluations:,} evaluations, "
-            f"seed {settings.seed}"
-        )
+        self._drawn = drawn
+        self._names = [drawn.classifier.spec.class_names[target] for target in drawn.targets]
 
     def write(self, state: PyTree, images: Images, records: Sequence[Record]) -> None:
         """Write all pictures of a state.
@@ -84,11 +117,11 @@ class Pictures:
 
     def _write_elites(self, archive: Archive, images: Images) -> None:
         """Write an image per class, and elites.csv."""
-        digits = max(3, len(str(len(self._job.classifier.spec.class_names) - 1)))
+        digits = max(3, len(str(len(self._drawn.classifier.spec.class_names) - 1)))
         filled = np.isfinite(archive.confidences)
         files = [
             f"elites/{target:0{digits}d}_{file_name(name)}.png"
-            for target, name in zip(self._job.targets, self._names, strict=True)
+            for target, name in zip(self._drawn.targets, self._names, strict=True)
         ]
         shown = np.flatnonzero(filled).tolist()
         paths = self._results.add_all([*(files[niche] for niche in shown), "elites.csv"])
@@ -96,15 +129,16 @@ class Pictures:
             for niche, path in zip(shown, paths[:-1], strict=True):
                 write_png(path, images[niche])
             rows = [
-                self._row(archive, niche, file if filled[niche] else None) for niche, file in enumerate(files)
+                (*self._row(archive, niche, file if filled[niche] else None), remark)
+                for niche, (file, remark) in enumerate(zip(files, remarks(archive), strict=True))
             ]
             save_table(paths[-1], [dict(zip(CSV_COLUMNS, row, strict=True)) for row in rows])
 
     def _row(self, archive: Archive, niche: int, file: str | None) -> tuple[Any, ...]:
-        target, name = self._job.targets[niche], self._names[niche]
+        target, name = self._drawn.targets[niche], self._names[niche]
         if file is None:
             return (target, name, "", "", "", 0, "", "", "", "")
-        evaluations = self._job.search.evaluations(self._job.classifier)
+        evaluations = self._drawn.search.evaluations(self._drawn.classifier)
         born, parent, parent_born = (
             int(each[niche]) for each in (archive.generations, archive.parents, archive.parent_generations)
         )
@@ -118,53 +152,50 @@ class Pictures:
 
     def _write_sheets(self, archive: Archive, images: Images) -> None:
         """Write all classes on one sheet and, if they do not fit a page, on pages and as a histogram."""
-        confidences, names = np.asarray(archive.confidences), self._names
+        confidences, names, title = np.asarray(archive.confidences), self._names, self._drawn.title
         sheet = self._results.add("elites.png")
         with self._results.writing("the elites"):
-            contact_sheet(images, names, confidences, sheet, title=self._title, subtitle=self._subtitle)
+            contact_sheet(images, names, confidences, sheet, title=title, subtitle=self._drawn.subtitle)
         if len(names) <= IMAGES_PER_PAGE:
             return
         pages, histogram = self._results.add_all(["pages/", "histogram.png"])
         with self._results.writing("the pages"):
-            contact_pages(images, names, confidences, pages, title=self._title)
+            contact_pages(images, names, confidences, pages, title=title)
             if np.isfinite(confidences).any():
-                confidence_histogram(confidences, histogram, title=self._title)
+                confidence_histogram(confidences, histogram, title=title)
 
     def _write_plots(self, records: Sequence[Record]) -> None:
         """Write convergence.png and, where rewards were logged for not too many classes, rewards.png."""
         if not records:
             return
-        reported = reported_median(self._settings, self._job)
+        title, reported = self._drawn.title, self._drawn.reported
         convergence = self._results.add("convergence.png")
         with self._results.writing("the plots"):
-            convergence_plot(records, convergence, title=self._title, reported=reported)
+            convergence_plot(records, convergence, title=title, reported=reported)
         if "mean_rewards" in records[0] and len(self._names) <= MOST_CLASSES_DRAWN:
             rewards = self._results.add("rewards.png")
             with self._results.writing("the plots"):
-                reward_plot(records, self._names, rewards, title=self._title)
+                reward_plot(records, self._names, rewards, title=title)
 
     def _write_drawings(self, state: PyTree, elites: Images) -> None:
         """Write drawings.png: how each class's individual began and ended, stage under stage."""
-        job, names = self._job, self._names
-        if job.search.current is None or len(names) > MOST_CLASSES_DRAWN:
+        drawn, names = self._drawn, self._names
+        current = drawn.search.current
+        if current is None or len(names) > MOST_CLASSES_DRAWN:
             return
-        begun = job.search.init(jax.random.key(self._settings.seed), job.scorer)
-        stages = {
-            "first": job.search.current(begun),
-            "last": job.search.current(state),
-            "best seen": from_uint8(elites),
-        }
+        stages = {} if drawn.first is None else {"first": current(drawn.first)}
+        stages |= {"last": current(state), "best seen": from_uint8(elites)}
         images = jnp.concatenate(list(stages.values()))
-        own_class = np.tile(job.targets, len(stages))
-        confidences = np.asarray(job.classifier(images))[np.arange(len(images)), own_class]
+        own_class = np.tile(drawn.targets, len(stages))
+        confidences = np.asarray(drawn.classifier(images))[np.arange(len(images)), own_class]
         labels = [f"{name}, {stage}" for stage in stages for name in names]
         path = self._results.add("drawings.png")
         with self._results.writing("the drawings"):
             contact_sheet(
                 *(to_uint8(images), labels, confidences, path),
                 columns=len(names),
-                title=self._title,
-                subtitle=self._subtitle,
+                title=drawn.title,
+                subtitle=drawn.subtitle,
             )
 
 

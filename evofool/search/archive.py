@@ -66,6 +66,9 @@ class Archive(NamedTuple):
         slots = self.slots[niches]
         return jax.tree.map(lambda leaf: leaf[slots], self.pool)
 
+    def __repr__(self) -> str:
+        return f"Archive({len(self.confidences)} niches)"
+
 
 def empty_archive(genome: Genomes, niches: int) -> Archive:
     """An archive whose niches are all empty.

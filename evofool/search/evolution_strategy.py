@@ -126,6 +126,9 @@ class EvolutionState(NamedTuple):
     optimizer: PyTree
     archive: Archive
 
+    def __repr__(self) -> str:
+        return f"EvolutionState(generation {self.generation}, {self.archive})"
+
 
 def evolution_strategy(
     encoding: Encoding,

@@ -53,6 +53,9 @@ class MapElitesState(NamedTuple):
     generation: Int[Array, ""]
     archive: Archive
 
+    def __repr__(self) -> str:
+        return f"MapElitesState(generation {self.generation}, {self.archive})"
+
 
 def map_elites(
     encoding: Encoding,

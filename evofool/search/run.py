@@ -41,6 +41,7 @@ def run(
     chunk: int | None = None,
     pause_every: int | None = None,
     on_chunk: Callable[[State, dict[str, np.ndarray]], bool | None] | None = None,
+    progress: bool = False,
 ) -> State:
     """Run a search up to a number of generations, once or many times in one program.
 
@@ -61,7 +62,8 @@ def run(
             result does not depend on it.
         pause_every: chunks also end at the multiples of this number of generations.
         on_chunk: called after each chunk with the state and the metrics, arrays by name whose leading axis is
-            the generations of the chunk; if it returns true the run stops.
+            the generations of the chunk; if it returns true the run stops. What it raises ends the run.
+        progress: show a bar on a terminal or in a notebook, and plain lines elsewhere.
 
     Returns:
         The state after the last generation.
@@ -83,6 +85,12 @@ def run(
     """
     require_positive(generations=generations, chunk=chunk, pause_every=pause_every)
     network, params = _shared_and_own(classifier, seeds)
+    if progress:
+        from evofool.progress import watched  # takes long to import
+
+        same = partial(run, search, classifier, generations, seed=seed, seeds=seeds, cut=cut, state=state)
+        with watched(search, network, generations, state, on_chunk) as shown:
+            return same(chunk=chunk, pause_every=pause_every, on_chunk=shown)
     runs = Runs(search, None if seeds is None else len(seeds), cut)
     if state is None:
         state = runs.init([seed] if seeds is None else seeds, network)

@@ -24,7 +24,7 @@ def digits() -> evofool.Classifier:
     return evofool.load_classifier("lenet-digits")
 
 
-@pytest.mark.parametrize("encoding", [direct, cppn])
+@pytest.mark.parametrize("encoding", [direct, pytest.param(cppn, marks=pytest.mark.slow)])
 def test_results_do_not_depend_on_the_microbatch(digits: evofool.Classifier, encoding: Callable) -> None:
     def archive(microbatch: int | None) -> evofool.Archive:
         search = map_elites(encoding(digits.spec.input_shape), MapElitesOptions(51))
@@ -147,7 +147,7 @@ def test_saved_confidences_are_computed_in_float32(
 ) -> None:
     out = tmp_path / "run"
     code, output, _ = evofool_main(
-        *("evolve", "--precision", "bfloat16", "--encoding", "cppn", "--generations", 12, "--batch-size", 40),
+        *("evolve", "--precision", "bfloat16", "--generations", 12, "--batch-size", 40),
         *("--out", out),
     )
     assert code == 0
@@ -163,7 +163,7 @@ def test_saved_confidences_are_computed_in_float32(
 def test_ten_crops_evolve_larger_images(
     evofool_main: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
-    options = ("--encoding", "cppn", "--generations", 2, "--batch-size", 8, "--quiet")
+    options = ("--generations", 2, "--batch-size", 8, "--quiet")
     out = tmp_path / "crops"
     assert evofool_main("evolve", *options, "--ten-crop", "--image-size", 32, "--out", out)[0] == 0
     assert read_png(next((out / "elites").iterdir())).shape == (32, 32, 1)

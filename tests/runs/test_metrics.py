@@ -12,7 +12,7 @@ from evofool.report import convergence_plot, reward_plot
 from evofool.results import Results
 from evofool.runs import RunDirectory
 from evofool.runs.directory import RUN
-from evofool.runs.metrics import MetricsLog, read_metrics
+from evofool.runs.metrics import MetricsLog, is_logged, read_metrics
 from tests.runs.common import Main, copy_of, logged, one_line
 
 
@@ -59,6 +59,51 @@ def test_numbers_that_are_not_finite_are_null_in_the_file_and_nan_when_read(tmp_
     np.testing.assert_equal(records[0]["mean_rewards"], [np.nan, 0.25])
     convergence_plot(records, tmp_path / "convergence.png")
     reward_plot(records, ["a", "b"], tmp_path / "rewards.png")
+
+
+def test_ten_million_generations_are_fewer_than_ten_thousand_lines() -> None:
+    chosen = [generation for generation in range(1, 32_001) if is_logged(generation)]
+    assert chosen[:1000] == list(range(1, 1001))
+    of_doublings = [sum(1000 * 2**k < each <= 2000 * 2**k for each in chosen) for k in range(5)]
+    assert of_doublings == [500] * 5
+    assert 1000 + 500 * np.log2(10**7 / 1000) < 10_000
+    last = [generation for generation in range(10**7 - 50_000, 10**7) if is_logged(generation)]
+    assert np.diff(last).tolist() == [2**14] * (len(last) - 1)
+
+
+@pytest.mark.parametrize("lengths", [[1] * 30, [7, 7, 7, 7, 2], [30]])
+@pytest.mark.parametrize("ends", [[30], [12, 19, 30]])
+def test_a_run_in_parts_logs_the_lines_of_one_that_is_whole(
+    tmp_path: Path, lengths: list[int], ends: list[int]
+) -> None:
+    """Each part ends with a checkpoint, and the next goes on from it."""
+    results = Results.create(tmp_path / "run", RUN)
+    done, seconds = 0, 0.0
+    for end in ends:
+        log = MetricsLog(results, evaluations=4, every=5)
+        assert log.rewind(done) == []
+        assert log.newest.get("generation", 0) == done
+        for length in lengths:
+            if (taken := min(length, end - done)) > 0:
+                done += taken
+                record = log.add(done, {"median_confidence": np.ones(taken)}, saving=done == end)
+        lines = read_metrics(results.path / "metrics.jsonl")
+        on_grid = [generation for generation in range(1, end + 1) if generation % 5 == 0]
+        assert [line["generation"] for line in lines] == on_grid + [end] * (end % 5 > 0)
+        assert lines[-1] == record
+        assert record["seconds"] >= seconds
+        seconds = record["seconds"]
+
+
+def test_the_line_of_a_checkpoint_stays_until_another_follows(tmp_path: Path) -> None:
+    results = Results.create(tmp_path / "run", RUN)
+    log = MetricsLog(results, evaluations=4, every=100)
+    log.rewind(0)
+    seen = []
+    for generation in range(1, 6):
+        log.add(generation, {"median_confidence": np.ones(1)}, saving=generation in (2, 4))
+        seen.append([record["generation"] for record in read_metrics(results.path / "metrics.jsonl")])
+    assert seen == [[], [2], [2], [4], [4]]
 
 
 DAMAGE = [

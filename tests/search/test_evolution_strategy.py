@@ -21,6 +21,7 @@ SMALL = (3, 3, 1)
 HIDDEN = 6
 SIGMA = 0.3
 MARGINALISED = ["marginalised", "marginalised-pixels"]
+RUNS = 20_000
 
 
 def classifier() -> evofool.Classifier:
@@ -75,11 +76,17 @@ def draw(name: str, key: jax.Array, policies: int, genome: Student) -> tuple[jax
     return rewards, estimator.combine(noise, weights)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def many_updates(name: str, runs: int, genome: Student) -> Student:
+@partial(jax.jit, static_argnums=0)
+def many_updates(name: str, genome: Student) -> Student:
     """Independent updates of 16 policies each."""
-    keys = jax.random.split(jax.random.key(["literal", *MARGINALISED].index(name)), runs)
+    keys = jax.random.split(jax.random.key(["literal", *MARGINALISED].index(name)), RUNS)
     return jax.lax.map(lambda key: draw(name, key, 16, genome)[1], keys, batch_size=500)
+
+
+@pytest.fixture(scope="module")
+def updates(small_student: Student) -> dict[str, Student]:
+    """The updates of each estimator."""
+    return {name: many_updates(name, small_student) for name in ("literal", *MARGINALISED)}
 
 
 @pytest.mark.parametrize("name", MARGINALISED)
@@ -99,13 +106,12 @@ def test_rewards_have_the_same_distribution(name: str, small_student: Student) -
 
 
 @pytest.mark.parametrize("name", MARGINALISED)
-def test_updates_have_the_same_mean_and_no_more_variance(name: str, small_student: Student) -> None:
+def test_updates_have_the_same_mean_and_no_more_variance(name: str, updates: dict[str, Student]) -> None:
     """Entry by entry in both layers: equal means within standard errors, and no larger variances."""
-    runs = 20_000
-    ours, theirs = (many_updates(each, runs, small_student) for each in (name, "literal"))
+    ours, theirs = updates[name], updates["literal"]
     for layer in ("bias", "weights"):
-        a, b = (np.asarray(getattr(each, layer)).reshape(runs, -1) for each in (ours, theirs))
-        errors = np.sqrt(a.var(axis=0) / runs + b.var(axis=0) / runs)
+        a, b = (np.asarray(getattr(each, layer)).reshape(RUNS, -1) for each in (ours, theirs))
+        errors = np.sqrt(a.var(axis=0) / RUNS + b.var(axis=0) / RUNS)
         z = (a.mean(axis=0) - b.mean(axis=0)) / errors
         # None of 60 entries should be off by 4.5 standard errors, and together they should be normal.
         assert np.abs(z).max() < 4.5, layer
@@ -121,11 +127,8 @@ def _error_of_variance(samples: np.ndarray) -> np.ndarray:
     return np.sqrt((fourth - samples.var(axis=0) ** 2) / len(samples))
 
 
-def test_each_marginalisation_lowers_the_variance(small_student: Student) -> None:
-    variance = {
-        name: float(np.asarray(many_updates(name, 5000, small_student).weights).var(axis=0).mean())
-        for name in ("literal", *MARGINALISED)
-    }
+def test_each_marginalisation_lowers_the_variance(updates: dict[str, Student]) -> None:
+    variance = {name: float(np.asarray(each.weights).var(axis=0).mean()) for name, each in updates.items()}
     assert variance["marginalised-pixels"] < variance["marginalised"] < variance["literal"]
 
 
@@ -135,7 +138,7 @@ def test_the_mean_of_a_pixels_noise_is_the_inverse_mills_ratio() -> None:
     genome = Student(jnp.array([5.0]), jnp.asarray(t[:, None] * SIGMA, jnp.float32))
     encoding = student((3, 3, 1), StudentOptions(1))
     count = 50_000
-    images, drawn = encoding.estimators["marginalised-pixels"].sample(
+    images, drawn = jax.jit(encoding.estimators["marginalised-pixels"].sample)(
         jax.random.split(jax.random.key(0), count), jnp.ones(count), genome, SIGMA
     )
     on = np.asarray(images).reshape(count, 9) == 1
@@ -150,7 +153,8 @@ def test_the_mean_of_a_pixels_noise_is_the_inverse_mills_ratio() -> None:
 def test_a_dead_hidden_layer_draws_a_blank_page_and_has_no_gradient(name: str) -> None:
     genome = Student(jnp.full(HIDDEN, -50.0), jnp.ones((9, HIDDEN)))
     estimator = estimators()[name]
-    images, noise = estimator.sample(jax.random.split(jax.random.key(0), 8), jnp.ones(8), genome, SIGMA)
+    keys = jax.random.split(jax.random.key(0), 8)
+    images, noise = jax.jit(estimator.sample)(keys, jnp.ones(8), genome, SIGMA)
     update = estimator.combine(noise, jnp.arange(8.0))
     assert np.all(np.asarray(images) == 0)
     assert np.all(np.asarray(update.weights) == 0)
@@ -161,7 +165,7 @@ def test_a_dead_hidden_layer_draws_a_blank_page_and_has_no_gradient(name: str) -
 def test_antithetic_pairs_have_opposite_noise(name: str, small_student: Student) -> None:
     keys = jnp.repeat(jax.random.split(jax.random.key(0), 2000), 2)
     signs = jnp.tile(jnp.array([1.0, -1.0]), 2000)
-    images, _ = estimators()[name].sample(keys, signs, small_student, SIGMA)
+    images, _ = jax.jit(estimators()[name].sample)(keys, signs, small_student, SIGMA)
     pairs = np.asarray(reward(images)).reshape(-1, 2)
     assert np.corrcoef(pairs.T)[0, 1] < -0.2
     assert stats.ks_2samp(pairs[:, 0], pairs[:, 1]).pvalue > 1e-3
@@ -186,7 +190,7 @@ def test_one_generation_is_the_sources_update(estimator: str) -> None:
     keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(jnp.arange(12))
     encoding = evofool.student(SHAPE)
     sample, combine = {**encoding.estimators, "literal": literal(encoding)}[estimator]
-    images, noise = sample(keys, jnp.ones(12), genome, 0.1)
+    images, noise = jax.jit(sample)(keys, jnp.ones(12), genome, 0.1)
     rewards = classifier()(images)[:, 3]
     update = combine(noise, rewards - rewards.mean())
     state = evofool.run(search, classifier(), 1, seed=4)
@@ -200,9 +204,7 @@ def test_one_generation_is_the_sources_update(estimator: str) -> None:
 @pytest.mark.parametrize(
     ("encoding", "options"),
     [
-        ("student", {}),
-        ("student", {"estimator": "marginalised", "antithetic": True}),
-        ("direct", {"advantage": "z-scores"}),
+        ("student", {"antithetic": True}),
         ("direct", {"advantage": "ranks", "optimizer": optax.adam(0.05)}),
     ],
 )
@@ -257,9 +259,8 @@ def test_a_confidence_that_is_not_a_number_is_the_lowest_reward() -> None:
 
 def test_a_class_evolves_as_it_would_alone() -> None:
     together = evofool.run(strategy(), classifier(), 5, seed=1)
-    for target in (0, 7):
-        alone = evofool.run(strategy(targets=(target,)), classifier(), 5, seed=1)
-        assert_same(together, alone, slice(target, target + 1))
+    alone = evofool.run(strategy(targets=(7,)), classifier(), 5, seed=1)
+    assert_same(together, alone, slice(7, 8))
 
 
 def test_a_continued_run_equals_an_uninterrupted_one() -> None:

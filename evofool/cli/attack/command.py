@@ -15,8 +15,8 @@ from evofool.classifiers import Classifier, load_classifier
 from evofool.cli.attack import output
 from evofool.cli.attack.given import Given, given_dataset, given_files
 from evofool.cli.attack.output import Subject
-from evofool.cli.console import make_console
 from evofool.cli.results import ResultsCommand, print_present
+from evofool.console import make_console
 from evofool.errors import EvofoolError, UsageError
 from evofool.files import save_table
 from evofool.results import Results
@@ -163,7 +163,8 @@ def _without_gradient(classifier: Classifier, result: AttackResult) -> int:
     had_gradient = jnp.ones(1, bool) if result.had_gradient is None else result.had_gradient
     if not had_gradient.any():
         raise EvofoolError(
-            f"the gradient of {classifier.spec.name} is zero at the start, so no direction leads anywhere: "
-            "take iterated steps from a random start (evofool attack iterated --random-start --epsilon 0.1)"
+            f"the gradient of {classifier.spec.name} is zero or not a number, so no direction leads "
+            "anywhere: take iterated steps from a random start (evofool attack iterated --random-start "
+            "--epsilon 0.1)"
         )
     return int((~had_gradient).sum())
