@@ -32,9 +32,9 @@ Ref = Any
 
 def draw(
     graphs: Graphs,
-    max_weight: float,
     inputs: Float[Array, "4 pixel"],
     *,
+    max_weight: float,
     outputs: int,
     interpret: bool = False,
 ) -> UInt8[Array, "n pixel o"]:
@@ -42,8 +42,8 @@ def draw(
 
     Args:
         graphs: `n` of them.
-        max_weight: the weight that a gene of 1 stands for.
         inputs: the value of each input node at each pixel.
+        max_weight: the weight that a gene of 1 stands for.
         outputs: 1 for grey images, 3 for RGB.
         interpret: compute with XLA what the kernels would compute, on any platform and slowly.
     """
@@ -135,17 +135,17 @@ def _draw(
     images: Ref,
     values: Ref,
 ) -> None:
-    """Draw every so-manieth of all pieces of images; the row `program` of `values` belongs to this program."""
+    """Draw one piece of an image after another; the row `program` of `values` belongs to this program."""
     program, programs = pl.program_id(0), pl.num_programs(0)
     graphs, pixels, _ = images.shape
     tiles = -(-pixels // _PIXELS)
     room = functions.shape[1] - outputs
     whole_tile = pl.ds(0, _PIXELS)
 
-    def put(node: int | Int[Array, ""], value: Float[Array, " pixel"]) -> None:
-        values[program, node, whole_tile] = value
+    def wait() -> None:
+        """Until all threads are here: what one of them writes another may read."""
         if not interpret:
-            triton.debug_barrier()  # Another thread may read it.
+            triton.debug_barrier()
 
     def value_of(graph: Int[Array, ""], node: int | Int[Array, ""]) -> Float[Array, " pixel"]:
         first = firsts[graph, node]
@@ -162,13 +162,16 @@ def _draw(
         graph, tile = jax.lax.div(number, tiles), jax.lax.rem(number, tiles)
         pixel = tile * _PIXELS + jnp.arange(_PIXELS)
         inside = pixel < pixels
+        wait()
         for node in range(len(INPUTS)):
-            put(node, triton.load(inputs.at[node, pixel], mask=inside, other=0))
+            values[program, node, whole_tile] = triton.load(inputs.at[node, pixel], mask=inside, other=0)
+        wait()
 
         def compute(node: Int[Array, ""], carry: Int[Array, ""]) -> Int[Array, ""]:
             @pl.when(counts[graph, node] >= 0)
             def _() -> None:
-                put(len(INPUTS) + node, value_of(graph, node))
+                values[program, len(INPUTS) + node, whole_tile] = value_of(graph, node)
+                wait()
 
             return carry
 

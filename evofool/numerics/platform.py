@@ -4,7 +4,7 @@ They are answered when a program is traced, for the default device.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -54,9 +54,29 @@ def cache_bytes() -> float | None:
     return _CACHE_BYTES if _on_cpu() else None
 
 
+def may_be_cuda() -> bool:
+    """Whether what is traced now may run on an NVIDIA GPU, so that kernels for it are worth importing.
+
+    It may run elsewhere all the same: `jax.lax.platform_dependent` decides that.
+    """
+    return jax.default_backend() == "gpu"
+
+
 def shares_memory_with_host() -> bool:
     """Whether copies that the host makes of a state take the memory that the device computes in."""
     return _on_cpu()
+
+
+def branch_taken(branches: Sequence[Sequence[str] | None]) -> int:
+    """Which branch of `jax.lax.platform_dependent` runs here, of branches for platforms; None is the default.
+
+    Example:
+        >>> branch_taken([("a", "b"), None])
+        1
+    """
+    here = {"gpu": ("cuda", "rocm")}.get(jax.default_backend(), (jax.default_backend(),))
+    named = (index for index, names in enumerate(branches) if names and set(names) & set(here))
+    return next(named, len(branches) - 1)
 
 
 def memory_bytes() -> int:

@@ -6,6 +6,8 @@ import jax
 from jax.extend import core
 from jaxtyping import PyTree
 
+from evofool.numerics.platform import branch_taken
+
 _STORED = frozenset(
     {
         "concatenate",
@@ -107,9 +109,12 @@ def _is_fused(equation: core.JaxprEqn) -> bool:
 
 
 def _bodies(equation: core.JaxprEqn) -> list[core.Jaxpr]:
+    parameters = dict(equation.params)
+    if platforms := parameters.get("branches_platforms"):
+        parameters["branches"] = parameters["branches"][branch_taken(platforms)]
     return [
         body.jaxpr if isinstance(body, core.ClosedJaxpr) else body
-        for value in equation.params.values()
+        for value in parameters.values()
         for body in (value if isinstance(value, tuple | list) else (value,))
         if isinstance(body, core.ClosedJaxpr | core.Jaxpr)
     ]
