@@ -62,6 +62,15 @@ def may_be_cuda() -> bool:
     return jax.default_backend() == "gpu"
 
 
+def name_of_tensorfloat32() -> str:
+    """The name by which `jax.default_matmul_precision` gets TensorFloat32 arithmetic.
+
+    On GPUs it is "default". What JAX calls "tensorfloat32" reaches XLA as "high", which its own kernels for
+    matrix products there take for all bits of float32.
+    """
+    return "default" if jax.default_backend() == "gpu" else "tensorfloat32"
+
+
 def shares_memory_with_host() -> bool:
     """Whether copies that the host makes of a state take the memory that the device computes in."""
     return _on_cpu()
