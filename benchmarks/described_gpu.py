@@ -1,8 +1,9 @@
 """What an NVIDIA H200 would run, found by compiling for one that is only described.
 
-XLA's CUDA plugin compiles without a GPU. Nothing is run, so there are no times; but the compiled program tells
-how many kernels it launches, how many loops ask the host whether to go on, what devices exchange, and how much
-memory its temporaries take. Autotuning needs a device and is off: on a real one single kernels may differ.
+XLA's CUDA plugin compiles without a GPU. Nothing is run, so there are no times; but the compiled program
+tells how many kernels it launches, how many loops ask the host whether to go on, what devices exchange, and
+how much memory its temporaries take. Autotuning needs a device and is off: on a real one single kernels may
+differ.
 """
 
 import importlib.util
@@ -24,7 +25,7 @@ from benchmarks.harness import NotInstalledError
 from evofool.search.sharding import AXIS
 
 BYTES_PER_SECOND, LAUNCH, HOST_CHECK = 3.5e12, 2.5e-6, 10e-6
-"""The model: memory bandwidth, seconds to launch a kernel, and seconds for the host to look at a condition."""
+"""The model: memory bandwidth, the time to launch a kernel, and that for the host to look at a condition."""
 
 _NEEDS = (
     "needs the CUDA plugin of this jaxlib and NVIDIA's assembler: pip install --no-deps jax-cuda13-pjrt=="
@@ -95,7 +96,7 @@ def compiled_for(mesh: Mesh, function: Callable[..., Any], *arguments: Any) -> A
 def tracing_for_gpus() -> Iterator[None]:
     """Inside, what asks for the platform while it is traced is told that it is a GPU."""
     jax.clear_caches()
-    with mock.patch("jax.default_backend", lambda: "gpu"):
+    with mock.patch("jax.default_backend", return_value="gpu"):
         yield
     jax.clear_caches()
 
@@ -157,9 +158,22 @@ def costs(program: str) -> Costs:
 
 
 _FREE = frozenset(
-    "parameter constant tuple get-tuple-element bitcast after-all partition-id replica-id opt-barrier "
-    "optimization-barrier add-dependency".split()
+    {
+        "add-dependency",
+        "after-all",
+        "bitcast",
+        "constant",
+        "get-tuple-element",
+        "opt-barrier",
+        "optimization-barrier",
+        "parameter",
+        "partition-id",
+        "replica-id",
+        "tuple",
+    }
 )
+"""What takes no kernel."""
+
 _COLLECTIVES = ("all-", "reduce-scatter", "collective-", "ragged-all-")
 
 
@@ -210,8 +224,12 @@ def _costs(computations: dict[str, list[_Instruction]], name: str) -> Costs:
 
 
 def _called(instruction: _Instruction) -> list[str]:
-    """The computations that a loop, a conditional or a call runs; not those of a fusion, which is one kernel."""
-    keys = {"while": "body", "call": "to_apply", "conditional": "branch_computations|(?:true|false)_computation"}
+    """The computations that a loop, a conditional or a call runs; a fusion is one kernel."""
+    keys = {
+        "while": "body",
+        "call": "to_apply",
+        "conditional": "branch_computations|(?:true|false)_computation",
+    }
     if instruction.operation not in keys:
         return []
     found = re.findall(rf"(?:{keys[instruction.operation]})=(\{{[^}}]*\}}|%?[\w.\-]+)", instruction.rest)

@@ -156,9 +156,9 @@ class _SubtractedMean:
 def with_precision(classifier: Classifier, precision: Precision) -> Classifier:
     """The classifier computed in less than float32, which is faster on an accelerator.
 
-    In "tensorfloat32" weights stay in single precision, and accelerators round the operands of matrix products
-    and convolutions to ten bits after the point; on a CPU it is the same as "float32". In "bfloat16" the weights,
-    and so the layers, have seven. Images and logits stay in single precision, so neither is rounded to these.
+    In "tensorfloat32" weights stay in single precision, and accelerators round the operands of matrix
+    products and convolutions to eleven bits; a CPU computes in float32. In "bfloat16" the weights, and so the
+    layers, have eight bits. Images and logits stay in single precision, so neither is rounded to these.
 
     Raises:
         UsageError: an unknown precision.

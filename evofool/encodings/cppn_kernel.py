@@ -1,11 +1,13 @@
-"""Drawing a population of graphs on a GPU: two Triton kernels, whose loops cost nothing.
+"""Varying and drawing populations of graphs on a GPU, in Triton kernels, whose loops cost nothing.
 
-The first one orders the connections of each graph by the node that they lead to, without those that lead to no
-output. In the second, each program of the grid takes one graph and some of the pixels after another. It keeps
-the values of their nodes in memory of its own, small enough for the cache, and computes node by node.
+Variation is one kernel, with a program for each graph. Drawing is two. The first one orders the connections
+of each graph by the node that they lead to, without those that lead to no output. In the second, each program
+takes one graph and some of the pixels after another. It keeps the values of their nodes in memory of its own,
+small enough for the cache, and computes node by node.
 
-The arithmetic is that of `cppn_rendering`, in the same order. Arrays in a kernel have powers of two as their
-lengths, and what is beyond the end of an array is masked.
+The operators are those of `cppn_variation`, and the arithmetic of drawing is that of `cppn_rendering`, in the
+same order. Arrays in a kernel have powers of two as their lengths, and what is beyond the end of an array is
+masked.
 """
 
 from functools import partial
@@ -15,9 +17,11 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from evofool.encodings.colour import rgb_channels
+from evofool.encodings.cppn_options import CPPNOptions
+from evofool.encodings.cppn_variation import Places, Uniforms, mutate
 from evofool.encodings.graphs import FUNCTIONS, INPUTS, Graphs
 from evofool.encodings.node_functions import linear, sigmoid, sine
 
@@ -25,9 +29,124 @@ _PIXELS = 512
 """How many pixels a program draws at once."""
 
 _PROGRAMS = 1024
-"""The most programs: several for each processor of the largest GPUs, so that they wait for memory in turns."""
+"""The most programs: several for each processor of a large GPU, so that they wait for memory in turns."""
 
 Ref = Any
+
+
+def vary(
+    pairs: Graphs,
+    uniform: Float[Array, "p 2 u"],
+    *,
+    options: CPPNOptions,
+    outputs: int,
+    interpret: bool = False,
+) -> Graphs:
+    """One offspring of each of the two graphs of each pair, as `vary_graphs` makes them.
+
+    Args:
+        pairs: `p` times two graphs.
+        uniform: the numbers of each graph in [0, 1): for each weight and function, four for each operator.
+        options: budgets and rates.
+        outputs: of the graphs, 1 or 3.
+        interpret: compute with XLA what the kernel would compute, on any platform and slowly.
+    """
+    graphs, uniform = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (pairs, uniform))
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), graphs)
+    count, functions = graphs.functions.shape
+    nodes = pl.next_power_of_2(len(INPUTS) + pl.next_power_of_2(functions))
+    *offspring, _ = pl.pallas_call(
+        partial(_vary, options, outputs, interpret),
+        (*shapes, jax.ShapeDtypeStruct((count, nodes), jnp.int32)),
+        grid=(count,),
+        interpret=interpret,
+        compiler_params=triton.CompilerParams(num_warps=1, num_stages=1),
+    )(*graphs[:5], uniform)
+    return jax.tree.map(lambda leaf, pair: leaf.reshape(pair.shape), Graphs(*offspring), pairs)
+
+
+def _vary(
+    options: CPPNOptions,
+    outputs: int,
+    interpret: bool,
+    hidden_nodes: Ref,
+    functions: Ref,
+    sources: Ref,
+    targets: Ref,
+    weights: Ref,
+    uniform: Ref,
+    *results: Ref,
+) -> None:
+    """Make one offspring. The last of the results is memory in which a program exchanges places of arrays."""
+    number = pl.program_id(0)
+    *offspring, places = results
+    graph = Graphs(
+        hidden_nodes[number],
+        *(_row(ref, number) for ref in (functions, sources, targets, weights)),
+        skipped_nodes=jnp.bool(False),
+        skipped_connections=jnp.bool(False),
+    )
+    drawn = (weights.shape[1], functions.shape[1])
+    fours = [[uniform[number, sum(drawn) + 4 * row + column] for column in range(4)] for row in range(4)]
+    uniforms = Uniforms(_row(uniform, number, 0, drawn[0]), _row(uniform, number, *drawn), *fours)
+    result = mutate(options, outputs, _in_memory(places, number, interpret), graph, uniforms)
+    for ref, value in zip(offspring, result, strict=True):
+        if value.ndim == 0:
+            ref[number] = value
+        else:
+            place = jnp.arange(len(value))
+            triton.store(ref.at[number, place], value, mask=place < ref.shape[1])
+
+
+def _in_memory(memory: Ref, row: Int[Array, ""], interpret: bool) -> Places:
+    """The places of arrays in a kernel, exchanged through a row of memory."""
+    nodes = memory.shape[1]
+
+    def take(array: Array, indices: Int[Array, "..."]) -> Array:
+        own = jnp.arange(len(array))
+        if indices.ndim == 0:
+            return jnp.sum(jnp.where(own == indices, array, 0))
+        return exchanged(own, array, indices)
+
+    def exchanged(to: Int[Array, " n"], array: Int[Array, " n"], indices: Int[Array, " m"]) -> Array:
+        """What is at the indices after each value of an array was written to a place."""
+        _wait(interpret)
+        triton.store(memory.at[row, to], array)
+        _wait(interpret)
+        return triton.load(memory.at[row, indices])
+
+    def shift(array: Array, by: int) -> Array:
+        place = jnp.arange(len(array))
+        return take(array, jnp.clip(place - by, 0, len(array) - 1))
+
+    def ancestors(graph: Graphs, node: Int[Array, ""]) -> tuple[Bool[Array, " m"], Bool[Array, " m"]]:
+        numbers = jnp.arange(nodes)
+
+        def visit(index: Int[Array, ""], carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            # From the last node down, after all nodes that it leads to.
+            leading, kept = carry
+            visited = len(INPUTS) + graph.hidden_nodes - 1 - index
+            leads = _any(kept & (graph.sources == visited))
+            return leading | (leads & (numbers == visited)), kept | (leads & (graph.targets == visited))
+
+        start = (numbers == node, graph.targets == node)
+        leading, _ = jax.lax.fori_loop(0, graph.hidden_nodes, visit, start)
+        exchanged(numbers, jnp.zeros(nodes, jnp.int32), numbers)
+        _wait(interpret)
+        follows = (graph.sources == node) & (graph.targets > 0)
+        # Masked, and beyond the end too: two places of one number would be in each other's way.
+        place = jnp.where(follows, graph.targets, nodes)
+        triton.store(memory.at[row, place], jnp.ones_like(place), mask=follows)
+        _wait(interpret)
+        return leading, triton.load(memory.at[row, numbers]) > 0
+
+    return Places(
+        nodes=nodes,
+        take=take,
+        put=lambda array, indices: exchanged(indices, array, jnp.arange(len(array))),
+        shift=shift,
+        ancestors=ancestors,
+    )
 
 
 def draw(
@@ -98,7 +217,7 @@ def _order(
         node: int | Int[Array, ""], is_output: bool, kept: Array, placed: Int[Array, ""]
     ) -> tuple[Array, Int[Array, ""]]:
         number = len(INPUTS) + node
-        is_needed = is_output or jnp.max((kept & (source == number)).astype(jnp.int32)) > 0
+        is_needed = is_output or _any(kept & (source == number))
         into = (target == number) & is_needed
         place = jnp.where(into, placed + jnp.cumsum(into.astype(jnp.int32)) - 1, sources.shape[1])
         triton.store(ordered_sources.at[graph, place], source, mask=into)
@@ -115,11 +234,21 @@ def _order(
     jax.lax.fori_loop(0, hidden, lambda index, carry: place(hidden - 1 - index, False, *carry), carry)
 
 
-def _row(ref: Ref, graph: Int[Array, ""]) -> Array:
-    """A row of an array, with zeros up to the next power of two."""
-    length = ref.shape[1]
-    slot = jnp.arange(pl.next_power_of_2(length))
-    return triton.load(ref.at[graph, slot], mask=slot < length, other=0)
+def _row(ref: Ref, row: Int[Array, ""], first: int = 0, length: int | None = None) -> Array:
+    """A part of a row of an array, all of it by default, with zeros up to the next power of two."""
+    length = ref.shape[1] if length is None else length
+    place = jnp.arange(pl.next_power_of_2(length))
+    return triton.load(ref.at[row, first + place], mask=place < length, other=0)
+
+
+def _any(mask: Bool[Array, " n"]) -> Bool[Array, ""]:
+    return jnp.max(mask.astype(jnp.int32)) > 0
+
+
+def _wait(interpret: bool) -> None:
+    """Until all threads of a program are here: what one of them has written another may read."""
+    if not interpret:
+        triton.debug_barrier()
 
 
 def _draw(
@@ -142,11 +271,6 @@ def _draw(
     room = functions.shape[1] - outputs
     whole_tile = pl.ds(0, _PIXELS)
 
-    def wait() -> None:
-        """Until all threads are here: what one of them writes another may read."""
-        if not interpret:
-            triton.debug_barrier()
-
     def value_of(graph: Int[Array, ""], node: int | Int[Array, ""]) -> Float[Array, " pixel"]:
         first = firsts[graph, node]
 
@@ -162,16 +286,16 @@ def _draw(
         graph, tile = jax.lax.div(number, tiles), jax.lax.rem(number, tiles)
         pixel = tile * _PIXELS + jnp.arange(_PIXELS)
         inside = pixel < pixels
-        wait()
+        _wait(interpret)
         for node in range(len(INPUTS)):
             values[program, node, whole_tile] = triton.load(inputs.at[node, pixel], mask=inside, other=0)
-        wait()
+        _wait(interpret)
 
         def compute(node: Int[Array, ""], carry: Int[Array, ""]) -> Int[Array, ""]:
             @pl.when(counts[graph, node] >= 0)
             def _() -> None:
                 values[program, len(INPUTS) + node, whole_tile] = value_of(graph, node)
-                wait()
+                _wait(interpret)
 
             return carry
 

@@ -1,6 +1,8 @@
 """Rendering populations of feed-forward graphs: many small programs over many pixels at once.
 
-On NVIDIA GPUs `cppn_kernel` draws them; what follows here is for all other platforms. Each graph is first reduced to the hidden nodes that lead to an output. The nodes of all graphs of a chunk are
+On NVIDIA GPUs `cppn_kernel` draws them; what follows here is for all other platforms.
+
+Each graph is first reduced to the hidden nodes that lead to an output. The nodes of all graphs of a chunk are
 then computed in lockstep, one node of each at a time: the weighted sum of its inputs, connection by
 connection, and its function. Graphs of similar size share a chunk, so that few wait for a larger one.
 """

@@ -28,9 +28,7 @@ def of_each_row(function: Int[Array, "n 1"], z: Float[Array, "n place"]) -> Floa
     )
 
 
-def sine(
-    z: Float[Array, "..."], rounded: Callable[[Array], Array] = jnp.round
-) -> Float[Array, "..."]:
+def sine(z: Float[Array, "..."], rounded: Callable[[Array], Array] = jnp.round) -> Float[Array, "..."]:
     """Within 2e-7 of the sine for |z| below 1000, and faster than XLA's on a CPU.
 
     Args:

@@ -152,7 +152,17 @@ def test_saved_confidences_are_computed_in_float32(
 ) -> None:
     out = tmp_path / "run"
     code, output, _ = evofool_main(
-        *("evolve", "--precision", precision, "--encoding", encoding, "--generations", 12, "--batch-size", 40),
+        *(
+            "evolve",
+            "--precision",
+            precision,
+            "--encoding",
+            encoding,
+            "--generations",
+            12,
+            "--batch-size",
+            40,
+        ),
         *("--out", out),
     )
     assert code == 0

@@ -51,8 +51,8 @@ NETWORKS = Registry(
 class NetworkLogits:
     """The logits function of a network: its structure without its weights.
 
-    Matrix products and convolutions have all bits of their operands, unless `jax.default_matmul_precision` says
-    otherwise where it is called; without either, GPUs would round float32 operands to ten bits.
+    Matrix products and convolutions are computed in float32, unless `jax.default_matmul_precision` says
+    otherwise where it is called. By default JAX would round their operands to eleven bits on a GPU.
     """
 
     network: str
