@@ -1,14 +1,13 @@
 """What a generation of each search would launch on an NVIDIA H200, beside the bare forward pass."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 import evofool
 from benchmarks.described_gpu import Costs, compiled_for, costs, described_mesh
-from benchmarks.harness import BARE, Effort, NotInstalledError, Row, Table, contender, lenet
+from benchmarks.harness import BARE, Effort, NotInstalledError, Row, Table, lenet
 from evofool import Classifier, Search
 from evofool.errors import EvofoolError
 
@@ -84,10 +83,10 @@ def forward_costs(network: Classifier, images: int) -> tuple[Costs, float]:
 
 
 def generation_costs(search: Search, network: Classifier, devices: int = 1) -> tuple[Costs, float]:
-    """The costs of one generation of a search, and the MiB of its temporaries on a device."""
-    one = contender(search, network, generations=1)
-    state = jax.eval_shape(partial(one.init, 0))
-    return _costs(compiled_for(described_mesh(devices), one.advance, state, network))
+    """The costs of one generation of a search with its metrics, and the MiB of its temporaries on a device."""
+    step = jax.jit(search.step, donate_argnums=0)
+    state = jax.eval_shape(lambda: search.init(jax.random.key(0), network))
+    return _costs(compiled_for(described_mesh(devices), step, state, network))
 
 
 def _costs(program: object) -> tuple[Costs, float]:
