@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -53,8 +54,9 @@ device_description_str: "NVIDIA H200"
 """
 
 
+@cache
 def described_mesh(devices: int = 1) -> Mesh:
-    """A mesh of H200s that one can only compile for, with the population as its only axis.
+    """The mesh of H200s that one can only compile for, with the population as its only axis.
 
     Raises:
         NotInstalledError: the CUDA plugin or NVIDIA's assembler is not installed.

@@ -83,7 +83,7 @@ def forward_costs(network: Classifier, images: int) -> tuple[Costs, float]:
 
 
 def generation_costs(search: Search, network: Classifier, devices: int = 1) -> tuple[Costs, float]:
-    """The costs of one generation of a search with its metrics, and the MiB of its temporaries on a device."""
+    """The costs of a generation of a search with its metrics, and the MiB of temporaries on a device."""
     step = jax.jit(search.step, donate_argnums=0)
     state = jax.eval_shape(lambda: search.init(jax.random.key(0), network))
     return _costs(compiled_for(described_mesh(devices), step, state, network))

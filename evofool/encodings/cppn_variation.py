@@ -17,6 +17,13 @@ from evofool.encodings.graphs import FUNCTIONS, INPUTS, Graphs, adjacency, leadi
 from evofool.encodings.operators import polynomial_mutation
 from evofool.numerics.platform import may_be_cuda
 
+
+def numbers_of_pairs(keys: Key[Array, " p"], pairs: Graphs) -> Float[Array, "p 2 u"]:
+    """The uniform numbers that each graph of each pair needs to vary: those of `Uniforms` in a row."""
+    count = pairs.weights.shape[-1] + pairs.functions.shape[-1] + 4 * 4
+    return jax.vmap(lambda key: jax.vmap(partial(uniform_numbers, count=count))(jax.random.split(key)))(keys)
+
+
 Four = Sequence[Float[Array, ""]] | Float[Array, " 4"]
 """Four uniform numbers: an operator's."""
 
@@ -30,11 +37,8 @@ def vary_graphs(options: CPPNOptions, outputs: int, keys: Key[Array, " p"], pair
         keys: one for each pair.
         pairs: `p` times two graphs.
     """
+    uniform = numbers_of_pairs(keys, pairs)
     connections, functions = pairs.weights.shape[-1], pairs.functions.shape[-1]
-    count = connections + functions + 4 * 4
-    uniform = jax.vmap(lambda key: jax.vmap(lambda own: uniform_numbers(own, count))(jax.random.split(key)))(
-        keys
-    )
 
     def one_by_one(pairs: Graphs, uniform: Float[Array, "p 2 u"]) -> Graphs:
         places = on_arrays(len(INPUTS) + functions, pairs.hidden_nodes.max())

@@ -7,6 +7,7 @@ import pytest
 
 from evofool import UsageError, create_classifier, load_classifier, resized, ten_crop, with_precision
 from evofool.classifiers import Activation, Classifier, ClassifierSpec
+from tests.platforms import pretended
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +123,8 @@ def test_half_precision_computes_in_half_precision(network: str, shape: tuple[in
 
 def test_tensorfloat32_reaches_every_product_also_inside_other_views(digits: Classifier) -> None:
     def precisions(classifier: Classifier) -> set[object]:
-        program = jax.make_jaxpr(Classifier.logits)(classifier, jnp.zeros((2, *classifier.spec.input_shape)))
+        images = jnp.zeros((2, *classifier.spec.input_shape))
+        program = jax.make_jaxpr(lambda images: classifier.logits(images))(images)
         found = set()
 
         def visit(jaxpr: jax.extend.core.Jaxpr) -> None:
@@ -142,6 +144,10 @@ def test_tensorfloat32_reaches_every_product_also_inside_other_views(digits: Cla
     assert precisions(with_precision(cropped, "tensorfloat32")) == {high}
     with jax.default_matmul_precision("bfloat16"):
         assert highest not in precisions(digits)
+    with pretended("gpu"):
+        # "high" is not TensorFloat32 in all of XLA's kernels there.
+        assert precisions(with_precision(digits, "tensorfloat32")) == {(jax.lax.Precision.DEFAULT,) * 2}
+        assert precisions(digits) == {highest}
 
 
 def test_on_a_cpu_tensorfloat32_is_float32(digits: Classifier) -> None:
