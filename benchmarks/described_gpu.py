@@ -29,8 +29,8 @@ BYTES_PER_SECOND, LAUNCH, HOST_CHECK = 3.5e12, 2.5e-6, 10e-6
 """The model: memory bandwidth, the time to launch a kernel, and that for the host to look at a condition."""
 
 _NEEDS = (
-    "needs the CUDA plugin of this jaxlib and NVIDIA's assembler: pip install --no-deps jax-cuda13-pjrt=="
-    f"{jaxlib.__version__} nvidia-cuda-nvcc nvidia-nvvm nvidia-nvjitlink nvidia-cuda-runtime"
+    "needs JAX_PLATFORMS=cpu, XLA's CUDA plugin and NVIDIA's assembler: pip install --no-deps "
+    f"jax-cuda13-pjrt=={jaxlib.__version__} nvidia-cuda-nvcc nvidia-nvvm nvidia-nvjitlink nvidia-cuda-runtime"
 )
 
 _H200 = """

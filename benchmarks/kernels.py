@@ -55,7 +55,7 @@ def _beside_bare(
     devices: tuple[int, ...],
 ) -> Table:
     """One row for each search on each number of devices, after the bare pass of all that it scores on one."""
-    title = f"A generation of {images:,} for {network.spec.name}"
+    title = f"A generation of {images:,} for {network.spec.name} on a described H200"
     try:
         described_mesh()
     except NotInstalledError as error:

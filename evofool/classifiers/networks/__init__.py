@@ -60,7 +60,8 @@ class NetworkLogits:
 
     def __call__(self, params: PyTree, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
         """Logits of images in [0, 1] for the given weights."""
-        with jax.default_matmul_precision(jax.config.jax_default_matmul_precision or "highest"):
+        named = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+        with jax.default_matmul_precision(named or "highest"):
             return nnx.merge(self.graphdef, params)(images)
 
 
