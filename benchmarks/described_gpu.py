@@ -8,13 +8,11 @@ differ.
 
 import importlib.util
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import jax
 import jaxlib
@@ -23,6 +21,7 @@ from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from benchmarks.harness import NotInstalledError
+from evofool.numerics.platform import assumed
 from evofool.search.sharding import AXIS
 
 BYTES_PER_SECOND, LAUNCH, HOST_CHECK = 3.5e12, 2.5e-6, 10e-6
@@ -87,20 +86,14 @@ def compiled_for(mesh: Mesh, function: Callable[..., Any], *arguments: Any) -> A
         jax.eval_shape(lambda: arguments),
     )
     jitted = function if hasattr(function, "lower") else jax.jit(function)
-    with tracing_for_gpus():
+    # What was traced for another platform before is not what a GPU would run.
+    jax.clear_caches()
+    with assumed("gpu"):
         lowered = jitted.lower(*shapes)
+    jax.clear_caches()
     return lowered.compile(
         compiler_options={"xla_gpu_autotune_level": 0, "xla_gpu_cuda_data_dir": str(_toolkit())}
     )
-
-
-@contextmanager
-def tracing_for_gpus() -> Iterator[None]:
-    """Inside, what asks for the platform while it is traced is told that it is a GPU."""
-    jax.clear_caches()
-    with mock.patch("jax.default_backend", return_value="gpu"):
-        yield
-    jax.clear_caches()
 
 
 def _toolkit() -> Path:

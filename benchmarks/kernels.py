@@ -1,6 +1,8 @@
 """What a generation of each search would launch on an NVIDIA H200, beside the bare forward pass."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from benchmarks.described_gpu import Costs, compiled_for, costs, described_mesh
 from benchmarks.harness import BARE, Effort, NotInstalledError, Row, Table, lenet
 from evofool import Classifier, Search
 from evofool.errors import EvofoolError
+from evofool.search.generation import Cut, generation
 
 
 def kernels(effort: Effort) -> Iterator[Table]:
@@ -33,19 +36,17 @@ def kernels(effort: Effort) -> Iterator[Table]:
     yield _beside_bare(network, batch, {"direct": _direct, "CPPN": _cppn}, devices=(1, 8))
 
 
-def _direct(network: Classifier, batch: int, mesh: jax.sharding.Mesh | None) -> Search:
-    encoding = evofool.direct(network.spec.input_shape)
-    return evofool.map_elites(encoding, evofool.MapElitesOptions(batch), mesh=mesh)
+def _direct(network: Classifier, batch: int) -> Search:
+    return evofool.map_elites(evofool.direct(network.spec.input_shape), evofool.MapElitesOptions(batch))
 
 
-def _cppn(network: Classifier, batch: int, mesh: jax.sharding.Mesh | None) -> Search:
-    encoding = evofool.cppn(network.spec.input_shape)
-    return evofool.map_elites(encoding, evofool.MapElitesOptions(batch), mesh=mesh)
+def _cppn(network: Classifier, batch: int) -> Search:
+    return evofool.map_elites(evofool.cppn(network.spec.input_shape), evofool.MapElitesOptions(batch))
 
 
-def _student(network: Classifier, policies: int, mesh: jax.sharding.Mesh | None) -> Search:
+def _student(network: Classifier, policies: int) -> Search:
     encoding = evofool.student(network.spec.input_shape)
-    return evofool.evolution_strategy(encoding, evofool.StrategyOptions(policies), mesh=mesh)
+    return evofool.evolution_strategy(encoding, evofool.StrategyOptions(policies))
 
 
 def _beside_bare(
@@ -64,7 +65,7 @@ def _beside_bare(
     rows: list[Row] = []
     for name, build in searches.items():
         for count in devices:
-            search = build(network, images, described_mesh(count) if count > 1 else None)
+            search = build(network, images)
             scored = search.evaluations(network) // count
             if scored not in passes:
                 passes[scored], temporaries = forward_costs(network, scored)
@@ -82,15 +83,23 @@ def forward_costs(network: Classifier, images: int) -> tuple[Costs, float]:
     return _costs(compiled_for(described_mesh(), Classifier.logits, network, batch))
 
 
-def generation_costs(search: Search, network: Classifier, devices: int = 1) -> tuple[Costs, float]:
-    """The costs of a generation of a search with its metrics, and the MiB of temporaries on a device."""
-    step = jax.jit(search.step, donate_argnums=0)
+def generation_costs(
+    search: Search, network: Classifier, devices: int = 1, microbatch: int | None = None
+) -> tuple[Costs, float]:
+    """The costs of one generation of a search, and the MiB of its temporaries on a device."""
+    mesh = described_mesh(devices)
+    cut = Cut(mesh if devices > 1 else None, microbatch)
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(state: Any, network: Classifier) -> Any:
+        return generation(search, state, network, cut)
+
     state = jax.eval_shape(lambda: search.init(jax.random.key(0), network))
-    return _costs(compiled_for(described_mesh(devices), step, state, network))
+    return _costs(compiled_for(mesh, step, state, network))
 
 
-def _costs(program: object) -> tuple[Costs, float]:
-    return costs(program.as_text()), program.memory_analysis().temp_size_in_bytes / 2**20  # type: ignore[attr-defined]
+def _costs(program: Any) -> tuple[Costs, float]:
+    return costs(program.as_text()), program.memory_analysis().temp_size_in_bytes / 2**20
 
 
 def _row(side: str, found: Costs, temporaries: float) -> Row:

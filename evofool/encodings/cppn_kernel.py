@@ -80,9 +80,15 @@ def _vary(
     """Make one offspring. The last of the results is memory in which a program exchanges places of arrays."""
     number = pl.program_id(0)
     *offspring, places = results
-    rows = (_row(ref, number) for ref in (functions, sources, targets, weights))
-    nothing_skipped = (jnp.bool(False), jnp.bool(False))
-    graph = Graphs(hidden_nodes[number], *rows, *nothing_skipped)
+    graph = Graphs(
+        hidden_nodes[number],
+        _row(functions, number),
+        _row(sources, number),
+        _row(targets, number),
+        _row(weights, number),
+        skipped_nodes=jnp.bool(False),
+        skipped_connections=jnp.bool(False),
+    )
     drawn = (weights.shape[1], functions.shape[1])
     fours = [[uniform[number, sum(drawn) + 4 * row + column] for column in range(4)] for row in range(4)]
     uniforms = Uniforms(_row(uniform, number, 0, drawn[0]), _row(uniform, number, *drawn), *fours)

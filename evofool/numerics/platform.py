@@ -59,7 +59,7 @@ def may_be_cuda() -> bool:
 
     It may run elsewhere all the same: `jax.lax.platform_dependent` decides that.
     """
-    return jax.default_backend() == "gpu"
+    return _platform() == "gpu"
 
 
 def name_of_tensorfloat32() -> str:
@@ -68,7 +68,7 @@ def name_of_tensorfloat32() -> str:
     On GPUs it is "default". What JAX calls "tensorfloat32" reaches XLA as "high", which its own kernels for
     matrix products there take for all bits of float32.
     """
-    return "default" if jax.default_backend() == "gpu" else "tensorfloat32"
+    return "default" if _platform() == "gpu" else "tensorfloat32"
 
 
 def shares_memory_with_host() -> bool:
@@ -83,7 +83,7 @@ def branch_taken(branches: Sequence[Sequence[str] | None]) -> int:
         >>> branch_taken([("a", "b"), None])
         1
     """
-    here = {"gpu": ("cuda", "rocm")}.get(jax.default_backend(), (jax.default_backend(),))
+    here = {"gpu": ("cuda", "rocm")}.get(_platform(), (_platform(),))
     named = (index for index, names in enumerate(branches) if names and set(names) & set(here))
     return next(named, len(branches) - 1)
 
@@ -97,4 +97,8 @@ def memory_bytes() -> int:
 
 
 def _on_cpu() -> bool:
-    return (_ASSUMED.get() or jax.default_backend()) == "cpu"
+    return _platform() == "cpu"
+
+
+def _platform() -> str:
+    return _ASSUMED.get() or jax.default_backend()

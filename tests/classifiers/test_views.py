@@ -7,7 +7,7 @@ import pytest
 
 from evofool import UsageError, create_classifier, load_classifier, resized, ten_crop, with_precision
 from evofool.classifiers import Activation, Classifier, ClassifierSpec
-from tests.platforms import pretended
+from evofool.numerics.platform import assumed
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_tensorfloat32_reaches_every_product_also_inside_other_views(digits: Cla
     assert precisions(with_precision(cropped, "tensorfloat32")) == {high}
     with jax.default_matmul_precision("bfloat16"):
         assert highest not in precisions(digits)
-    with pretended("gpu"):
+    with assumed("gpu"):
         # "high" is not TensorFloat32 in all of XLA's kernels there.
         assert precisions(with_precision(digits, "tensorfloat32")) == {(jax.lax.Precision.DEFAULT,) * 2}
         assert precisions(digits) == {highest}

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from evofool.numerics.convolution import conv_general_dilated, max_pool
-from tests.platforms import pretended
+from evofool.numerics.platform import assumed
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 IMAGES = jax.random.normal(jax.random.key(0), (2, 9, 8, 4))
@@ -69,7 +69,7 @@ def test_on_other_platforms_than_cpu_images_are_channels_last_too() -> None:
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 2, 6))
     options = {"feature_group_count": 2}
     expected = conv_general_dilated(IMAGES, kernel, (1, 1), "SAME", **options)
-    with pretended("gpu"):
+    with assumed("gpu"):
         library = conv_general_dilated(IMAGES, kernel, (1, 1), "SAME", **options)
         program = jax.make_jaxpr(lambda: conv_general_dilated(IMAGES, kernel, (1, 1), "SAME", **options))()
     np.testing.assert_allclose(library, expected, atol=1e-5)
