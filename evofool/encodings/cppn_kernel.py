@@ -31,6 +31,9 @@ _PIXELS = 512
 _PROGRAMS = 1024
 """The most programs: several for each processor of a large GPU, so that they wait for memory in turns."""
 
+_LEVELS = 2**31
+"""Triton counts places in an array in 32 bits with a sign: more levels than these are drawn in two halves."""
+
 Ref = Any
 
 
@@ -171,6 +174,10 @@ def draw(
     """
     count, nodes = graphs.functions.shape
     pixels = inputs.shape[1]
+    if count > 1 and count * pixels * outputs >= _LEVELS:
+        same = partial(draw, inputs=inputs, max_weight=max_weight, outputs=outputs, interpret=interpret)
+        first, second = (slice(None, count // 2), slice(count // 2, None))
+        return jnp.concatenate([same(Graphs(*(leaf[half] for leaf in graphs))) for half in (first, second)])
     programs = min(_PROGRAMS, count * -(-pixels // _PIXELS))
     slots = jax.ShapeDtypeStruct((count, graphs.sources.shape[1]), jnp.int32)
     per_node = jax.ShapeDtypeStruct((count, nodes), jnp.int32)

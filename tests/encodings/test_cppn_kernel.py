@@ -33,10 +33,10 @@ def evolved(shape: tuple[int, int, int], options: CPPNOptions, generations: int,
 
 
 @pytest.mark.parametrize(
-    ("shape", "options", "pixels", "programs"),
+    ("shape", "options", "pixels", "programs", "levels"),
     [
-        ((9, 14, 1), GROWING, 32, 5),  # several pieces for a program, the last of an image not full
-        ((7, 6, 3), CROWDED, 64, 1024),
+        ((9, 14, 1), GROWING, 32, 5, 2**31),  # several pieces for a program, the last of an image not full
+        ((7, 6, 3), CROWDED, 64, 1024, 7 * 6 * 3 * 12),  # in two halves
     ],
 )
 def test_the_kernel_draws_the_same_pixels(
@@ -44,17 +44,19 @@ def test_the_kernel_draws_the_same_pixels(
     options: CPPNOptions,
     pixels: int,
     programs: int,
+    levels: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cppn_kernel, "_PIXELS", pixels)
     monkeypatch.setattr(cppn_kernel, "_PROGRAMS", programs)
+    monkeypatch.setattr(cppn_kernel, "_LEVELS", levels)
     graphs = evolved(shape, options, generations=30, pairs=6)
     assert int(graphs.hidden_nodes.max()) >= 5
     inputs = _inputs(*shape[:2], "unit").reshape(4, -1)
-    levels = cppn_kernel.draw(graphs, inputs, max_weight=options.max_weight, outputs=shape[2], interpret=True)
+    drawn = cppn_kernel.draw(graphs, inputs, max_weight=options.max_weight, outputs=shape[2], interpret=True)
     images = jax.jit(cppn(shape, options).render)(graphs)
-    np.testing.assert_array_equal(np.asarray(levels).reshape(images.shape), np.rint(np.asarray(images) * 255))
-    assert len(np.unique(levels)) > 50
+    np.testing.assert_array_equal(np.asarray(drawn).reshape(images.shape), np.rint(np.asarray(images) * 255))
+    assert len(np.unique(drawn)) > 50
 
 
 @pytest.mark.parametrize(
