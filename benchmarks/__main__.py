@@ -12,7 +12,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from benchmarks import attacks, command_line, numerics, quality, scaling, searches, training
+from benchmarks import attacks, command_line, kernels, numerics, quality, scaling, searches, training
 from benchmarks.harness import Curves, Effort, Result, Table, environment, say
 from benchmarks.report import draw, dumps, renew_readme, save, show
 from evofool.errors import EvofoolError, UsageError, require_positive, unknown_name
@@ -30,6 +30,7 @@ CASES: dict[str, Case] = {
     "classes": scaling.classes,
     "image-size": scaling.image_size,
     "numerics": numerics.numerics,
+    "kernels": kernels.kernels,
     "attacks": attacks.attacks,
     "training": training.training,
     "start-up": command_line.start_up,

@@ -14,7 +14,7 @@ import evofool
 from benchmarks.harness import Effort, Table, compiled, interleaved, spread
 from evofool.classifiers.classifier import _softmax
 from evofool.classifiers.networks import layers
-from evofool.encodings.cppn_rendering import _apply, _sine
+from evofool.encodings.node_functions import of_each_row, sine
 from evofool.encodings.operators import _power
 from evofool.images import round_to_8_bits
 from evofool.numerics.convolution import conv_general_dilated, max_pool
@@ -211,10 +211,10 @@ def _encodings(effort: Effort) -> Iterator[_Piece]:
     count = effort.size(2**20, 2**8)
     values = 20 * jax.random.normal(jax.random.key(0), (64, count // 64))
     functions = jnp.arange(64)[:, None] % 4
-    yield _Piece("sine", _sine, jnp.sin, (values,))
+    yield _Piece("sine", sine, jnp.sin, (values,))
     yield _Piece(
         "node functions of CPPNs",
-        _apply,
+        of_each_row,
         lambda function, z: jnp.select(
             [function == index for index in range(4)],
             [jnp.sin(z), jnp.tanh(z / 2), jnp.exp(-z * z), jnp.clip(z, -3, 3) / 3],

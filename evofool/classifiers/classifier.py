@@ -271,7 +271,11 @@ def _index(wanted: str | int) -> int | None:
 
 
 def _softmax(logits: Float[Array, "n k"]) -> Float[Array, "n k"]:
-    """Softmax that rounds a row the same way whatever other rows it is computed with."""
+    """Softmax that on a CPU rounds a row the same way whatever other rows it is computed with."""
+    return jax.lax.platform_dependent(logits, cpu=_softmax_by_row, default=jax.nn.softmax)
+
+
+def _softmax_by_row(logits: Float[Array, "n k"]) -> Float[Array, "n k"]:
     count = len(logits)
     logits = jnp.pad(logits, ((0, max(0, _SOFTMAX_ROWS - count)), (0, 0)))
     shares = jnp.exp(logits - fold(jnp.maximum, logits, -jnp.inf))

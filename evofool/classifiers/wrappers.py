@@ -10,13 +10,14 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from evofool.classifiers.classifier import Activation, Classifier, LogitsFunction
 from evofool.errors import UsageError, require_choice, require_positive
+from evofool.numerics.platform import name_of_tensorfloat32
 from evofool.numerics.reductions import logsumexp
 
 CROPPED_SIZE = (256, 256)
 """Height and width of the images that Nguyen et al. (CVPR 2015) evolved for ImageNet and cropped."""
 
-Precision = Literal["float32", "bfloat16"]
-"""The type of the weights; evofool's networks compute in the precision of their weights."""
+Precision = Literal["float32", "tensorfloat32", "bfloat16"]
+"""Of matrix products and convolutions; in bfloat16 of everything that a network computes."""
 
 
 def resized(classifier: Classifier, height: int, width: int) -> Classifier:
@@ -153,10 +154,11 @@ class _SubtractedMean:
 
 
 def with_precision(classifier: Classifier, precision: Precision) -> Classifier:
-    """The classifier with its weights, and so its layers, in "float32" or in "bfloat16".
+    """The classifier computed in less than float32, which is faster on an accelerator.
 
-    Images and logits stay in single precision, so neither is rounded to the eight bits of a bfloat16. On an
-    accelerator half precision is faster.
+    In "tensorfloat32" weights stay in single precision, and accelerators round the operands of matrix
+    products and convolutions to eleven bits; a CPU computes in float32. In "bfloat16" the weights, and so the
+    layers, have eight bits. Images and logits stay in single precision, so neither is rounded to these.
 
     Raises:
         UsageError: an unknown precision.
@@ -169,8 +171,19 @@ def with_precision(classifier: Classifier, precision: Precision) -> Classifier:
     require_choice(get_args(Precision), precision=precision)
     if precision == "float32":
         return classifier
+    if precision == "tensorfloat32":
+        return replace(classifier, logits_function=_TensorFloat32(classifier.logits_function))
 
     def convert(leaf: Array) -> Array:
         return leaf.astype(precision) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
     return replace(classifier, params=jax.tree.map(convert, classifier.params))
+
+
+@dataclass(frozen=True)
+class _TensorFloat32:
+    inner: LogitsFunction
+
+    def __call__(self, params: PyTree, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
+        with jax.default_matmul_precision(name_of_tensorfloat32()):
+            return self.inner(params, images)

@@ -1,19 +1,23 @@
 """Rendering populations of feed-forward graphs: many small programs over many pixels at once.
 
+On NVIDIA GPUs `cppn_kernel` draws them; what follows here is for all other platforms.
+
 Each graph is first reduced to the hidden nodes that lead to an output. The nodes of all graphs of a chunk are
 then computed in lockstep, one node of each at a time: the weighted sum of its inputs, connection by
 connection, and its function. Graphs of similar size share a chunk, so that few wait for a larger one.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8
 
 from evofool.encodings.colour import hls_to_rgb
-from evofool.encodings.graphs import FUNCTIONS, INPUTS, Graphs, adjacency, leading_to
-from evofool.numerics.platform import cache_bytes
+from evofool.encodings.graphs import INPUTS, Graphs, adjacency, leading_to
+from evofool.encodings.node_functions import of_each_row
+from evofool.numerics.platform import cache_bytes, may_be_cuda
 
 _VALUES_PER_STEP = 2**24
 _VALUES_IN_CACHE = 2**15
@@ -33,16 +37,32 @@ def render_graphs(
         inputs: the value of each input node at each pixel.
         outputs: 1 for grey images, 3 for RGB.
     """
-    count, (_, height, width) = len(graphs.hidden_nodes), inputs.shape
+    _, height, width = inputs.shape
+    places = inputs.reshape(len(INPUTS), -1)
+    draw = partial(_draw, max_weight=max_weight, outputs=outputs)
+    if may_be_cuda():
+        from evofool.encodings import cppn_kernel  # a second to import
+
+        kernel = partial(cppn_kernel.draw, max_weight=max_weight, outputs=outputs)
+        levels = jax.lax.platform_dependent(graphs, places, cuda=kernel, default=draw)
+    else:
+        levels = draw(graphs, places)
+    return levels.reshape(-1, height, width, outputs).astype(jnp.float32) / 255
+
+
+def _draw(
+    graphs: Graphs, inputs: Float[Array, "4 pixel"], *, max_weight: float, outputs: int
+) -> UInt8[Array, "n pixel o"]:
+    count, pixels = len(graphs.hidden_nodes), inputs.shape[1]
     room = graphs.functions.shape[1] - outputs
     programs = _compile(graphs, max_weight, room)
 
     per_step = _VALUES_PER_STEP if cache_bytes() is None else _VALUES_IN_CACHE
-    tiles = -(-height * width // per_step)
-    tile = -(-height * width // tiles)
+    tiles = -(-pixels // per_step)
+    tile = -(-pixels // tiles)
     chunk = min(count, max(1, per_step // tile))
     chunks = -(-count // chunk)
-    places = jnp.pad(inputs.reshape(4, -1), ((0, 0), (0, tiles * tile - height * width)))
+    places = jnp.pad(inputs, ((0, 0), (0, tiles * tile - pixels)))
 
     by_size = jnp.argsort(programs.hidden_nodes)
     programs = jax.tree.map(lambda leaf: leaf[jnp.resize(by_size, (chunks * chunk,))], programs)
@@ -59,8 +79,7 @@ def render_graphs(
     values = jnp.zeros((len(INPUTS) + room, chunk, tile))
     images = jnp.zeros((chunks * chunk, tiles * tile, outputs), jnp.uint8)
     _, images = jax.lax.fori_loop(0, chunks * tiles, draw, (values, images))
-    images = images[jnp.argsort(by_size), : height * width].reshape(count, height, width, outputs)
-    return images.astype(jnp.float32) / 255
+    return images[jnp.argsort(by_size), :pixels]
 
 
 class _Programs(NamedTuple):
@@ -139,26 +158,4 @@ def _node_value(
         return total + weight[:, None] * values[program.sources[graph, connection], graph]
 
     total = jax.lax.fori_loop(0, count.max(), add, jnp.zeros(values.shape[1:]))
-    return _apply(program.functions[:, node, None], total)
-
-
-def _apply(function: Int[Array, "n 1"], z: Float[Array, "n place"]) -> Float[Array, "n place"]:
-    """The node function of each row. All four are computed, because rows differ; two share an exponential."""
-    is_sine, is_sigmoid, is_gaussian, _ = (function == index for index in range(len(FUNCTIONS)))
-    exponential = jnp.exp(-jnp.where(is_gaussian, z * z, jnp.abs(z)))
-    sigmoid = jnp.sign(z) * (1 - exponential) / (1 + exponential)
-    linear = jnp.clip(z, -3, 3) / 3
-    return jnp.where(
-        is_sine, _sine(z), jnp.where(is_sigmoid, sigmoid, jnp.where(is_gaussian, exponential, linear))
-    )
-
-
-def _sine(z: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Within 2e-7 of the sine for |z| below 1000, and faster than XLA's on a CPU."""
-    half_turns = jnp.round(z * (1 / jnp.pi))
-    # pi in three parts (Cody and Waite), the first two short enough that their multiples are exact.
-    r = ((z - half_turns * 3.140625) - half_turns * 9.67502593994140625e-4) - half_turns * 1.509957990978e-7
-    square = r * r
-    # The minimax polynomial on [-pi/2, pi/2] among the odd ones of this degree that begin with r.
-    tail = -1.66666571e-1 + square * (8.33301729e-3 + square * (-1.98066153e-4 + square * 2.60005488e-6))
-    return (r + r * square * tail) * (1 - 2 * (half_turns - 2 * jnp.floor(half_turns / 2)))
+    return of_each_row(program.functions[:, node, None], total)

@@ -22,7 +22,7 @@ def conv_general_dilated(
     padding: Any,
     *,
     feature_group_count: int = 1,
-    dimension_numbers: Any = None,
+    dimension_numbers: Any = _LAYOUT,
     **options: Any,
 ) -> Float[Array, "n h2 w2 o"]:
     """`jax.lax.conv_general_dilated` for channels-last images, as Flax's `nnx.Conv` calls it.

@@ -4,7 +4,7 @@ They are answered when a program is traced, for the default device.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -54,9 +54,38 @@ def cache_bytes() -> float | None:
     return _CACHE_BYTES if _on_cpu() else None
 
 
+def may_be_cuda() -> bool:
+    """Whether what is traced now may run on an NVIDIA GPU, so that kernels for it are worth importing.
+
+    It may run elsewhere all the same: `jax.lax.platform_dependent` decides that.
+    """
+    return _platform() == "gpu"
+
+
+def name_of_tensorfloat32() -> str:
+    """The name by which `jax.default_matmul_precision` gets TensorFloat32 arithmetic.
+
+    On GPUs it is "default". What JAX calls "tensorfloat32" reaches XLA as "high", which its own kernels for
+    matrix products there take for all bits of float32.
+    """
+    return "default" if _platform() == "gpu" else "tensorfloat32"
+
+
 def shares_memory_with_host() -> bool:
     """Whether copies that the host makes of a state take the memory that the device computes in."""
     return _on_cpu()
+
+
+def branch_taken(branches: Sequence[Sequence[str] | None]) -> int:
+    """Which branch of `jax.lax.platform_dependent` runs here, of branches for platforms; None is the default.
+
+    Example:
+        >>> branch_taken([("a", "b"), None])
+        1
+    """
+    here = {"gpu": ("cuda", "rocm")}.get(_platform(), (_platform(),))
+    named = (index for index, names in enumerate(branches) if names and set(names) & set(here))
+    return next(named, len(branches) - 1)
 
 
 def memory_bytes() -> int:
@@ -68,4 +97,8 @@ def memory_bytes() -> int:
 
 
 def _on_cpu() -> bool:
-    return (_ASSUMED.get() or jax.default_backend()) == "cpu"
+    return _platform() == "cpu"
+
+
+def _platform() -> str:
+    return _ASSUMED.get() or jax.default_backend()

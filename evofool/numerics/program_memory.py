@@ -6,6 +6,8 @@ import jax
 from jax.extend import core
 from jaxtyping import PyTree
 
+from evofool.numerics.platform import branch_taken
+
 _STORED = frozenset(
     {
         "concatenate",
@@ -101,15 +103,19 @@ def _variables(atoms: Sequence[core.Var | core.Literal]) -> set[core.Var]:
 def _is_fused(equation: core.JaxprEqn) -> bool:
     """Whether a compiler computes the result element by element where it is used."""
     if bodies := _bodies(equation):
-        is_call = equation.primitive.name in _CALLS
+        is_call = equation.primitive.name in _CALLS or "branches_platforms" in equation.params
         return is_call and all(_is_fused(inner) for body in bodies for inner in body.eqns)
     return equation.primitive.name not in _STORED
 
 
 def _bodies(equation: core.JaxprEqn) -> list[core.Jaxpr]:
+    parameters = dict(equation.params)
+    if "branches_platforms" in parameters:
+        taken = branch_taken(parameters["branches_platforms"])
+        parameters["branches"] = parameters["branches"][taken]
     return [
         body.jaxpr if isinstance(body, core.ClosedJaxpr) else body
-        for value in equation.params.values()
+        for value in parameters.values()
         for body in (value if isinstance(value, tuple | list) else (value,))
         if isinstance(body, core.ClosedJaxpr | core.Jaxpr)
     ]

@@ -7,6 +7,7 @@ import pytest
 
 from evofool import UsageError, create_classifier, load_classifier, resized, ten_crop, with_precision
 from evofool.classifiers import Activation, Classifier, ClassifierSpec
+from evofool.numerics.platform import assumed
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,44 @@ def test_half_precision_computes_in_half_precision(network: str, shape: tuple[in
         return found
 
     assert operands(program.jaxpr) == {"bfloat16"}
+
+
+def test_tensorfloat32_reaches_every_product_also_inside_other_views(digits: Classifier) -> None:
+    def precisions(classifier: Classifier) -> set[object]:
+        images = jnp.zeros((2, *classifier.spec.input_shape))
+        program = jax.make_jaxpr(lambda images: classifier.logits(images))(images)
+        found = set()
+
+        def visit(jaxpr: jax.extend.core.Jaxpr) -> None:
+            for equation in jaxpr.eqns:
+                if equation.primitive.name in ("dot_general", "conv_general_dilated"):
+                    found.add(equation.params["precision"])
+                for inner in jax.extend.core.jaxprs_in_params(equation.params):
+                    visit(inner)
+
+        visit(program.jaxpr)
+        return found
+
+    highest, high = ((each, each) for each in (jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGH))
+    cropped = ten_crop(digits, 32, 32)
+    assert precisions(digits) == precisions(cropped) == {highest}
+    assert precisions(with_precision(digits, "tensorfloat32")) == {high}
+    assert precisions(with_precision(cropped, "tensorfloat32")) == {high}
+    with jax.default_matmul_precision("bfloat16"):
+        assert highest not in precisions(digits)
+    with assumed("gpu"):
+        # "high" is not TensorFloat32 in all of XLA's kernels there.
+        assert precisions(with_precision(digits, "tensorfloat32")) == {(jax.lax.Precision.DEFAULT,) * 2}
+        assert precisions(digits) == {highest}
+
+
+def test_on_a_cpu_tensorfloat32_is_float32(digits: Classifier) -> None:
+    if jax.default_backend() != "cpu":
+        pytest.skip("needs a CPU")
+    images = jnp.asarray(np.random.default_rng(1).random((20, 28, 28, 1), np.float32))
+    np.testing.assert_array_equal(
+        with_precision(digits, "tensorfloat32").logits(images), digits.logits(images)
+    )
 
 
 def test_half_precision_is_near_to_single(digits: Classifier) -> None:

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from evofool.numerics.convolution import conv_general_dilated, max_pool
+from evofool.numerics.platform import assumed
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 IMAGES = jax.random.normal(jax.random.key(0), (2, 9, 8, 4))
@@ -62,3 +63,14 @@ def test_equal_pixels_share_the_gradient_of_pooling() -> None:
     images = jnp.array([[3.0, 3.0, 9.0], [1.0, 0.0, 9.0], [9.0, 9.0, 9.0]]).reshape(1, 3, 3, 1)
     gradient = jax.grad(lambda images: max_pool(images).sum())(images)
     assert gradient[0, :, :, 0].tolist() == [[0.5, 0.5, 0], [0, 0, 0], [0, 0, 0]]
+
+
+def test_on_other_platforms_than_cpu_images_are_channels_last_too() -> None:
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 2, 6))
+    options = {"feature_group_count": 2}
+    expected = conv_general_dilated(IMAGES, kernel, (1, 1), "SAME", **options)
+    with assumed("gpu"):
+        library = conv_general_dilated(IMAGES, kernel, (1, 1), "SAME", **options)
+        program = jax.make_jaxpr(lambda: conv_general_dilated(IMAGES, kernel, (1, 1), "SAME", **options))()
+    np.testing.assert_allclose(library, expected, atol=1e-5)
+    assert str(program).count("conv_general_dilated[") == 1

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from evofool.numerics.platform import assumed
 from evofool.numerics.program_memory import peak_bytes
 
 X, W = jax.ShapeDtypeStruct((100, 50), "float32"), jax.ShapeDtypeStruct((50, 50), "float32")
@@ -34,3 +35,13 @@ def test_what_is_stored_is_counted_while_it_is_used(function: Callable[..., jax.
 def test_results_that_are_only_elementwise_are_stored_once() -> None:
     program = jax.make_jaxpr(lambda x: jnp.sin(x) * jnp.cos(x) + jnp.exp(x))(X)
     assert peak_bytes(program) == 2 * ROWS
+
+
+def test_of_branches_for_platforms_the_one_that_is_taken_counts() -> None:
+    def function(x: jax.Array) -> jax.Array:
+        chosen = jax.lax.platform_dependent(x, cpu=jnp.sin, default=lambda x: jnp.cumsum(x, axis=0))
+        return jnp.tanh(chosen)
+
+    for platform, stored in (("cpu", 1), ("gpu", 2)):
+        with assumed(platform):
+            assert peak_bytes(jax.make_jaxpr(lambda x: function(x))(X)) == ROWS + stored * ROWS

@@ -7,6 +7,7 @@ import pytest
 import scipy.special
 
 from evofool.numerics.reductions import fold, logsumexp, mean
+from tests.platforms import lowered_for_cuda
 
 ROWS = 5 * jax.random.normal(jax.random.key(0), (300, 100))
 
@@ -48,3 +49,10 @@ def test_logsumexp_is_scipys_also_of_infinities_and_large_numbers() -> None:
     np.testing.assert_allclose(
         logsumexp(jnp.asarray(rows)), scipy.special.logsumexp(rows, axis=1, keepdims=True), rtol=1e-6
     )
+
+
+def test_on_accelerators_the_library_reduces_at_once() -> None:
+    for reduce, times in ((lambda rows: fold(jnp.add, rows, 0), 1), (logsumexp, 2)):
+        assert lowered_for_cuda(reduce, ROWS).count("stablehlo.reduce(") == times
+        on_cpu = jax.jit(reduce).lower(ROWS).as_text()
+        assert "stablehlo.reduce" not in on_cpu

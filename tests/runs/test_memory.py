@@ -142,17 +142,25 @@ def test_a_microbatch_is_positive(digits: evofool.Classifier) -> None:
         run(map_elites(direct(digits.spec.input_shape)), digits, 1, cut=Cut(microbatch=0))
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "tensorfloat32"])
 def test_saved_confidences_are_computed_in_float32(
-    digits: evofool.Classifier, evofool_main: Callable[..., tuple[int, str, str]], tmp_path: Path
+    precision: str,
+    digits: evofool.Classifier,
+    evofool_main: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
 ) -> None:
     out = tmp_path / "run"
     code, output, _ = evofool_main(
-        *("evolve", "--precision", "bfloat16", "--generations", 12, "--batch-size", 40),
+        *("evolve", "--precision", precision, "--generations", 12, "--batch-size", 40),
         *("--out", out),
     )
     assert code == 0
     assert "the saved confidences are in float32" in output
-    assert json.loads((out / "config.json").read_text())["settings"]["precision"] == "bfloat16"
+    assert json.loads((out / "config.json").read_text())["settings"]["precision"] == precision
+    code, _, errors = evofool_main("evolve", "--resume", out, "--generations", 14, "--precision", "float32")
+    assert code == 2
+    assert f"precision is 'float32', not '{precision}'" in errors
+    assert evofool_main("evolve", "--resume", out, "--generations", 14)[0] == 0
     rows = [line.split(",") for line in (out / "elites.csv").read_text().splitlines()]
     columns = {name: [row[index] for row in rows[1:]] for index, name in enumerate(rows[0])}
     images = np.stack([read_png(out / file) for file in columns["file"]])

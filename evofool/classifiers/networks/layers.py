@@ -83,7 +83,6 @@ def conv(
         strides=stride,
         padding=padding,
         feature_group_count=groups,
-        precision=jax.lax.Precision.HIGHEST,
         conv_general_dilated=conv_general_dilated,
         promote_dtype=_as_the_weights,
         rngs=rngs,
@@ -92,21 +91,12 @@ def conv(
 
 def pointwise(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
     """A 1x1 convolution as a matrix product, which is faster on a CPU."""
-    return nnx.Linear(
-        inputs, outputs, precision=jax.lax.Precision.HIGHEST, promote_dtype=_as_the_weights, rngs=rngs
-    )
+    return nnx.Linear(inputs, outputs, promote_dtype=_as_the_weights, rngs=rngs)
 
 
 def dense(inputs: int, outputs: int, rngs: nnx.Rngs) -> Dense:
     """A fully connected layer over flat images. Its sums, logits included, are in single precision."""
-    return Dense(
-        inputs,
-        outputs,
-        precision=jax.lax.Precision.HIGHEST,
-        promote_dtype=_as_the_weights,
-        dot_general=_at_least_float32,
-        rngs=rngs,
-    )
+    return Dense(inputs, outputs, promote_dtype=_as_the_weights, dot_general=_at_least_float32, rngs=rngs)
 
 
 def overlapping_max_pool(
