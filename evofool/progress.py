@@ -67,7 +67,7 @@ class RunProgress:
         generation = record["generation"]
         text = (
             f"median {format_confidence(record['median_confidence'])}, "
-            f"{record['niches_over_0.9999']} over 99.99%, {record['evaluations_per_second']:,.0f} images/s"
+            f"{record['niches_over_0.9999']:g} over 99.99%, {record['evaluations_per_second']:,.0f} images/s"
         )
         if self._bar is not None:
             self._bar.update(self._task, completed=generation, description=text)

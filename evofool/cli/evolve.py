@@ -91,7 +91,9 @@ class Evolve:
     def _directory(self, job: Job) -> RunDirectory:
         if self.resume is None:
             settings = self.settings
-            words = (settings.algorithm, settings.encoding_name, settings.classifier, f"seed{settings.seed}")
+            first, last = settings.all_seeds[0], settings.all_seeds[-1]
+            seeds = f"seed{first}" if settings.seeds is None else f"seeds{first}-{last}"
+            words = (settings.algorithm, settings.encoding_name, settings.classifier, seeds)
             path = self.out or default_path(*words)
             return RunDirectory.create(path, settings, job.classifier, overwrite=self.overwrite)
         if self.out is not None or self.overwrite:
@@ -107,10 +109,10 @@ class Evolve:
 
     def _headline(self, job: Job) -> str:
         classes = "1 class" if len(job.targets) == 1 else f"{len(job.targets)} classes"
+        runs = "" if job.runs is None else f", {job.runs} runs"
         return (
             f"{self.settings.algorithm} with the {self.settings.encoding_name} encoding against "
-            f"{job.classifier.spec.name}: {classes}, {job.search.evaluations(job.classifier):,} images per "
-            "generation"
+            f"{job.classifier.spec.name}: {classes}{runs}, {job.evaluations:,} images per generation"
         )
 
 
@@ -133,12 +135,13 @@ def _asked_to_stop() -> Iterator[list[int]]:
 
 def _print_outcome(console: Console, job: Job, directory: RunDirectory, outcome: RunOutcome) -> None:
     if record := outcome.record:
-        if len(job.targets) <= _MOST_CLASSES_IN_TABLE:
+        if job.runs is None and len(job.targets) <= _MOST_CLASSES_IN_TABLE:
             console.print(_table_of_classes(job, outcome))
+        whose = "median confidence" if job.runs is None else f"{job.runs} runs, whose median confidence is"
         console.print(
-            f"\nGeneration {record['generation']:,}: median confidence "
+            f"\nGeneration {record['generation']:,}: {whose} "
             f"{format_confidence(record['median_confidence'])}, lowest "
-            f"{format_confidence(record['min_confidence'])}; {record['niches_over_0.9999']} of "
+            f"{format_confidence(record['min_confidence'])}; {record['niches_over_0.9999']:g} of "
             f"{len(job.targets)} over 99.99%; {record['evaluations']:,} evaluations in "
             f"{record['seconds']:.1f} s",
             soft_wrap=True,

@@ -38,6 +38,7 @@ def convergence_plot(
     *,
     title: str | None = None,
     reported: ReportedMedian | None = None,
+    of: str = "class",
 ) -> None:
     """Plot the confidence over all classes against the generation: median, quartiles, minimum and maximum.
 
@@ -51,6 +52,7 @@ def convergence_plot(
         path: the PNG file of 1500 x 660 pixels. An existing file is replaced atomically.
         title: a heading above the panels.
         reported: the published median to mark, if any.
+        of: whose confidences these are, "class" or "run".
 
     Raises:
         UsageError: there are no records, or a record lacks one of these numbers.
@@ -71,8 +73,8 @@ def convergence_plot(
     with figure(path, title, size=_INCHES) as drawn:
         percent, certainty = drawn.subplots(1, 2)
         doubts = {name: doubt(p) for name, p in confidence.items()}
-        _draw(percent, generation, {name: 100 * p for name, p in confidence.items()})
-        _draw(certainty, generation, doubts)
+        _draw(percent, generation, {name: 100 * p for name, p in confidence.items()}, of)
+        _draw(certainty, generation, doubts, of)
         if reported is not None:
             label = f"median {format_confidence(reported.confidence)} ({reported.source})"
             for axes, level in ((percent, 100 * reported.confidence), (certainty, 1 - reported.confidence)):
@@ -140,16 +142,17 @@ def _column(records: Sequence[Mapping[str, Any]], key: str) -> Float[np.ndarray,
 
 
 def _draw(
-    axes: "Axes", generation: Float[np.ndarray, " n"], level: Mapping[str, Float[np.ndarray, " n"]]
+    axes: "Axes", generation: Float[np.ndarray, " n"], level: Mapping[str, Float[np.ndarray, " n"]], of: str
 ) -> None:
+    many = {"class": "classes", "run": "runs"}[of]
     line = partial(axes.plot, generation, marker=_dot(generation))
-    line(level["max"], color=GREEN, linewidth=1, label="best class")
-    line(level["median"], color=BLUE, linewidth=2.2, zorder=3, label="median class")
+    line(level["max"], color=GREEN, linewidth=1, label=f"best {of}")
+    line(level["median"], color=BLUE, linewidth=2.2, zorder=3, label=f"median {of}")
     quartiles = level["lower_quartile"], level["upper_quartile"]
     axes.fill_between(
-        generation, *quartiles, color=BLUE, alpha=0.18, linewidth=0, label="middle half of classes"
+        generation, *quartiles, color=BLUE, alpha=0.18, linewidth=0, label=f"middle half of {many}"
     )
-    line(level["min"], color=VERMILION, linewidth=1, label="lowest class")
+    line(level["min"], color=VERMILION, linewidth=1, label=f"lowest {of}")
     axes.set_xlabel("generation")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.locator_params(axis="x", integer=True, nbins=7)

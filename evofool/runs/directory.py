@@ -19,6 +19,7 @@ from evofool.runs.job import RunSettings
 from evofool.runs.lineage import LINEAGE
 from evofool.runs.lines import DAMAGED_LINES
 from evofool.runs.metrics import METRICS, Record, read_metrics
+from evofool.runs.several import RUNS_TABLE, SEEDS
 
 CONFIG = "config.json"
 
@@ -43,15 +44,18 @@ RUN = Kind(
             "the confidence, generation, replacements and parent of each image; a remark where no confidence "
             "was a number or no image exceeds the first",
         ),
+        RUNS_TABLE: Content("Runs", "of several seeds: median, lowest and highest confidence of each run"),
+        SEEDS: Content("Each run", "of several seeds: `elites/` and `elites.csv` of each, by its seed"),
         LINEAGE: Content(
             "Lineage",
-            "of MAP-Elites: every genome that was ever an elite, with its parent: the ancestry of each image",
+            "of one run of MAP-Elites: every genome that was ever an elite, with its parent: the ancestry of each "
+            "image",
         ),
         METRICS: Content(
             "Metrics",
             "one object per generation, after the first 1,000 at intervals that double: confidences (median, "
             "quartiles, mean, lowest, highest; null where there is none), niches over 99% and 99.99%, "
-            "replacements, evaluations, seconds",
+            "replacements, evaluations, seconds; of several seeds these statistics are of the runs' medians",
         ),
         CONFIG: Content(
             "Settings",

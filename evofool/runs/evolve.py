@@ -5,7 +5,6 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import PyTree
 
@@ -19,7 +18,8 @@ from evofool.runs.lineage import RECORDED, LineageLog
 from evofool.runs.metrics import MetricsLog, Record
 from evofool.runs.pictures import Images, Pictures, draw, drawn_run, score_again
 from evofool.runs.remarks import in_short, remarks
-from evofool.search import Cut, population_mesh, run
+from evofool.runs.several import over_runs, write_several
+from evofool.search import Cut, Runs, population_mesh, run
 
 _CHECKPOINT_EVERY = 50
 """Generations between two checkpoints where the spacing is not given."""
@@ -122,7 +122,7 @@ def evolve(
         directory.held(),
         closing(Checkpoints(directory.results, settings, sha256, options.keep_checkpoints)) as checkpoints,
     ):
-        state = job.search.init(jax.random.key(settings.seed), job.scorer)
+        state = Runs(job.search, job.runs).init(settings.all_seeds, job.scorer)
         state, notes = checkpoints.restore(state) if resume else (state, [])
         done = int(state.generation)
         if done > settings.generations:
@@ -131,21 +131,23 @@ def evolve(
                 f"{settings.generations}"
             )
         directory.write_config(settings, sha256)
-        evaluations = job.search.evaluations(job.classifier)
-        metrics = MetricsLog(directory.results, evaluations, options.log_every)
-        lineage = LineageLog(directory.results, job.targets, evaluations, state.archive)
+        metrics = MetricsLog(directory.results, job.evaluations, options.log_every)
+        lineage = LineageLog(directory.results, job.targets, job.evaluations, state.archive)
         notes += metrics.rewind(done) + lineage.rewind(done)
         if done == settings.generations:
             notes.append(f"{directory.path} has all of its {done} generations: only the pictures are new")
         else:
             state = _search(settings, job, state, options, checkpoints, metrics, lineage, on_record, stop)
-        images = draw(state.archive.genomes, job.search)
+        images = draw(state.archive, job.search)
         if settings.precision != "float32":
             state, note = _in_single_precision(settings, job, state, images)
             notes.append(note)
         notes += in_short(remarks(state.archive))
-        pictures = Pictures(directory.results, drawn_run(settings, job, int(state.generation)))
-        pictures.write(state, images, directory.read_metrics())
+        drawn, records = drawn_run(settings, job, int(state.generation)), directory.read_metrics()
+        if job.runs is None:
+            Pictures(directory.results, drawn).write(state, images, records)
+        else:
+            write_several(directory.results, drawn, settings.all_seeds, state, images, records)
         checkpoints.finish()
         return RunOutcome(state, metrics.newest, notes)
 
@@ -170,7 +172,9 @@ def _search(
         due = generation % every == 0
         saving = stopping or (due and (options.checkpoint_every is not None or checkpoints.affordable()))
         recorded = {name: found.pop(name) for name in RECORDED if name in found}
-        if job.search.breeds:
+        if job.runs is not None:
+            found = over_runs(found)
+        elif job.search.breeds:
             lineage.add(generation, recorded, saving=saving)
         on_record(metrics.add(generation, found, saving=saving))
         if saving:
@@ -181,6 +185,7 @@ def _search(
         job.search,
         job.scorer,
         settings.generations,
+        seeds=None if job.runs is None else settings.all_seeds,
         state=state,
         cut=options.cut,
         chunk=options.chunk,

@@ -53,6 +53,8 @@ class RunSettings:
         ten_crop: score the mean over ten crops (four corners, centre and their mirrors), as Nguyen et al. do.
         precision: of the classifier in the search; saved confidences are always computed in float32.
         seed: seeds every random number.
+        seeds: make this many independent runs in one program, seeded `seed`, `seed` + 1 and so on; by default
+            a single run.
 
     Raises:
         UsageError: a number out of range, options of no search or no encoding, or a variation that the
@@ -69,10 +71,12 @@ class RunSettings:
     ten_crop: bool = False
     precision: Precision = "float32"
     seed: int = 0
+    seeds: int | None = None
 
     def __post_init__(self) -> None:
-        require_positive(generations=self.generations, image_size=self.image_size)
+        require_positive(generations=self.generations, image_size=self.image_size, seeds=self.seeds)
         require_seed(self.seed)
+        require_seed(self.seed + (self.seeds or 1) - 1)
         object.__setattr__(self, "encoding", _encoding_for(self.algorithm, self.search, self.encoding))
 
     @property
@@ -84,6 +88,11 @@ class RunSettings:
     def encoding_name(self) -> str:
         """The name of the encoding."""
         return ENCODINGS.name_of(self.encoding)
+
+    @property
+    def all_seeds(self) -> range:
+        """The seeds of all runs."""
+        return range(self.seed, self.seed + (self.seeds or 1))
 
     def to_json(self) -> dict[str, Any]:
         """The settings as plain values; a classifier that is a file by its absolute path."""
@@ -166,6 +175,7 @@ class Job(NamedTuple):
         encoding: how a genome becomes an image.
         search: the algorithm.
         targets: the class of each niche, as indices.
+        runs: how many runs are made in one program; None for a single one.
     """
 
     classifier: Classifier
@@ -173,6 +183,12 @@ class Job(NamedTuple):
     encoding: Encoding
     search: Search
     targets: tuple[int, ...]
+    runs: int | None = None
+
+    @property
+    def evaluations(self) -> int:
+        """The images that all runs score in a generation."""
+        return self.search.evaluations(self.classifier) * (self.runs or 1)
 
 
 def prepare(settings: RunSettings, cut: Cut = Cut()) -> Job:
@@ -201,8 +217,9 @@ def prepare(settings: RunSettings, cut: Cut = Cut()) -> Job:
         return SEARCHES[settings.algorithm].build(encoding, options, targets=named)
 
     size = getattr(settings.search, settings.search.size)
-    require_memory(search_of, scorer, size, cut, settings.search.size)
-    return Job(classifier, scorer, encoding, search_of(size), target_classes(classifier, named))
+    require_memory(search_of, scorer, size, cut, settings.search.size, settings.seeds)
+    targets = target_classes(classifier, named)
+    return Job(classifier, scorer, encoding, search_of(size), targets, settings.seeds)
 
 
 def _load_view(settings: RunSettings) -> Classifier:

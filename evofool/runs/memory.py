@@ -11,7 +11,7 @@ from evofool.classifiers import Classifier
 from evofool.errors import UsageError
 from evofool.numerics.platform import memory_bytes, shares_memory_with_host
 from evofool.numerics.program_memory import peak_bytes, tree_bytes
-from evofool.search import Cut, Search, generation
+from evofool.search import Cut, Runs, Search
 
 _COPIES = 3
 """Of the state: the first, the one that the next generation may not overwrite, and the one being written."""
@@ -27,6 +27,7 @@ def require_memory(
     batch_size: int,
     cut: Cut = Cut(),
     size_name: str = "batch_size",
+    runs: int | None = None,
 ) -> None:
     """Raise unless a generation fits into the memory of a device.
 
@@ -36,6 +37,7 @@ def require_memory(
         batch_size: offspring or policies per generation.
         cut: how a generation is cut up.
         size_name: what the error calls the batch size.
+        runs: how many runs are made in one program; None for a single one.
 
     Raises:
         UsageError: it does not fit. The error names a microbatch that would, or a batch size if none does.
@@ -44,7 +46,9 @@ def require_memory(
 
     @cache
     def required(size: int, microbatch: int | None) -> int:
-        return required_bytes(search_of(size), classifier, dataclasses.replace(cut, microbatch=microbatch))
+        return required_bytes(
+            search_of(size), classifier, dataclasses.replace(cut, microbatch=microbatch), runs
+        )
 
     needed = required(batch_size, cut.microbatch)
     if needed <= available:
@@ -64,7 +68,7 @@ def require_memory(
     )
 
 
-def required_bytes(search: Search, classifier: Classifier, cut: Cut = Cut()) -> int:
+def required_bytes(search: Search, classifier: Classifier, cut: Cut = Cut(), runs: int | None = None) -> int:
     """An estimate of the most that one generation needs, without compiling it.
 
     On a CPU the copies of a checkpoint lie in the same memory. For large genomes they are more than a
@@ -77,8 +81,9 @@ def required_bytes(search: Search, classifier: Classifier, cut: Cut = Cut()) -> 
         >>> required_bytes(search, classifier) > 1000 * 28 * 28
         True
     """
-    state = jax.eval_shape(search.init, jax.random.key(0), classifier)
-    program = jax.make_jaxpr(partial(generation, search, cut=cut))(state, classifier)
+    program_of_runs = Runs(search, runs, cut)
+    state = jax.eval_shape(partial(program_of_runs.init, range(runs or 1)), classifier)
+    program = jax.make_jaxpr(program_of_runs.generation)(state, classifier)
     needed = peak_bytes(program)
     if not shares_memory_with_host():
         return needed

@@ -1,6 +1,7 @@
 """The pictures of a run: each elite, all of them on sheets, how the confidence rose, and the drawings."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -69,17 +70,15 @@ class Drawn(NamedTuple):
 
 def drawn_run(settings: RunSettings, job: Job, generation: int) -> Drawn:
     """What the pictures of a run say, of the generation that is drawn."""
-    evaluations = generation * job.search.evaluations(job.classifier)
-    drawings = job.search.current is not None and len(job.targets) <= MOST_CLASSES_DRAWN
+    evaluations, seeds = generation * job.evaluations, settings.all_seeds
+    drawings = job.runs is None and job.search.current is not None and len(job.targets) <= MOST_CLASSES_DRAWN
+    named = f"seed {settings.seed}" if job.runs is None else f"seeds {seeds[0]} to {seeds[-1]}"
     return Drawn(
         job.search,
         job.classifier,
         job.targets,
         title=f"Images evolved for {job.classifier.spec.name}, {settings.encoding_name} encoding",
-        subtitle=(
-            f"{settings.algorithm}, {generation:,} generations, {evaluations:,} evaluations, "
-            f"seed {settings.seed}"
-        ),
+        subtitle=(f"{settings.algorithm}, {generation:,} generations, {evaluations:,} evaluations, {named}"),
         reported=reported_median(settings, job),
         first=job.search.init(jax.random.key(settings.seed), job.scorer) if drawings else None,
     )
@@ -110,29 +109,38 @@ class Pictures:
             EvofoolError: something cannot be written.
         """
         archive = jax.tree.map(np.asarray, state.archive)
-        self._write_elites(archive, images)
+        self._results.add_all(["elites/", "elites.csv"])
+        with self._results.writing("the elites"):
+            self.write_elites(archive, images, self._results.path)
         self._write_sheets(archive, images)
         self._write_plots(records)
         self._write_drawings(state, images)
 
-    def _write_elites(self, archive: Archive, images: Images) -> None:
-        """Write an image per class, and elites.csv."""
+    @property
+    def names(self) -> list[str]:
+        """The names of the classes, one per niche."""
+        return self._names
+
+    def write_elites(self, archive: Archive, images: Images, folder: Path) -> None:
+        """Write an image per class, and elites.csv, into a folder that is listed.
+
+        Raises:
+            OSError: something cannot be written.
+        """
         digits = max(3, len(str(len(self._drawn.classifier.spec.class_names) - 1)))
         filled = np.isfinite(archive.confidences)
         files = [
             f"elites/{target:0{digits}d}_{file_name(name)}.png"
             for target, name in zip(self._drawn.targets, self._names, strict=True)
         ]
-        shown = np.flatnonzero(filled).tolist()
-        paths = self._results.add_all([*(files[niche] for niche in shown), "elites.csv"])
-        with self._results.writing("the elites"):
-            for niche, path in zip(shown, paths[:-1], strict=True):
-                write_png(path, images[niche])
-            rows = [
-                (*self._row(archive, niche, file if filled[niche] else None), remark)
-                for niche, (file, remark) in enumerate(zip(files, remarks(archive), strict=True))
-            ]
-            save_table(paths[-1], [dict(zip(CSV_COLUMNS, row, strict=True)) for row in rows])
+        (folder / "elites").mkdir(parents=True, exist_ok=True)
+        for niche in np.flatnonzero(filled).tolist():
+            write_png(folder / files[niche], images[niche])
+        rows = [
+            (*self._row(archive, niche, file if filled[niche] else None), remark)
+            for niche, (file, remark) in enumerate(zip(files, remarks(archive), strict=True))
+        ]
+        save_table(folder / "elites.csv", [dict(zip(CSV_COLUMNS, row, strict=True)) for row in rows])
 
     def _row(self, archive: Archive, niche: int, file: str | None) -> tuple[Any, ...]:
         target, name = self._drawn.targets[niche], self._names[niche]
@@ -199,9 +207,11 @@ class Pictures:
             )
 
 
-def draw(genomes: PyTree, search: Search) -> Images:
-    """The 8-bit images of genomes."""
+def draw(archive: Archive, search: Search) -> Images:
+    """The 8-bit images of the elites, those of several runs one run after the other."""
     render = jax.jit(search.render)
+    runs = archive.slots.ndim
+    genomes = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[runs:]), archive.genomes)
     return np.asarray(in_batches(lambda batch: to_uint8(render(batch)), genomes, _IMAGES_AT_ONCE))
 
 
@@ -209,7 +219,8 @@ def score_again(archive: Archive, images: Images, job: Job) -> Archive:
     """The archive with the confidences that the classifier itself gives the 8-bit images of the elites."""
     score = jax.jit(lambda classifier, images: classifier(images))
     scores = in_batches(lambda batch: score(job.classifier, from_uint8(batch)), images, _IMAGES_AT_ONCE)
-    confidences = jnp.take_along_axis(scores, jnp.asarray(job.targets)[:, None], axis=1)[:, 0]
+    own_class = jnp.tile(jnp.asarray(job.targets), job.runs or 1)
+    confidences = jnp.take_along_axis(scores, own_class[:, None], axis=1).reshape(archive.slots.shape)
     return archive._replace(confidences=jnp.where(archive.generations < 1, -jnp.inf, confidences))
 
 

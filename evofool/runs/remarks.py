@@ -19,7 +19,7 @@ _NOTES = {
 
 
 def remarks(archive: Archive) -> list[str]:
-    """A remark on each class whose confidences were of no use to the search, an empty one on the others.
+    """A remark on each class (of each run) whose confidences were of no use, an empty one on the others.
 
     Every image that exceeds all before it counts as a replacement, so one replacement in a whole run means
     that none of its images exceeded the first. A class at 100% from the start is in order.
@@ -33,7 +33,7 @@ def remarks(archive: Archive) -> list[str]:
         >>> remarks(empty_archive(jnp.zeros(3), niches=1))
         ['confidence never a number']
     """
-    confidences, replacements = np.asarray(archive.confidences), np.asarray(archive.replacements)
+    confidences, replacements = np.ravel(archive.confidences), np.ravel(archive.replacements)
     found = np.select([~np.isfinite(confidences), (replacements == 1) & (confidences < 1)], [1, 2])
     return [("", NO_NUMBER, NOTHING_BETTER)[index] for index in found]
 

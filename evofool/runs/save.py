@@ -75,7 +75,7 @@ def save_run(
     try:
         results.clear()
         pictures = Pictures(results, Drawn(search, classifier, classes, title, subtitle))
-        images = draw(state.archive.genomes, search)
+        images = draw(state.archive, search)
         pictures.write(state, images, list(_records(metrics, generation)))
     finally:
         results.release()

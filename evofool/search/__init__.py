@@ -6,7 +6,7 @@ from evofool.registry import AnyOptions, Entry, Registry
 from evofool.search.archive import Archive, empty_archive, insert
 from evofool.search.evolution_strategy import EvolutionState, StrategyOptions, evolution_strategy
 from evofool.search.generation import Cut, generation
-from evofool.search.independent import one_run
+from evofool.search.independent import Runs, one_run
 from evofool.search.map_elites import MapElitesOptions, MapElitesState, map_elites
 from evofool.search.run import run
 from evofool.search.search import Search, target_classes
@@ -46,6 +46,7 @@ __all__ = [
     "EvolutionState",
     "MapElitesOptions",
     "MapElitesState",
+    "Runs",
     "Search",
     "SearchOptions",
     "StrategyOptions",

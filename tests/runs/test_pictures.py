@@ -60,7 +60,7 @@ def test_elites_are_drawn_and_scored_alike_in_batches_and_at_once() -> None:
     genomes = encoding.init(jax.random.split(jax.random.key(0), 150))
     archive = empty_archive(genomes[0], niches=150)
     archive = archive._replace(pool=genomes, generations=jnp.ones(150, jnp.int32).at[3].set(0))
-    images = draw(archive.genomes, search)
+    images = draw(archive, search)
     expected = round_to_8_bits(search.render(archive.genomes))
     np.testing.assert_array_equal(from_uint8(images), expected)
     job = Job(classifier, classifier, None, search, tuple(range(150)))  # type: ignore[arg-type]

@@ -1,0 +1,109 @@
+"""Several runs in one directory: what is logged of them together, and what is written of each."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from jaxtyping import PyTree, Shaped
+
+from evofool.files import save_table
+from evofool.report import contact_sheet, convergence_plot
+from evofool.results import Results
+from evofool.runs.metrics import Record
+from evofool.runs.pictures import Drawn, Images, Pictures
+from evofool.search import one_run
+
+SEEDS, RUNS_TABLE = "seeds/", "seeds.csv"
+
+_RUNS_ON_A_SHEET = 10
+_CLASSES_ON_A_SHEET = 20
+
+
+def over_runs(metrics: Mapping[str, Shaped[np.ndarray, "n r *_"]]) -> dict[str, Shaped[np.ndarray, "n *_"]]:
+    """The metrics of several runs as those of one.
+
+    Args:
+        metrics: of `n` generations of `r` runs.
+
+    Returns:
+        In place of the confidences of the classes, the same statistics of the runs' medians; of all else the
+        median over the runs.
+
+    Example:
+        >>> names = ("median", "lower_quartile", "upper_quartile", "mean", "min", "max")
+        >>> metrics = {f"{name}_confidence": np.array([[0.1, 0.5, 0.9]]) for name in names}
+        >>> found = over_runs(metrics)
+        >>> found["median_confidence"].tolist(), found["max_confidence"].tolist()
+        ([0.5], [0.9])
+    """
+    medians = metrics["median_confidence"]
+    with np.errstate(invalid="ignore"):  # a run whose niches are empty has -inf
+        lower, upper = np.quantile(medians, [0.25, 0.75], axis=1).astype(np.float32)
+        return {name: np.median(values, axis=1) for name, values in metrics.items()} | {
+            "lower_quartile_confidence": lower,
+            "upper_quartile_confidence": upper,
+            "mean_confidence": medians.mean(axis=1),
+            "min_confidence": medians.min(axis=1),
+            "max_confidence": medians.max(axis=1),
+        }
+
+
+def write_several(
+    results: Results,
+    drawn: Drawn,
+    seeds: Sequence[int],
+    state: PyTree,
+    images: Images,
+    records: Sequence[Record],
+) -> None:
+    """Write the elites of each run into a folder of its own, a table of the runs, a sheet and a plot.
+
+    Args:
+        results: of the runs.
+        drawn: what the pictures say.
+        seeds: of the runs.
+        state: of all runs.
+        images: of all elites, from `draw`, one run after the other.
+        records: the metrics of all runs together.
+
+    Raises:
+        EvofoolError: something cannot be written.
+    """
+    pictures = Pictures(results, drawn)
+    folder, table = results.add_all([SEEDS, RUNS_TABLE])
+    images = images.reshape(len(seeds), -1, *images.shape[1:])
+    archives = [jax.tree.map(np.asarray, one_run(state, index).archive) for index in range(len(seeds))]
+    with results.writing("the elites"):
+        for seed, archive, own in zip(seeds, archives, images, strict=True):
+            pictures.write_elites(archive, own, folder / str(seed))
+        save_table(
+            table, [_row(seed, archive.confidences) for seed, archive in zip(seeds, archives, strict=True)]
+        )
+    names = pictures.names
+    shown = min(len(seeds), _RUNS_ON_A_SHEET) if len(names) <= _CLASSES_ON_A_SHEET else 1
+    labels = [f"{name}, seed {seed}" for seed in seeds[:shown] for name in names]
+    confidences = np.concatenate([archive.confidences for archive in archives[:shown]])
+    sheet, plot = results.add_all(["elites.png", "convergence.png"])
+    with results.writing("the elites"):
+        contact_sheet(
+            *(images[:shown].reshape(-1, *images.shape[2:]), labels, confidences, sheet),
+            columns=min(len(names), _CLASSES_ON_A_SHEET),
+            title=drawn.title,
+            subtitle=drawn.subtitle if shown == len(seeds) else f"{drawn.subtitle}; the first {shown}",
+        )
+    if records:
+        with results.writing("the plots"):
+            convergence_plot(records, plot, title=drawn.title, reported=drawn.reported, of="run")
+
+
+def _row(seed: int, confidences: Shaped[np.ndarray, " k"]) -> dict[str, object]:
+    with np.errstate(invalid="ignore"):
+        return {
+            "seed": seed,
+            "median_confidence": np.median(confidences),
+            "mean_confidence": confidences.mean(),
+            "min_confidence": confidences.min(),
+            "max_confidence": confidences.max(),
+            "niches_over_0.99": int((confidences > 0.99).sum()),
+            "niches_over_0.9999": int((confidences > 0.9999).sum()),
+        }
