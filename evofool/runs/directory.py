@@ -48,8 +48,8 @@ RUN = Kind(
         SEEDS: Content("Each run", "of several seeds: `elites/` and `elites.csv` of each, by its seed"),
         LINEAGE: Content(
             "Lineage",
-            "of one run of MAP-Elites: every genome that was ever an elite, with its parent: the ancestry of each "
-            "image",
+            "of one run of MAP-Elites: every genome that was ever an elite, with its parent: the ancestry of "
+            "each image",
         ),
         METRICS: Content(
             "Metrics",

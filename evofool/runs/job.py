@@ -51,7 +51,8 @@ class RunSettings:
         image_size: height and width of the images; by default the classifier's own, or 256 with ten crops.
             Images of another size are resized, or cropped, before the classifier sees them.
         ten_crop: score the mean over ten crops (four corners, centre and their mirrors), as Nguyen et al. do.
-        precision: of the classifier in the search; saved confidences are always computed in float32.
+        precision: of the classifier in the search; tensorfloat32 is for accelerators, a CPU computes it in
+            float32. Saved confidences are always computed in float32.
         seed: seeds every random number.
         seeds: make this many independent runs in one program, seeded `seed`, `seed` + 1 and so on; by default
             a single run.
