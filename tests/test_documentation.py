@@ -1,7 +1,7 @@
 """Every command and every program of the documentation, taken from its fenced blocks.
 
 Shell blocks are run by bash twice. The first time, programs that only note their arguments stand in for
-`evofool`, `python`, `pip` and `make`, and the parsers of the real ones then read the arguments. The second
+`evofool`, `python` and others, and the parsers of the real ones then read the arguments. The second
 time (slow) `evofool` is real, for a few generations in a fresh directory with the files that the blocks name.
 The scripts are not run again: test_scripts.py runs them.
 """
@@ -36,7 +36,7 @@ PAGES = (
     "benchmarks/README.md",
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")),
 )
-PROGRAMS = ("evofool", "python", "pip", "make")
+PROGRAMS = ("evofool", "python", "pip", "make", "chmod")
 NEEDS_DATA = ("mnist", *(name for name in CLASSIFIERS if name != "lenet-digits"))
 
 NOTE = """#!/bin/sh
@@ -113,16 +113,18 @@ def parse(command: Sequence[str]) -> None:
         case ["python", "-m", "benchmarks", *args]:
             if "--help" not in args:
                 assert set(tyro.cli(benchmarks.Benchmarks, args=args).cases) <= set(benchmarks.CASES)
+        case ["make", *targets]:
+            rules = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            assert set(targets) <= set(rules)
+        case ["python", "-c", program]:
+            compile(program, "program", "exec")
+        case ["pip" | "chmod", *_] | ["python", "-m", "pip", *_]:
+            pass
         case ["python", script, *args]:
             main = importlib.import_module(Path(script).stem).main
             tyro.cli(
                 functools.wraps(main)(lambda *_, **__: None), args=args, config=(tyro.conf.OmitArgPrefixes,)
             )
-        case ["make", *targets]:
-            rules = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-            assert set(targets) <= set(rules)
-        case ["pip", "install", _]:
-            pass
         case _:
             raise AssertionError(f"no parser of {command} is known")
 
