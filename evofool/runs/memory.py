@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 
 import jax
 
@@ -40,7 +40,8 @@ def require_memory(
         runs: how many runs are made in one program; None for a single one.
 
     Raises:
-        UsageError: it does not fit. The error names a microbatch that would, or a batch size if none does.
+        UsageError: it does not fit. The error names a microbatch that would, or a batch size if none does, or
+            asks for fewer seeds if a single run fits.
     """
     available = memory_bytes()
 
@@ -54,7 +55,9 @@ def require_memory(
     if needed <= available:
         return
     size, smaller = batch_size, min(cut.microbatch or batch_size, batch_size)
-    if required(size, 2) <= available:
+    if runs is not None and required_bytes(search_of(size), classifier, cut) <= available:
+        advice = "fewer seeds"
+    elif required(size, 2) <= available:
         smaller = _largest(lambda each: required(size, each), smaller, available)
         advice = f"microbatch {smaller}"
     elif required(2, 2) <= available:
@@ -63,7 +66,7 @@ def require_memory(
     else:
         advice = "smaller images or a smaller classifier"
     raise UsageError(
-        f"a generation of {batch_size} needs about {_gigabytes(needed)} of memory and there are "
+        f"a generation of {batch_size}{'' if runs is None else f' in {runs} runs'} needs about {_gigabytes(needed)} of memory and there are "
         f"{_gigabytes(available)}: {advice} would fit"
     )
 
@@ -82,7 +85,7 @@ def required_bytes(search: Search, classifier: Classifier, cut: Cut = Cut(), run
         True
     """
     program_of_runs = Runs(search, runs, cut)
-    state = jax.eval_shape(partial(program_of_runs.init, range(runs or 1)), classifier)
+    state = program_of_runs.shapes(classifier)
     program = jax.make_jaxpr(program_of_runs.generation)(state, classifier)
     needed = peak_bytes(program)
     if not shares_memory_with_host():

@@ -34,12 +34,19 @@ class Runs:
 
     def init(self, seeds: Sequence[int], classifier: Classifier) -> State:
         """The states before the first generation, given the seed of each run."""
-        states = [self.search.init(jax.random.key(seed), classifier) for seed in seeds]
+        keys = jax.vmap(jax.random.key)(jnp.array(seeds, jnp.uint32))
         if self.count is None:
-            return states[0]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)._replace(
-            generation=states[0].generation
-        )
+            return self.search.init(keys[0], classifier)
+        states = jax.vmap(self.search.init, (0, None))(keys, classifier)
+        return states._replace(generation=states.generation[0])
+
+    def shapes(self, classifier: Classifier) -> State:
+        """The shapes of the states (`jax.ShapeDtypeStruct`)."""
+        one = jax.eval_shape(self.search.init, jax.random.key(0), classifier)
+        if self.count is None:
+            return one
+        states = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.count, *leaf.shape), leaf.dtype), one)
+        return states._replace(generation=one.generation)
 
     def generation(
         self, state: State, classifier: Classifier, params: PyTree = None
@@ -92,7 +99,7 @@ class Runs:
             return 1
         size = (self.search.together if in_order else self.search.individuals)(classifier)
         most = max(1, self._at_once(classifier) // size)
-        return max(count for count in range(1, self.count + 1) if self.count % count == 0 and count <= most)
+        return next(count for count in range(min(most, self.count), 0, -1) if self.count % count == 0)
 
 
 def stacked_params(classifiers: Sequence[Classifier]) -> PyTree:
