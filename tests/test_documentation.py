@@ -153,11 +153,9 @@ def make_files(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_png(folder / name, random.integers(256, size=shape, dtype=np.uint8))
 
-    for name in (
-        "digit.png",
-        *(f"{part}/{n}.png" for part in ("some", "others", "a", "b") for n in range(3)),
-    ):
-        draw(name)
+    for part in ("digits", "some", "others", "a", "b"):
+        for number in range(3):
+            draw(f"{part}/{number}.png")
     for name in ("panda.jpg", "giant_panda.jpg"):
         draw("panda.png", (240, 240, 3))
         (folder / "panda.png").rename(folder / name)
