@@ -65,9 +65,10 @@ def require_memory(
         advice = f"{size_name} {size} with microbatch 2"
     else:
         advice = "smaller images or a smaller classifier"
+    whole = f"a generation of {batch_size}" + ("" if runs is None else f" in {runs} runs")
     raise UsageError(
-        f"a generation of {batch_size}{'' if runs is None else f' in {runs} runs'} needs about {_gigabytes(needed)} of memory and there are "
-        f"{_gigabytes(available)}: {advice} would fit"
+        f"{whole} needs about {_gigabytes(needed)} of memory and there are {_gigabytes(available)}: {advice} "
+        "would fit"
     )
 
 
