@@ -7,12 +7,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
 from evofool.classifiers.classifier import Classifier
-from evofool.numerics.platform import cache_bytes
+from evofool.numerics.platform import cache_bytes, memory_bytes
 from evofool.numerics.program_memory import peak_bytes, tree_bytes
 
 _LARGE_LAYERS = 1e6
 """Bytes per image: a network that needs fewer is fastest with all images at once."""
 
+_SHARE_OF_MEMORY = 0.5
 _CUTS_COMPARED = 1000
 
 
@@ -48,7 +49,8 @@ def images_at_once(classifier: Classifier, images: int) -> int:
     """How many of a batch's images a classifier scores fastest at once.
 
     On a CPU, a large network writes every layer of a large batch to memory and reads it back: as many images
-    as fit the cache are faster. On accelerators and for small networks the whole batch is fastest.
+    as fit the cache are faster. For small networks and on accelerators the whole batch is fastest, where it
+    takes no more than half of the memory.
 
     Args:
         classifier: what scores them.
@@ -62,10 +64,12 @@ def images_at_once(classifier: Classifier, images: int) -> int:
         >>> images_at_once(load_classifier("lenet-digits"), 500)
         500
     """
-    cache = cache_bytes()
-    if cache is None:
-        return images
     batch = jax.ShapeDtypeStruct((images, *classifier.spec.input_shape), "float32")
     program = jax.make_jaxpr(Classifier.logits)(classifier, batch)
     per_image = (peak_bytes(program) - tree_bytes(classifier)) / images
-    return images if per_image < _LARGE_LAYERS else min(images, max(2, int(cache / per_image)))
+    room = cache_bytes()
+    if room is None:
+        room = _SHARE_OF_MEMORY * memory_bytes()
+    elif per_image < _LARGE_LAYERS:
+        return images
+    return min(images, max(2, int(room / max(1, per_image))))

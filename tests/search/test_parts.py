@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import evofool
+from evofool.numerics.platform import assumed
 from evofool.search.parts import images_at_once, in_parts
 
 
@@ -34,6 +35,9 @@ def test_a_large_network_scores_few_images_at_once_and_a_small_one_all() -> None
     assert images_at_once(large, 4) == 4
     if jax.default_backend() == "cpu":
         assert 4 < images_at_once(large, 500) < 20
+    with assumed("gpu"):
+        assert images_at_once(large, 100) == 100
+        assert images_at_once(large, 10**7) < 10**6
 
 
 def test_a_classifier_of_one_batch_size_is_searched_with_that_size() -> None:
