@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
+from evofool import native_errors
 from evofool.errors import EvofoolError, UsageError, require_not_negative, require_positive, root_cause
 
 _HEARTBEAT_SECONDS = 20
@@ -88,7 +90,7 @@ class ProcessOptions:
             UsageError: no cluster was recognised.
             EvofoolError: the processes cannot reach each other.
         """
-        _native_output_dropped()
+        _filter_native_output()
         # Its handler would take SIGTERM from ours.
         jax.config.update("jax_enable_preemption_service", False)
         try:
@@ -141,11 +143,12 @@ def agreed(value: Any) -> Any:
     if not connected():
         return value
     number = next(_numbers)
-    if not is_first():
-        return json.loads(_store().blocking_key_value_get(_decision(number), _FOREVER))
-    _store().key_value_set(_decision(number), json.dumps(value))
-    if number >= _KEPT:
-        _store().key_value_delete(_decision(number - _KEPT))
+    with losses_named():
+        if not is_first():
+            return json.loads(_store().blocking_key_value_get(_decision(number), _FOREVER))
+        _store().key_value_set(_decision(number), json.dumps(value))
+        if number >= _KEPT:
+            _store().key_value_delete(_decision(number - _KEPT))
     return value
 
 
@@ -160,7 +163,8 @@ def anywhere(wish: bool) -> bool:
         return wish
     if not is_first():
         if wish:
-            _store().key_value_set(_STOP, "", allow_overwrite=True)
+            with losses_named():
+                _store().key_value_set(_STOP, "", allow_overwrite=True)
         return wish
     with contextlib.suppress(jax.errors.JaxRuntimeError):  # nobody had
         _store().key_value_try_get(_STOP)
@@ -178,7 +182,8 @@ def losses_named() -> Iterator[None]:
         if not connected() or "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, EvofoolError):
             raise
         raise EvofoolError(
-            f"another process has ended ({_in_short(error)}): resume the run from its last checkpoint"
+            f"another process has ended or cannot be reached ({_in_short(error)}): resume the run from its "
+            "last checkpoint"
         ) from error
 
 
@@ -211,7 +216,8 @@ def finish() -> None:
     if connected():
         agreed(None)
         _ending.acquire()
-        jax.distributed.shutdown()
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # the others have all that they need
+            jax.distributed.shutdown()
 
 
 def end_all(message: str, code: int) -> None:
@@ -231,13 +237,22 @@ def end_all(message: str, code: int) -> None:
     _end(message, code)
 
 
-def _native_output_dropped() -> None:
-    """Keep from the terminal what libraries in C++ print: Gloo greets on the standard output."""
+def _filter_native_output() -> None:
+    """Keep from the terminal what libraries in C++ print to the standard output, and a page of their errors."""
     sys.stdout.flush()
     sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
+    passing = subprocess.Popen(
+        [sys.executable, "-I", "-S", native_errors.__file__],
+        stdin=subprocess.PIPE,
+        stdout=2,
+        start_new_session=True,
+    )
+    assert passing.stdin is not None
+    os.dup2(passing.stdin.fileno(), 2)
+    passing.stdin.close()
 
 
 def _end_with_others() -> None:
@@ -245,7 +260,7 @@ def _end_with_others() -> None:
     try:
         failure = json.loads(_store().blocking_key_value_get(_FAILED, _FOREVER))
     except jax.errors.JaxRuntimeError as error:
-        failure = {"process": 0, "message": f"it cannot be reached ({_in_short(error)})", "code": 1}
+        failure = {"process": 0, "message": f"cannot be reached ({_in_short(error)})", "code": 1}
     if _ending.acquire(blocking=False):
         _end(f"process {failure['process']}: {failure['message']}", failure["code"])
 
