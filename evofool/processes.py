@@ -72,7 +72,9 @@ class ProcessOptions:
             return
         host, _, port = self.coordinator.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-            raise UsageError(f"coordinator must be a host and a port, as in node1:1234, not {self.coordinator}")
+            raise UsageError(
+                f"coordinator must be a host and a port, as in node1:1234, not {self.coordinator}"
+            )
         if self.process_id >= self.processes:
             raise UsageError(f"process_id must be 0 to {self.processes - 1}, not {self.process_id}")
 

@@ -175,6 +175,7 @@ def _search(
     stop: Callable[[], bool],
 ) -> PyTree:
     """Run the remaining generations, and log and save them."""
+
     def on_chunk(state: PyTree, found: dict[str, np.ndarray]) -> bool:
         generation = int(state.generation)
         stopping = anywhere(stop()) or generation == settings.generations
