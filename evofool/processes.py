@@ -24,7 +24,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from evofool import native_errors
-from evofool.errors import EvofoolError, UsageError, require_not_negative, require_positive, root_cause
+from evofool.errors import EvofoolError, UsageError, require_not_negative, require_positive, root_cause, shown
 
 _HEARTBEAT_SECONDS = 20
 """A process that is silent for this long is dead."""
@@ -73,7 +73,7 @@ class ProcessOptions:
         host, _, port = self.coordinator.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
             raise UsageError(
-                f"coordinator must be a host and a port, as in node1:1234, not {self.coordinator}"
+                f"coordinator must be a host and a port, as in node1:1234, not {shown(self.coordinator)}"
             )
         if self.process_id >= self.processes:
             raise UsageError(f"process_id must be 0 to {self.processes - 1}, not {self.process_id}")
@@ -240,7 +240,7 @@ def end_all(message: str, code: int) -> None:
 
 
 def _filter_native_output() -> None:
-    """Keep from the terminal what libraries in C++ print to the standard output, and a page of their errors."""
+    """Keep from the terminal what libraries in C++ print to the output, and a page of their errors."""
     sys.stdout.flush()
     sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -71,7 +71,7 @@ class Evolve:
         """
         given = given_options(args)
         processes = _processes(given)
-        # Before the settings are known, because only process 0 needs the directory that they may be read from.
+        # Before the settings are known, because only process 0 needs the directory that may hold them.
         if processes.several and not {"--help", "-h"} & set(args):
             processes.connect()
         resume = given.get("--resume")

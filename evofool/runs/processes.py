@@ -19,8 +19,8 @@ def take_part(
     settings: RunSettings,
     job: Job,
     *,
-    resume: bool = False,
-    options: RunOptions = RunOptions(),
+    resume: bool,
+    options: RunOptions,
     stop: Callable[[], bool] = lambda: False,
 ) -> PyTree:
     """Compute this process's share of a run that process 0 carries out with `evolve`.
