@@ -154,6 +154,13 @@ def agreed(value: Any) -> Any:
     return value
 
 
+def meet() -> None:
+    """Wait until all processes are here."""
+    if connected():
+        with losses_named():
+            _store().wait_at_barrier(f"evofool/meeting/{next(_numbers)}", _FOREVER)
+
+
 def anywhere(wish: bool) -> bool:
     """In process 0, whether any process has had a wish since the last call; elsewhere its own.
 

@@ -8,7 +8,7 @@ from jaxtyping import PyTree
 
 from evofool.classifiers import weights_digest
 from evofool.errors import UsageError
-from evofool.processes import agreed, anywhere
+from evofool.processes import agreed, anywhere, meet
 from evofool.runs.checkpoints import state_of_first
 from evofool.runs.evolve import RunOptions
 from evofool.runs.job import Job, RunSettings
@@ -50,7 +50,10 @@ def take_part(
 
 
 def require_same(settings: RunSettings, job: Job, options: RunOptions) -> None:
-    """Raise `UsageError` unless what all processes must share is what process 0 has."""
+    """Raise `UsageError` unless what all processes must share is what process 0 has.
+
+    It returns when all processes have called it.
+    """
     ours: dict[str, Any] = {
         **settings.fixed(),
         "generations": settings.generations,
@@ -66,3 +69,4 @@ def require_same(settings: RunSettings, job: Job, options: RunOptions) -> None:
             f"all processes need the same settings, but {names[0]} is {ours.get(names[0])!r} in process "
             f"{jax.process_index()} and {theirs.get(names[0])!r} in process 0"
         )
+    meet()

@@ -188,6 +188,8 @@ def test_elites_are_the_same_however_many_processes_and_devices_and_in_whatever_
         begun = tmp_path / first
         begin(*ENCODINGS[encoding], "--generations", 11, "--out", begun)
         for second, go_on in layouts.items():
+            if second == first:
+                continue
             run = Path(shutil.copytree(begun, tmp_path / f"{first}, then {second}"))
             go_on("--resume", run, "--generations", 24)
             assert same_elites(run, whole), run
