@@ -100,6 +100,7 @@ class ProcessOptions:
                 self.coordinator,
                 self.processes,
                 self.process_id,
+                cluster_detection_method="deactivate" if self.coordinator else None,
                 heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
             )
         except ValueError as error:

@@ -75,6 +75,8 @@ class Evolve:
         if processes.several and not {"--help", "-h"} & set(args):
             processes.connect()
         resume = given.get("--resume")
+        if agreed(bool(resume)) != bool(resume):
+            raise UsageError("--resume must be given to all processes or to none")
         return with_choices(cls(_settings_of(resume) if resume else RunSettings()), args)
 
     def run(self) -> int:

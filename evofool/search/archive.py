@@ -214,8 +214,8 @@ def _all_at_once(elites: Float[Array, " k"], confidences: Float[Array, "n k"], m
     # since a cumulative maximum over devices would take one message after the other.
     blocks = jnp.pad(confidences, ((0, -len(confidences) % _BLOCK), (0, 0)), constant_values=-jnp.inf)
     blocks = blocks.reshape(-1, _BLOCK, len(elites))
-    maxima = replicated(blocks.max(axis=1), mesh)
-    bests = jax.lax.cummax(jnp.concatenate([elites[None], maxima]), axis=0)
+    maxima = replicated(jnp.concatenate([elites[None], blocks.max(axis=1)]), mesh)
+    bests = replicated(jax.lax.cummax(maxima, axis=0), mesh)
     best, times_taken = bests[:-1], jnp.zeros(blocks[:, 0].shape, jnp.int32)
     for index in range(_BLOCK):
         times_taken += blocks[:, index] > best

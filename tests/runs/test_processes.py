@@ -94,6 +94,7 @@ def test_only_process_0_needs_the_directory(whole: Path, tmp_path: Path, several
         (("--classifier", "lenet-digit"), ((), ()), "did you mean 'lenet-digits'"),
         ((), ((), ("--generations", 0)), "generations must be above zero"),
         ((), (("--sede", 3), ()), "unknown option --sede"),
+        ((), ((), ("--resume", "runs/a")), "--resume must be given to all"),
         ((), ((), ("--seed", 3)), "seed is 3 in process 1 and 0 in process 0"),
         (("--devices", 1), ((), ()), "several processes use all of their 2 devices, not 1"),
     ],
