@@ -12,7 +12,17 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from benchmarks import attacks, command_line, kernels, numerics, quality, scaling, searches, training
+from benchmarks import (
+    attacks,
+    command_line,
+    exchanges,
+    kernels,
+    numerics,
+    quality,
+    scaling,
+    searches,
+    training,
+)
 from benchmarks.harness import Curves, Effort, Result, Table, environment, say
 from benchmarks.report import draw, dumps, renew_readme, save, show
 from evofool.errors import EvofoolError, UsageError, require_positive, unknown_name
@@ -31,6 +41,7 @@ CASES: dict[str, Case] = {
     "image-size": scaling.image_size,
     "numerics": numerics.numerics,
     "kernels": kernels.kernels,
+    "exchanges": exchanges.exchanges,
     "attacks": attacks.attacks,
     "training": training.training,
     "start-up": command_line.start_up,

@@ -118,6 +118,7 @@ class Costs:
         host_checked_loops: loops whose length the compiler does not know: the host looks before each pass.
         collectives: exchanges between devices.
         collectives_in_loops: those of them that are repeated.
+        sent: bytes that each device sends to others, of a sum over all devices twice nearly all of it.
         seconds: at least, by bytes, launches and looks, with one pass of each loop of unknown length.
     """
 
@@ -125,6 +126,7 @@ class Costs:
     host_checked_loops: int = 0
     collectives: int = 0
     collectives_in_loops: int = 0
+    sent: float = 0.0
     seconds: float = 0.0
 
     def add(self, other: "Costs", times: int = 1, *, in_loop: bool = False) -> None:
@@ -133,6 +135,7 @@ class Costs:
         self.host_checked_loops += other.host_checked_loops
         self.collectives += other.collectives
         self.collectives_in_loops += other.collectives if in_loop else other.collectives_in_loops
+        self.sent += times * other.sent
         self.seconds += times * other.seconds
 
 
@@ -140,16 +143,18 @@ def costs(program: str) -> Costs:
     """The costs of a program, given as the text of its optimised HLO.
 
     Example:
-        >>> costs('''
+        >>> found = costs('''
         ... ENTRY %main (x: f32[7000000]) -> f32[7000000] {
         ...   %x = f32[7000000]{0} parameter(0)
         ...   ROOT %y = f32[7000000]{0} negate(%x)
         ... }
         ... ''')
-        Costs(kernels=1, host_checked_loops=0, collectives=0, collectives_in_loops=0, seconds=1.6e-05)
+        >>> found.kernels, found.collectives, found.seconds
+        (1, 0, 1.6e-05)
     """
     computations, entry = _parsed(program)
-    return _costs(computations, entry)
+    parts = re.search(r"num_partitions=(\d+)", program)
+    return _costs(computations, entry, int(parts[1]) if parts else 1)
 
 
 _FREE = frozenset(
@@ -197,11 +202,11 @@ def _parsed(program: str) -> tuple[dict[str, list[_Instruction]], str]:
     return computations, entry
 
 
-def _costs(computations: dict[str, list[_Instruction]], name: str) -> Costs:
+def _costs(computations: dict[str, list[_Instruction]], name: str, devices: int) -> Costs:
     total = Costs()
     shapes = {each.name: each.shape for each in computations[name]}
     for each in computations[name]:
-        inner = [_costs(computations, called) for called in _called(each)]
+        inner = [_costs(computations, called, devices) for called in _called(each)]
         if each.operation == "while":
             known = re.search(r'known_trip_count":\{"n":"(\d+)"', each.rest)
             total.add(inner[0], int(known[1]) if known else 1, in_loop=True)
@@ -212,10 +217,21 @@ def _costs(computations: dict[str, list[_Instruction]], name: str) -> Costs:
         elif each.operation == "call":
             total.add(inner[0])
         elif each.operation not in _FREE and not each.operation.endswith("-done"):
-            moved = _bytes(each.shape) + sum(_bytes(shapes.get(used, "")) for used in _operands(each))
+            given = sum(_bytes(shapes.get(used, "")) for used in _operands(each))
             exchanges = each.operation.startswith(_COLLECTIVES)
-            total.add(Costs(1, 0, exchanges, 0, max(LAUNCH, moved / BYTES_PER_SECOND)))
+            sent = given * _times_sent(each.operation, devices) if exchanges else 0.0
+            seconds = max(LAUNCH, (_bytes(each.shape) + given) / BYTES_PER_SECOND)
+            total.add(Costs(1, 0, exchanges, 0, sent, seconds))
     return total
+
+
+def _times_sent(operation: str, devices: int) -> float:
+    """How often a device sends what it gives to a collective, in a ring of all devices."""
+    if operation.startswith("collective-permute"):
+        return 1
+    if operation.startswith("all-gather"):
+        return devices - 1
+    return (2 if operation.startswith("all-reduce") else 1) * (devices - 1) / devices
 
 
 def _called(instruction: _Instruction) -> list[str]:

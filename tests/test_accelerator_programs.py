@@ -6,9 +6,11 @@ import pytest
 
 import evofool
 from benchmarks.described_gpu import Costs, compiled_for, costs, described_mesh
+from benchmarks.exchanges import sent_by_map_elites, sent_by_strategy
 from benchmarks.harness import NotInstalledError
 from benchmarks.kernels import forward_costs, generation_costs
 from evofool import Classifier, cppn, with_precision
+from evofool.numerics.platform import assumed
 
 # What is compiled for a device that is only described cannot be read back.
 pytestmark = pytest.mark.filterwarnings("ignore:Error reading persistent compilation cache entry")
@@ -46,9 +48,10 @@ ENTRY %main (start: (s32[], f32[7]), branch: s32[]) -> f32[7] {
 
 
 def test_kernels_loops_and_exchanges_are_counted() -> None:
-    found = costs(PROGRAM)
+    found = costs("HloModule generation, num_partitions=4\n" + PROGRAM)
     assert (found.kernels, found.host_checked_loops) == (5 * 2 + 2 + 1, 1)
     assert (found.collectives, found.collectives_in_loops) == (2, 2)
+    assert found.sent == (5 + 1) * 2 * 3 / 4 * 28  # a sum over four devices, in loops of 5 and at least 1
     assert found.seconds == pytest.approx(13 * 2.5e-6 + 2 * 10e-6)
 
 
@@ -129,3 +132,20 @@ def test_convolutions_have_the_precision_that_was_asked_for(
         assert f"({kind}[" in line
         assert ("operand_precision={highest," in line) == exact
     assert ("operand_precision={high" in text) == exact
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [8, 64])
+def test_devices_send_what_the_formulas_say(h200: jax.sharding.Mesh, devices: int) -> None:
+    network = evofool.load_classifier("lenet-digits")
+    search = evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(16_384))
+    found, _ = generation_costs(search, network, devices)
+    assert found.collectives <= 8
+    assert found.collectives_in_loops == 0
+    assert found.sent == pytest.approx(sent_by_map_elites(10, 784 * 4, 16_384, devices), rel=0.02)
+    with assumed("gpu"):
+        options = evofool.StrategyOptions(1024)
+        search = evofool.evolution_strategy(evofool.student((28, 28, 1)), options, targets=(0, 1, 2, 3))
+        formula = sent_by_strategy(4, 1024, 784, 785 * 100 * 4, devices)
+    found, _ = generation_costs(search, network, devices)
+    assert found.sent == pytest.approx(formula, rel=0.02)

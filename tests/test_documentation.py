@@ -27,6 +27,7 @@ from evofool.classifiers import CLASSIFIERS
 from evofool.cli.main import _parse
 from evofool.datasets import DIGIT_NAMES
 from evofool.images import write_png
+from evofool.processes import ProcessOptions
 from evofool.runs import RunDirectory
 
 ROOT = Path(__file__).parents[1]
@@ -92,6 +93,7 @@ def test_every_option_of_the_documentation_exists(
 ) -> None:
     done = bash(block, tmp_path, dict.fromkeys(PROGRAMS, NOTE))
     assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(ProcessOptions, "connect", lambda self: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     commands = [line.split("\037")[:-1] for line in (tmp_path / "noted").read_text().splitlines()]
@@ -105,7 +107,7 @@ def parse(command: Sequence[str]) -> None:
     match command:
         case ["evofool", *args]:
             parsed = _parse(args)
-            if args[0] == "evolve" and parsed.out is not None:
+            if args[0] == "evolve" and parsed.out is not None and not parsed.processes.process_id:
                 settings = parsed.settings  # of a run that a later command may resume
                 RunDirectory.create(parsed.out, settings, load_classifier("lenet-digits")).results.release()
         case ["python", "-m", "pytest", path, *_]:

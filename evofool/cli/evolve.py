@@ -1,7 +1,7 @@
 """`evofool evolve`."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +15,23 @@ from rich.table import Table
 from evofool.cli.forms import given_options, with_choices
 from evofool.cli.results import default_path, print_present
 from evofool.console import make_console
-from evofool.errors import UsageError
+from evofool.errors import UsageError, shown
+from evofool.processes import ProcessOptions, agreed, finish, is_first
 from evofool.progress import RunProgress
 from evofool.report import format_confidence
-from evofool.runs import RunDirectory, RunOptions, RunOutcome, RunSettings, evolve, prepare
+from evofool.runs import (
+    RunDirectory,
+    RunOptions,
+    RunOutcome,
+    RunSettings,
+    evolve,
+    prepare,
+    require_same,
+    take_part,
+)
 from evofool.runs.job import Job
 from evofool.runs.remarks import remarks
+from evofool.search.search import State
 
 _MOST_CLASSES_IN_TABLE = 20
 
@@ -38,6 +49,7 @@ class Evolve:
         resume: continue the run in this directory, up to --generations if that is more.
         overwrite: replace the run in --out.
         options: how the run is carried out.
+        processes: how many processes carry it out.
         quiet: print nothing but errors.
     """
 
@@ -46,6 +58,7 @@ class Evolve:
     resume: Path | None = None
     overwrite: bool = False
     options: RunOptions = field(default_factory=RunOptions)
+    processes: ProcessOptions = field(default_factory=ProcessOptions)
     quiet: bool = False
 
     @classmethod
@@ -56,14 +69,24 @@ class Evolve:
             UsageError: an unknown name, an option of another choice, or no run to resume.
             EvofoolError: the settings of the run are damaged.
         """
-        resume = given_options(args).get("--resume")
-        settings = RunDirectory.open(Path(resume)).read_settings() if resume else RunSettings()
-        return with_choices(cls(settings), args)
+        given = given_options(args)
+        processes = _processes(given)
+        # Before the settings are known, because only process 0 needs the directory that may hold them.
+        if processes.several and not {"--help", "-h"} & set(args):
+            processes.connect()
+        resume = given.get("--resume")
+        if agreed(bool(resume)) != bool(resume):
+            raise UsageError("--resume must be given to all processes or to none")
+        return with_choices(cls(_settings_of(resume) if resume else RunSettings()), args)
 
     def run(self) -> int:
         """Evolve; returns the exit code."""
-        console = make_console(quiet=self.quiet)
         job = prepare(self.settings, self.options.cut)
+        if self.processes.several:
+            require_same(self.settings, job, self.options)
+        if not is_first():
+            return self._take_part(job)
+        console = make_console(quiet=self.quiet)
         directory = self._directory(job)
         with (
             _asked_to_stop() as signals,
@@ -81,12 +104,31 @@ class Evolve:
         for note in outcome.notes:
             console.print(f"Note: {note}", soft_wrap=True)
         _print_outcome(console, job, directory, outcome)
-        if signals and int(outcome.state.generation) < self.settings.generations:
+        code = self._exit_code(outcome.state, signals)
+        if code:
             console.print(
                 f"Stopped early. Continue with: evofool evolve --resume {directory.path}", soft_wrap=True
             )
-            return 128 + signals[0]
-        return 0
+        finish()
+        return code
+
+    def _take_part(self, job: Job) -> int:
+        """Compute a share of the run of process 0; returns the exit code."""
+        with _asked_to_stop() as signals:
+            state = take_part(
+                self.settings,
+                job,
+                resume=self.resume is not None,
+                options=self.options,
+                stop=lambda: bool(signals),
+            )
+            finish()
+        return self._exit_code(state, signals)
+
+    def _exit_code(self, state: State, signals: Sequence[int]) -> int:
+        if int(state.generation) == self.settings.generations:
+            return 0
+        return 128 + (signals[0] if signals else signal.SIGTERM)  # another process was signalled
 
     def _directory(self, job: Job) -> RunDirectory:
         if self.resume is None:
@@ -114,6 +156,28 @@ class Evolve:
             f"{self.settings.algorithm} with the {self.settings.encoding_name} encoding against "
             f"{job.classifier.spec.name}: {classes}{runs}, {job.evaluations:,} images per generation"
         )
+
+
+def _processes(given: Mapping[str, str]) -> ProcessOptions:
+    """The processes that a command line names, before it is parsed as a whole."""
+    numbers = {}
+    for flag in ("--processes", "--process-id"):
+        if (word := given.get(flag)) is not None:
+            if not word.isdecimal():
+                raise UsageError(f"{flag} must be a whole number, not {shown(word)}")
+            numbers[flag] = int(word)
+    return ProcessOptions(
+        "--distributed" in given,
+        given.get("--coordinator"),
+        numbers.get("--processes"),
+        numbers.get("--process-id"),
+    )
+
+
+def _settings_of(run: str) -> RunSettings:
+    """The settings of the run in a directory, which process 0 reads for all."""
+    values = RunDirectory.open(Path(run)).read_settings().to_json() if is_first() else None
+    return RunSettings.from_json(agreed(values))
 
 
 @contextmanager

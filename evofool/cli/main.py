@@ -23,6 +23,7 @@ from evofool.cli.usage import checked, likely_option, options_of, parse
 from evofool.datasets import cache_folder
 from evofool.errors import EvofoolError, UsageError, shown, unknown_name
 from evofool.interruption import raise_again
+from evofool.processes import end_all
 from evofool.registry import Registry
 from evofool.studies import STUDIES
 
@@ -70,9 +71,11 @@ def main(args: Sequence[str] | None = None) -> None:
         _keep_compiled_programs()
         sys.exit(_parse(checked(args)).run())
     except EvofoolError as error:
+        end_all(str(error), error.exit_code)
         print(f"evofool: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
+        end_all("interrupted", 130)
         print("evofool: interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:

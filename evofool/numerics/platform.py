@@ -90,7 +90,7 @@ def branch_taken(branches: Sequence[Sequence[str] | None]) -> int:
 
 def memory_bytes() -> int:
     """The memory of the device."""
-    statistics = jax.devices()[0].memory_stats()
+    statistics = jax.local_devices()[0].memory_stats()
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"]
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -4,6 +4,7 @@ from evofool.runs.directory import RUN, RunDirectory
 from evofool.runs.evolve import RunOptions, RunOutcome, evolve
 from evofool.runs.job import Job, RunSettings, prepare
 from evofool.runs.lineage import Birth, ancestry, read_lineage
+from evofool.runs.processes import require_same, take_part
 from evofool.runs.save import save_run
 
 __all__ = [
@@ -18,5 +19,7 @@ __all__ = [
     "evolve",
     "prepare",
     "read_lineage",
+    "require_same",
     "save_run",
+    "take_part",
 ]

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from evofool.errors import EvofoolError, UsageError
+from evofool.processes import arrays_of_first
 from evofool.results import Results
 from evofool.runs.job import RunSettings
 
@@ -65,7 +66,17 @@ class Checkpoints:
         self._classifier_sha256 = classifier_sha256
         self._keep = keep
         self._begun, self._seconds = time.perf_counter(), 0.0
-        self._orbax = ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False))
+        # Otherwise Orbax waits for the other processes of a run, which have no part in this.
+        here = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=here, active_processes={here}, barrier_sync_key_prefix=str(here)
+        )
+        self._orbax = ocp.Checkpointer(
+            ocp.PyTreeCheckpointHandler(
+                use_ocdbt=False, use_compression=False, multiprocessing_options=alone
+            ),
+            multiprocessing_options=alone,
+        )
         self._writer = ThreadPoolExecutor(max_workers=1)
         self._writing: Future[None] | None = None
         with results.writing("checkpoints"):
@@ -210,6 +221,11 @@ class Checkpoints:
             target = aside / f"{generation}-{sum(1 for _ in aside.iterdir())}"
             (self._folder / str(generation)).rename(target)
         return f"the checkpoint of generation {generation} is damaged ({reason}); moved to {target}"
+
+
+def state_of_first(state: PyTree) -> PyTree:
+    """The state of process 0, in all processes; they must have called this with states of equal shapes."""
+    return _to_device(arrays_of_first(_to_host(state)), state)
 
 
 def require_name_for_checkpoints(path: Path) -> None:

@@ -10,8 +10,9 @@ from jaxtyping import PyTree
 
 from evofool.classifiers import weights_digest
 from evofool.errors import UsageError, require_positive
+from evofool.processes import anywhere, connected, on_this_process
 from evofool.report import format_confidence
-from evofool.runs.checkpoints import Checkpoints
+from evofool.runs.checkpoints import Checkpoints, state_of_first
 from evofool.runs.directory import RunDirectory
 from evofool.runs.job import Job, RunSettings
 from evofool.runs.lineage import RECORDED, LineageLog
@@ -37,7 +38,8 @@ class RunOptions:
             that the generations pass 1,000, 2,000, 4,000 and so on, which keeps the file below 10,000 lines.
             The last line is always that of the last checkpoint or a later one.
         chunk: generations between two updates of the progress; by default as many as take half a second.
-        devices: split every generation over this many devices; by default one.
+        devices: split every generation over this many devices; by default one, or all those of several
+            processes.
         microbatch: make and score at most this many images at once on each device, to save memory; by default
             as many as is fastest. An evolution strategy does it in whole blocks of up to 1,024 policies.
 
@@ -58,8 +60,13 @@ class RunOptions:
     @property
     def cut(self) -> Cut:
         """How generations are cut up."""
-        mesh = None if self.devices is None else population_mesh(self.devices)
+        mesh = population_mesh(self.devices) if self.devices or connected() else None
         return Cut(mesh, self.microbatch)
+
+    @property
+    def pause_every(self) -> int:
+        """Generations between two moments at which a checkpoint may be saved."""
+        return self.checkpoint_every or _CHECKPOINT_EVERY
 
 
 class RunOutcome(NamedTuple):
@@ -97,6 +104,8 @@ def evolve(
         on_record: called after every chunk with the metrics of its last generation.
         stop: asked after every chunk whether to end here; the run can be resumed.
 
+    In several processes (`jax.distributed`) this is for process 0, and the others call `take_part`.
+
     Returns:
         The outcome; the checkpoint and all files are written.
 
@@ -124,6 +133,7 @@ def evolve(
     ):
         state = Runs(job.search, job.runs).init(settings.all_seeds, job.scorer)
         state, notes = checkpoints.restore(state) if resume else (state, [])
+        state = state_of_first(state) if resume and connected() else state
         done = int(state.generation)
         if done > settings.generations:
             raise UsageError(
@@ -138,6 +148,7 @@ def evolve(
             notes.append(f"{directory.path} has all of its {done} generations: only the pictures are new")
         else:
             state = _search(settings, job, state, options, checkpoints, metrics, lineage, on_record, stop)
+            state = on_this_process(state)
         images = draw(state.archive, job.search)
         if settings.precision != "float32":
             state, note = _in_single_precision(settings, job, state, images)
@@ -164,12 +175,11 @@ def _search(
     stop: Callable[[], bool],
 ) -> PyTree:
     """Run the remaining generations, and log and save them."""
-    every = options.checkpoint_every or _CHECKPOINT_EVERY
 
     def on_chunk(state: PyTree, found: dict[str, np.ndarray]) -> bool:
         generation = int(state.generation)
-        stopping = stop() or generation == settings.generations
-        due = generation % every == 0
+        stopping = anywhere(stop()) or generation == settings.generations
+        due = generation % options.pause_every == 0
         saving = stopping or (due and (options.checkpoint_every is not None or checkpoints.affordable()))
         recorded = {name: found.pop(name) for name in RECORDED if name in found}
         if job.runs is not None:
@@ -189,7 +199,7 @@ def _search(
         state=state,
         cut=options.cut,
         chunk=options.chunk,
-        pause_every=every,
+        pause_every=options.pause_every,
         on_chunk=on_chunk,
     )
 

@@ -6,10 +6,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from evofool.encodings.encoding import Genomes
 from evofool.numerics.platform import computes_in_order
+from evofool.search.sharding import replicated
 
 _SMALL_ARCHIVE = 2**24
 """Bytes: below this size, rewriting the archive is faster than updating the niches that were won."""
@@ -105,6 +107,7 @@ def insert(
     confidences: Float[Array, "n k"],
     parents: Int[Array, " n"],
     generation: Int[Array, ""],
+    mesh: Mesh | None = None,
 ) -> Archive:
     """Let each of the `n` genomes of a generation take every niche where its confidence is strictly higher.
 
@@ -118,6 +121,7 @@ def insert(
         confidences: of each genome, in the class of each niche.
         parents: the niche of each genome's parent, -1 for none.
         generation: the generation of the genomes, from 1.
+        mesh: devices that the genomes are split over.
 
     Returns:
         The archive after insertion.
@@ -129,7 +133,7 @@ def insert(
         >>> archive.genomes.tolist(), archive.replacements.tolist()
         ([8.0, 7.0], [2, 1])
     """
-    contest = compete(archive.confidences, confidences)
+    contest = compete(archive.confidences, confidences, mesh)
     winners, won = contest.winners, contest.times_taken > 0
 
     pool, slots = _store(archive, genomes, won, winners)
@@ -169,19 +173,24 @@ class Contest(NamedTuple):
     times_taken: Int[Array, " k"]
 
 
-def compete(elites: Float[Array, " k"], confidences: Float[Array, "n k"]) -> Contest:
+def compete(
+    elites: Float[Array, " k"], confidences: Float[Array, "n k"], mesh: Mesh | None = None
+) -> Contest:
     """Let genomes compete for niches: a strictly higher confidence wins, one that is not a number never does.
 
     Args:
         elites: the confidences before.
         confidences: of each genome in the class of each niche.
+        mesh: devices that the genomes are split over.
 
     Example:
         >>> contest = compete(jnp.array([0.2]), jnp.array([[0.1], [0.3], [0.3], [0.9]]))
         >>> contest.winners.tolist(), contest.times_taken.tolist()
         ([3], [2])
     """
-    return (_one_by_one if computes_in_order() else _all_at_once)(elites, confidences)
+    if computes_in_order():
+        return _one_by_one(elites, confidences)
+    return _all_at_once(elites, confidences, mesh)
 
 
 def _one_by_one(elites: Float[Array, " k"], confidences: Float[Array, "n k"]) -> Contest:
@@ -198,13 +207,15 @@ def _one_by_one(elites: Float[Array, " k"], confidences: Float[Array, "n k"]) ->
     return jax.lax.scan(genome, Contest(elites, none, none), rows)[0]
 
 
-def _all_at_once(elites: Float[Array, " k"], confidences: Float[Array, "n k"]) -> Contest:
+def _all_at_once(elites: Float[Array, " k"], confidences: Float[Array, "n k"], mesh: Mesh | None) -> Contest:
     confidences = jnp.where(jnp.isnan(confidences), -jnp.inf, confidences)
     winners = jnp.argmax(confidences, axis=0).astype(jnp.int32)
-    # In blocks, of which devices that share the genomes send each other the maxima only.
+    # In blocks, of which devices that share the genomes send each other the maxima only: all of them to all,
+    # since a cumulative maximum over devices would take one message after the other.
     blocks = jnp.pad(confidences, ((0, -len(confidences) % _BLOCK), (0, 0)), constant_values=-jnp.inf)
     blocks = blocks.reshape(-1, _BLOCK, len(elites))
-    bests = jax.lax.cummax(jnp.concatenate([elites[None], blocks.max(axis=1)]), axis=0)
+    maxima = replicated(jnp.concatenate([elites[None], blocks.max(axis=1)]), mesh)
+    bests = replicated(jax.lax.cummax(maxima, axis=0), mesh)
     best, times_taken = bests[:-1], jnp.zeros(blocks[:, 0].shape, jnp.int32)
     for index in range(_BLOCK):
         times_taken += blocks[:, index] > best

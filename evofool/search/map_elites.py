@@ -131,7 +131,9 @@ def map_elites(
     def tell(
         state: MapElitesState, kept: _Scored, mesh: Mesh | None = None
     ) -> tuple[MapElitesState, dict[str, Array]]:
-        archive = insert(state.archive, kept.genomes, kept.confidences, kept.parents, state.generation + 1)
+        archive = insert(
+            state.archive, kept.genomes, kept.confidences, kept.parents, state.generation + 1, mesh
+        )
         counted = jax.tree.map(lambda leaf: leaf[:batch_size], kept.genomes)
         return state._replace(archive=archive), encoding.metrics(counted)
 

@@ -13,10 +13,12 @@ from jaxtyping import Array, Int, PyTree, UInt32
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import EvofoolError, UsageError, require_positive
 from evofool.numerics.program_memory import tree_bytes
+from evofool.processes import agreed, losses_named, spans_processes
 from evofool.search.archive import RECORDED, summarise
 from evofool.search.generation import Cut
 from evofool.search.independent import Runs, stacked_params
 from evofool.search.search import Search, State
+from evofool.search.sharding import replicated
 
 LONGEST_CHUNK = 256
 """Generations: the device keeps the records of no more than these until the host fetches them."""
@@ -57,7 +59,8 @@ def run(
             an axis of runs in front, but for the number of the generation. On CPU each run has the bits that
             it has alone.
         state: the state to continue from; a new one from `search.init` if not given.
-        cut: how generations are cut up. The result does not depend on it.
+        cut: how generations are cut up. The result does not depend on it. If its mesh spans several
+            processes, each of them calls this, and process 0 decides when to stop and how long chunks are.
         chunk: generations per chunk, at most 256; if not given, as many as take about half a second. The
             result does not depend on it.
         pause_every: chunks also end at the multiples of this number of generations.
@@ -110,7 +113,7 @@ def run(
     done, length, before = int(state.generation), chunk or 1, time.perf_counter()
     following = None
     while done < generations:
-        with _exhaustion_named(search, network):
+        with losses_named(), _exhaustion_named(search, network):
             state, rows, length = following or begin(state, done, length)
             done += length
             # The device goes on while the host logs what it has done.
@@ -118,10 +121,13 @@ def run(
             metrics = summarise(_record_of_rows(np.asarray(rows)[:length], record))
         now = time.perf_counter()
         seconds, before = now - before, now
-        if on_chunk is not None and on_chunk(state, metrics):
-            break
+        stopping = on_chunk is not None and bool(on_chunk(state, metrics))
         # At most doubled: the first chunk includes compilation, and other work may slow any chunk.
         length = chunk or int(np.clip(length * SECONDS_PER_CHUNK / seconds, 1, 2 * length))
+        if spans_processes(cut.mesh):
+            stopping, length = agreed([stopping, length])
+        if stopping:
+            break
     return state
 
 
@@ -191,7 +197,8 @@ def _chunk(
         state, record = _generation(runs, state, classifier, params)
         return state, rows.at[index].set(_row_of_record(record))
 
-    return jax.lax.fori_loop(0, length, step, (state, rows))
+    # The host of each process reads both.
+    return replicated(jax.lax.fori_loop(0, length, step, (state, rows)), runs.cut.mesh)
 
 
 _advance = jax.jit(_chunk, static_argnums=(0, 1))

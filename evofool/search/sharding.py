@@ -15,8 +15,10 @@ AXIS = "population"
 def population_mesh(devices: int | None = None) -> Mesh:
     """A mesh of the first `devices` devices, or of all, with the population as its only axis.
 
+    In several processes these are the devices of all of them.
+
     Raises:
-        UsageError: there are fewer devices.
+        UsageError: there are fewer devices, or several processes and more than these.
 
     Example:
         >>> population_mesh(1).size
@@ -26,6 +28,8 @@ def population_mesh(devices: int | None = None) -> Mesh:
     count = len(available) if devices is None else devices
     if not 1 <= count <= len(available):
         raise UsageError(f"devices must be 1 to {len(available)} ({available[0].platform}), not {count}")
+    if count < len(available) and jax.process_count() > 1:
+        raise UsageError(f"several processes use all of their {len(available)} devices, not {count}")
     return Mesh(available[:count], (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
 
 

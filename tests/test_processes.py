@@ -1,0 +1,58 @@
+"""What can be said about several processes without starting any."""
+
+import numpy as np
+import pytest
+
+from evofool import UsageError, population_mesh
+from evofool.native_errors import filtered
+from evofool.processes import ProcessOptions, agreed, anywhere, arrays_of_first, is_first, spans_processes
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"processes": 2}, "belong together"),
+        ({"coordinator": "node:1", "processes": 2}, "belong together"),
+        ({"coordinator": "node", "processes": 2, "process_id": 0}, "a host and a port, as in node1:1234"),
+        ({"coordinator": "node:0", "processes": 2, "process_id": 0}, "a host and a port"),
+        ({"coordinator": ":80", "processes": 2, "process_id": 0}, "a host and a port"),
+        ({"coordinator": "node:1", "processes": 2, "process_id": 2}, "process_id must be 0 to 1, not 2"),
+        ({"coordinator": "node:1", "processes": 2, "process_id": -1}, "process_id must be 0 or more"),
+        ({"coordinator": "node:1", "processes": 0, "process_id": 0}, "processes must be above zero"),
+    ],
+)
+def test_processes_are_named_completely(options: dict, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        ProcessOptions(**options)
+
+
+def test_a_process_of_its_own_agrees_with_itself() -> None:
+    assert not ProcessOptions().several
+    assert is_first()
+    assert not spans_processes(population_mesh(1))
+    assert agreed([True, 3]) == [True, 3]
+    assert (anywhere(True), anywhere(False)) == (True, False)
+    sent = np.array([-0.0, np.nan], np.float32)
+    np.testing.assert_array_equal(arrays_of_first(sent).view(np.uint32), sent.view(np.uint32))
+
+
+def passed(text: str) -> str:
+    return b"".join(filtered(text.encode().splitlines(keepends=True))).decode()
+
+
+POLLED = "E1126 00:06:48.49 7 coordination_service_agent.cc:289] Polled an error from another task.\nmore\n"
+ABORTED = "F1126 00:06:48.49 7 client.h:80] The JAX distributed service detected fatal errors. {}\n  @ 0x7f\n"
+
+
+def test_an_abort_of_jaxlib_is_one_line() -> None:
+    page = POLLED + ABORTED.format("Another task died.")
+    line = passed("NCCL WARN\n" + page)
+    assert line.startswith("NCCL WARN\nevofool: another process has ended")
+    assert line.count("\n") == 2
+    assert passed(POLLED + "evofool: disk full\n" + page) == "evofool: disk full\n"
+    assert "have not all started" in passed(ABORTED.format("RPC: /xla.coordination/RegisterTask"))
+
+
+def test_all_other_errors_are_printed_as_they_are() -> None:
+    text = "Traceback:\n  File x\nF1126 00:00:00.1 7 cuda.cc:1] out of memory\n" + POLLED
+    assert passed(text) == text
