@@ -95,6 +95,8 @@ def evolve(
 ) -> RunOutcome:
     """Run a job in its directory, from the start or from the newest whole checkpoint.
 
+    In several processes (`jax.distributed`) this is for process 0, and the others call `take_part`.
+
     Args:
         settings: what to run.
         job: its parts, from `prepare`.
@@ -103,8 +105,6 @@ def evolve(
         options: how to carry it out.
         on_record: called after every chunk with the metrics of its last generation.
         stop: asked after every chunk whether to end here; the run can be resumed.
-
-    In several processes (`jax.distributed`) this is for process 0, and the others call `take_part`.
 
     Returns:
         The outcome; the checkpoint and all files are written.

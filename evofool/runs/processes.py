@@ -12,7 +12,7 @@ from evofool.processes import agreed, anywhere, meet
 from evofool.runs.checkpoints import state_of_first
 from evofool.runs.evolve import RunOptions
 from evofool.runs.job import Job, RunSettings
-from evofool.search import run
+from evofool.search import Runs, run
 
 
 def take_part(
@@ -35,12 +35,13 @@ def take_part(
     Returns:
         The search's last state.
     """
-    state = job.search.init(jax.random.key(settings.seed), job.scorer)
+    state = Runs(job.search, job.runs).init(settings.all_seeds, job.scorer)
     state = state_of_first(state) if resume else state
     return run(
         job.search,
         job.scorer,
         settings.generations,
+        seeds=None if job.runs is None else settings.all_seeds,
         state=state,
         cut=options.cut,
         chunk=options.chunk,
