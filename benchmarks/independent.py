@@ -50,7 +50,7 @@ def independent(effort: Effort) -> Iterator[Table]:
 
 def beside_bare(network: Classifier, runs: int, offspring: int, generations: int, rounds: int) -> Table:
     """Runs in one program, beside the bare pass of all their offspring."""
-    search = _search(network, offspring)
+    search = direct_search(network, offspring)
     batch = runs * offspring
 
     def together() -> Side:
@@ -62,7 +62,7 @@ def beside_bare(network: Classifier, runs: int, offspring: int, generations: int
 
 def beside_alone(network: Classifier, runs: int, offspring: int, generations: int) -> Table:
     """Whether the first, a middle and the last of many runs have the bits that they have alone."""
-    search = _search(network, offspring)
+    search = direct_search(network, offspring)
     states = evofool.run(search, network, generations, seeds=range(runs))
     rows = [
         {
@@ -100,7 +100,8 @@ def confidences(state: Any) -> np.ndarray:
     return np.where(np.isfinite(found), found, 0)
 
 
-def _search(network: Classifier, offspring: int) -> Search:
+def direct_search(network: Classifier, offspring: int) -> Search:
+    """MAP-Elites with the direct encoding."""
     encoding = evofool.direct(network.spec.input_shape)
     return evofool.map_elites(encoding, evofool.MapElitesOptions(offspring))
 
