@@ -37,15 +37,16 @@ evofool.run(search, classifier, {generations}, seeds=range({runs}))
 def independent(effort: Effort) -> Iterator[Table]:
     """300 runs of MAP-Elites in one program against a LeNet, beside the bare pass and the command line.
 
-    The last table has whole processes from start to exit: the program with all runs, which compiles anew and
-    writes no files, and one call of the command line, whose compiled programs are cached and which writes
-    all files of a run.
+    The last tables have whole processes from start to exit: the program with all runs, which compiles anew and
+    writes no files, and one call of the command line, timed and multiplied, whose compiled programs are cached
+    and which writes all files of a run.
     """
     network = lenet(effort)
     runs, offspring = effort.size(300, 4), effort.size(20, 6)
     yield beside_bare(network, runs, offspring, effort.scaled(4, 2), effort.repeats(7))
     yield beside_alone(network, runs, offspring, effort.size(20, 3))
-    yield _beside_command_line(network, runs, offspring, effort.size(200, 2), effort.repeats(3))
+    for generations in effort.size((50, 200), (2,)):
+        yield _beside_command_line(network, runs, offspring, generations, effort.repeats(3))
 
 
 def beside_bare(network: Classifier, runs: int, offspring: int, generations: int, rounds: int) -> Table:

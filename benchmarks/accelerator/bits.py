@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -132,25 +132,27 @@ def _row(ours: Any, theirs: Any, name: str, way: str, other: str) -> Row:
 
 def _runs(effort: Effort) -> Iterator[tuple[str, Any]]:
     """The states of all searches, each made in every way."""
-    network, generations = lenet(effort), effort.size(60, 4)
+    network = lenet(effort)
     for kind in effort.size(("direct", "cppn", "student"), ("direct",)):
         search = search_of(kind, network, effort.size(200, 8))
-        run = partial(evofool.run, search, network)
-        half = evofool.Cut(microbatch=search.evaluations(network) // 2)
-        ways = {
-            _PLAIN: lambda: run(generations),
-            "once more": lambda: run(generations),
-            "microbatches": lambda: run(generations, cut=half),
-            "chunks of 1": lambda: run(generations, chunk=1),
-            "resumed": lambda: _resumed(search, network, generations),
-            _ONE: lambda: run(1),
-            f"{_ONE}, microbatches": lambda: run(1, cut=half),
-        }
-        for way, make in ways.items():
+        for way, make in _ways(search, network, effort.size(60, 4)).items():
             started = time.perf_counter()
-            state = make()
-            yield f"{kind}/{way}", state
+            yield f"{kind}/{way}", make()
             say(f"      {kind}, {way}: {time.perf_counter() - started:.1f} s")
+
+
+def _ways(search: Search, network: Classifier, generations: int) -> dict[str, Callable[[], Any]]:
+    run = partial(evofool.run, search, network)
+    half = evofool.Cut(microbatch=search.evaluations(network) // 2)
+    return {
+        _PLAIN: partial(run, generations),
+        "once more": partial(run, generations),
+        "microbatches": partial(run, generations, cut=half),
+        "chunks of 1": partial(run, generations, chunk=1),
+        "resumed": partial(_resumed, search, network, generations),
+        _ONE: partial(run, 1),
+        f"{_ONE}, microbatches": partial(run, 1, cut=half),
+    }
 
 
 def _resumed(search: Search, network: Classifier, generations: int) -> Any:
