@@ -37,9 +37,9 @@ evofool.run(search, classifier, {generations}, seeds=range({runs}))
 def independent(effort: Effort) -> Iterator[Table]:
     """300 runs of MAP-Elites in one program against a LeNet, beside the bare pass and the command line.
 
-    The last tables have whole processes from start to exit: the program with all runs, which compiles anew and
-    writes no files, and one call of the command line, timed and multiplied, whose compiled programs are cached
-    and which writes all files of a run.
+    The last tables have whole processes from start to exit: the program with all runs, which compiles anew
+    and writes no files, and the command line, whose compiled programs are cached and which writes all files
+    of a run, timed for one run and multiplied.
     """
     network = lenet(effort)
     runs, offspring = effort.size(300, 4), effort.size(20, 6)
