@@ -40,7 +40,7 @@ SECTIONS: dict[str, Section] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code, 1 if a step failed."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     # Processes share the device here, so none may take all of its memory at its start.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if not options.quick:  # compile times are measured
@@ -52,26 +52,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """What reads the command line."""
+    options = argparse.ArgumentParser(
         prog="python -m benchmarks.accelerator",
         description=__doc__,
         epilog="\n".join(["sections:", *(f"  {name:13} {each.about}" for name, each in SECTIONS.items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    options.add_argument(
         "--sections", nargs="+", metavar="NAME", default=list(SECTIONS), help="all by default"
     )
-    parser.add_argument("--minutes", type=float, default=8.0, help="for all sections together (default: 8)")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to check that everything works")
-    parser.add_argument(
+    options.add_argument("--minutes", type=float, default=8.0, help="for all sections together (default: 8)")
+    options.add_argument("--quick", action="store_true", help="small sizes, to check that everything works")
+    options.add_argument(
         "--json",
         type=Path,
         metavar="FILE",
         help="where to write the results (default: benchmarks/results/, named after the device; with --quick "
         "nowhere)",
     )
-    return parser
+    return options
 
 
 def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
