@@ -1,5 +1,6 @@
 """Logits, saved images, CPPNs and precisions on this device against references."""
 
+import itertools
 import os
 import tempfile
 from collections.abc import Mapping
@@ -86,7 +87,7 @@ def _mobilenet(effort: Effort) -> Classifier:
 
 def _scored_again(network_of: Any, encoding: str, effort: Effort) -> Table:
     network = network_of(effort)
-    search = search_of(encoding, network, effort.size(200, 6))
+    search = search_of(encoding, network, effort.size(200, 8))
     archive = evofool.run(search, network, effort.size(20, 2)).archive
     with tempfile.TemporaryDirectory() as folder:
         for index, image in enumerate(draw(archive.genomes, search)):
@@ -124,39 +125,52 @@ def search_of(encoding: str, network: Classifier, batch: int) -> Search:
 
 
 def cppn_steps(effort: Effort) -> Mapping[str, Step]:
-    """The kernels of GPUs against the plain renderer, pixel by pixel, and against the CPU."""
+    """CPPNs of the kernels beside those of the plain renderer and of the CPU, pixel by pixel."""
     sizes = effort.size({(28, 28, 1): 1024, (224, 224, 3): 128}, {(6, 5, 3): 8})
+    others = {"plain": _beside_plain} if _on_cpu() else {"plain": _beside_plain, "CPU": _beside_cpu}
     return {
-        f"{height}x{width}x{channels}": partial(
-            _kernel_beside_plain, (height, width, channels), count, effort
-        )
-        for (height, width, channels), count in sizes.items()
+        f"{_sides(shape)}, {other}": partial(compare, shape, count, effort)
+        for (shape, count), (other, compare) in itertools.product(sizes.items(), others.items())
     }
 
 
-def _kernel_beside_plain(shape: tuple[int, int, int], count: int, effort: Effort) -> Table:
-    options, channels = CPPNOptions(), shape[2]
-    interpret = jax.default_backend() == "cpu"
-    graphs = evolved_graphs(shape, count, effort.size(60, 3))
+def _beside_plain(shape: tuple[int, int, int], count: int, effort: Effort) -> Table:
+    """The kernel, interpreted on a CPU, and the plain renderer on the same device."""
+    options = CPPNOptions()
+    graphs = evolved_graphs(shape, count, effort.size(60, 0))
     inputs = _inputs(*shape[:2], options.coordinates).reshape(4, -1)
-    settings = {"max_weight": options.max_weight, "outputs": channels}
-    kernel = jax.jit(partial(cppn_kernel.draw, **settings, interpret=interpret))(graphs, inputs)
+    settings = {"max_weight": options.max_weight, "outputs": shape[2]}
+    kernel = jax.jit(partial(cppn_kernel.draw, **settings, interpret=_on_cpu()))(graphs, inputs)
     plain = jax.jit(partial(cppn_rendering._draw, **settings))(graphs, inputs)
-    with jax.default_device(jax.devices("cpu")[0]):  # where no kernel is
-        there = evolved_graphs(shape, count, effort.size(60, 3))
-        same = jax.tree.map(jnp.asarray, jax.tree.map(np.asarray, graphs))
-        render = jax.jit(cppn(shape).render)
-        same_drawn, own_drawn = (to_uint8(render(each)).reshape(kernel.shape) for each in (same, there))
-    graphs_differ = sum(
-        int((np.asarray(a) != np.asarray(b)).sum()) for a, b in zip(graphs, there, strict=True)
+    title = f"{count:,} CPPNs of {_sides(shape)} by the kernel{' (interpreted)' if _on_cpu() else ''}"
+    return Table(title, [_levels_row("plain renderer", kernel, plain)])
+
+
+def _beside_cpu(shape: tuple[int, int, int], count: int, effort: Effort) -> Table:
+    """What this device varies and draws, and what the CPU does, from these graphs and from its own."""
+    generations = effort.size(60, 0)
+    graphs, render = evolved_graphs(shape, count, generations), cppn(shape).render
+    ours = to_uint8(jax.jit(render)(graphs))
+    with jax.default_device(jax.devices("cpu")[0]):
+        same = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), graphs)
+        own = evolved_graphs(shape, count, generations)
+        drawn = [to_uint8(jax.jit(render)(each)) for each in (same, own)]
+    differ = sum(
+        int((np.asarray(here) != np.asarray(there)).sum()) for here, there in zip(graphs, own, strict=True)
     )
     rows = [
-        _levels_row("plain renderer, same device", kernel, plain),
-        _levels_row("CPU, the same graphs", kernel, same_drawn),
-        {**_levels_row("CPU, its own graphs", kernel, own_drawn), "genes_that_differ": graphs_differ},
+        _levels_row("CPU, the same graphs", ours, drawn[0]),
+        {**_levels_row("CPU, its own graphs", ours, drawn[1]), "genes_that_differ": differ},
     ]
-    title = f"{count:,} CPPNs of {'x'.join(map(str, shape))} drawn by the kernel"
-    return Table(f"{title}{' (interpreted)' if interpret else ''}", rows)
+    return Table(f"{count:,} CPPNs of {_sides(shape)} after {generations} generations of variation", rows)
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
+
+
+def _sides(shape: tuple[int, int, int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _levels_row(against: str, ours: Any, theirs: Any) -> Row:
@@ -181,7 +195,8 @@ def evolved_graphs(shape: tuple[int, int, int], count: int, generations: int) ->
         return jax.tree.map(lambda leaf: leaf.reshape(count, *leaf.shape[2:]), children)
 
     def evolve() -> Graphs:
-        return jax.lax.fori_loop(0, generations, step, encoding.init(jax.random.split(key, count)))
+        first = encoding.init(jax.random.split(key, count))
+        return jax.lax.fori_loop(0, generations, step, first) if generations else first
 
     return jax.jit(evolve)()
 
@@ -198,7 +213,7 @@ def _precisions(network_of: Any, count: int, effort: Effort) -> Table:
     network = network_of(effort)
     shape = network.spec.input_shape
     noise = jax.random.uniform(jax.random.key(0), (count // 2, *shape))
-    drawn = jax.jit(cppn(shape).render)(evolved_graphs(shape, count // 2, effort.size(60, 3)))
+    drawn = jax.jit(cppn(shape).render)(evolved_graphs(shape, count // 2, effort.size(60, 0)))
     images = jnp.concatenate([noise, drawn])
     score = jax.jit(Classifier.__call__)
     exact = np.asarray(score(network, images))

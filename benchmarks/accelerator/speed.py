@@ -106,7 +106,7 @@ def _beside_bare(kind: str, name: str, batch: int, precision: Precision, effort:
 
 def independent_steps(effort: Effort) -> Mapping[str, Step]:
     """Runs of 20 offspring in one program: speed, and bits beside those of each run alone."""
-    counts, offspring, generations = effort.size((1, 30, 300), (2,)), effort.size(20, 6), effort.size(20, 2)
+    counts, offspring, generations = effort.size((1, 30, 300), (2,)), effort.size(20, 8), effort.size(20, 2)
     network = lenet(effort)
     speeds = {
         f"{count} runs, speed": partial(
@@ -160,7 +160,7 @@ def _softmaxes(batch: int, classes: int, times: int, effort: Effort) -> Table:
 
 
 def _drawing(shape: tuple[int, int, int], count: int, times: int, effort: Effort) -> Table:
-    graphs = evolved_graphs(shape, count, effort.size(60, 3))
+    graphs = evolved_graphs(shape, count, effort.size(60, 0))
     render = evofool.cppn(shape).render
     title = f"Drawing of {count:,} CPPNs of {'x'.join(map(str, shape))}"
     return _part(
@@ -204,7 +204,7 @@ def _part(
 
 def chunks_steps(effort: Effort) -> Mapping[str, Step]:
     """Runs with chunks of several lengths beside the same generations in one compiled loop."""
-    return {f"batch {batch:,}": partial(_chunks, batch, effort) for batch in effort.size((20, 1024), (4,))}
+    return {f"batch {batch:,}": partial(_chunks, batch, effort) for batch in effort.size((20, 1024), (8,))}
 
 
 def _chunks(batch: int, effort: Effort) -> Table:
