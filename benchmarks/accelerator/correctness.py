@@ -126,7 +126,7 @@ def search_of(encoding: str, network: Classifier, batch: int) -> Search:
 
 def cppn_steps(effort: Effort) -> Mapping[str, Step]:
     """CPPNs of the kernels beside those of the plain renderer and of the CPU, pixel by pixel."""
-    sizes = effort.size({(28, 28, 1): 1024, (224, 224, 3): 128}, {(6, 5, 3): 8})
+    sizes = effort.size({(28, 28, 1): 1024, (224, 224, 3): 128}, {(28, 28, 1): 4})
     others = {"plain": _beside_plain} if _on_cpu() else {"plain": _beside_plain, "CPU": _beside_cpu}
     return {
         f"{_sides(shape)}, {other}": partial(compare, shape, count, effort)
