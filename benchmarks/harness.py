@@ -346,7 +346,7 @@ def lenet(effort: Effort, activation: Any = None) -> Classifier:
     """The LeNet of Nguyen et al., or the embedded one if it is not available."""
     try:
         return load_classifier(effort.size("lenet-nguyen2015", "lenet-digits"), activation)
-    except EvofoolError:
+    except (EvofoolError, ImportError):  # its weights, or what would say where they are kept
         return load_classifier("lenet-digits", activation)
 
 
@@ -407,7 +407,10 @@ def _version(package: str) -> str | None:
 def _commit() -> str:
     """The commit at the first call; saved results would make it dirty later."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:  # no git here
+        return ""
 
 
 def _peak_mib() -> dict[str, float]:

@@ -208,9 +208,9 @@ def chunks_steps(effort: Effort) -> Mapping[str, Step]:
 
 
 def _chunks(batch: int, effort: Effort) -> Table:
-    network, generations = lenet(effort), effort.size(256, 4)
+    network, generations = lenet(effort), effort.size(256, 2)
     search = direct_search(network, batch)
-    lengths = effort.size((256, 16, 1), (4, 1))
+    lengths = effort.size((256, 16, 1), (2, 1))
     begun = evofool.run(search, network, 1)
 
     def running(length: int) -> Side:
