@@ -38,7 +38,7 @@ def start_up(effort: Effort) -> Iterator[Table]:
         for name, command in commands.items():
             with tempfile.TemporaryDirectory() as cache:
                 for seconds in (cold, warm):
-                    seconds[name].append(_process_seconds(command, cache))
+                    seconds[name].append(process_seconds(command, cache))
             say(f"    round {number + 1} of {rounds}, {name}: {cold[name][-1]:.2f}, {warm[name][-1]:.2f} s")
     rows = [
         {
@@ -108,7 +108,7 @@ def _checkpoint_rows(settings: RunSettings, chunk: int, rounds: int) -> Iterator
         yield row
 
 
-def _process_seconds(command: list[str], cache: str) -> float:
+def process_seconds(command: list[str], cache: str) -> float:
     """From the start of Python to its exit, in a folder of its own."""
     environment = {**os.environ, "EVOFOOL_CACHE": cache, "PYTHONPATH": os.pathsep.join(_search_path())}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)

@@ -18,7 +18,7 @@ import numpy as np
 
 from evofool import Classifier, Search, load_classifier
 from evofool.errors import EvofoolError
-from evofool.search import generation
+from evofool.search.independent import Runs
 
 BARE = "forward pass"
 """The baseline of all ratios: the lower bound on the cost of a search."""
@@ -191,18 +191,28 @@ def bare_forward(
     return side
 
 
-def contender(search: Search, classifier: Classifier, generations: int) -> Contender:
-    """A search of evofool: some generations in one compiled loop."""
+def contender(
+    search: Search, classifier: Classifier, generations: int, count: int | None = None
+) -> Contender:
+    """A search of evofool: some generations in one compiled loop.
+
+    Args:
+        search: the algorithm.
+        classifier: what to fool.
+        generations: of an `advance`.
+        count: the number of independent runs in one program; None for a single one.
+    """
+    runs = Runs(search, count)
 
     @partial(jax.jit, donate_argnums=0)
     def advance(state: Any, classifier: Classifier) -> Any:
-        return jax.lax.fori_loop(0, generations, lambda _, s: generation(search, s, classifier)[0], state)
+        return jax.lax.fori_loop(0, generations, lambda _, s: runs.generation(s, classifier)[0], state)
 
     return Contender(
-        init=lambda seed: search.init(jax.random.key(seed), classifier),
+        init=lambda seed: runs.init(range(seed, seed + (count or 1)), classifier),
         advance=advance,
         confidences=lambda state: state.archive.confidences,
-        evaluations=generations * search.evaluations(classifier),
+        evaluations=generations * (count or 1) * search.evaluations(classifier),
     )
 
 
@@ -306,7 +316,7 @@ def rates(
         absent: rows of sides that could not be timed.
     """
     per_second = {name: side.evaluations / seconds[name] for name, side in sides.items()}
-    ours = next(name for name in sides if name.startswith("evofool"))
+    ours = next((name for name in sides if name.startswith("evofool")), bare)
     peers = {name for name in sides if not name.startswith((bare, "evofool"))}
     passes = [name for name in sides if name.startswith(bare)]
     fastest = max(passes, key=lambda name: np.median(per_second[name]))
@@ -336,7 +346,7 @@ def lenet(effort: Effort, activation: Any = None) -> Classifier:
     """The LeNet of Nguyen et al., or the embedded one if it is not available."""
     try:
         return load_classifier(effort.size("lenet-nguyen2015", "lenet-digits"), activation)
-    except EvofoolError:
+    except (EvofoolError, ImportError):  # its weights, or what would say where they are kept
         return load_classifier("lenet-digits", activation)
 
 
@@ -397,7 +407,10 @@ def _version(package: str) -> str | None:
 def _commit() -> str:
     """The commit at the first call; saved results would make it dirty later."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:  # no git here
+        return ""
 
 
 def _peak_mib() -> dict[str, float]:

@@ -49,11 +49,16 @@ def cells(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
 def save(result: Mapping[str, Any]) -> Path:
     """Save a result and its plots in results/, named after the device; returns the path of the JSON."""
     RESULTS.mkdir(exist_ok=True)
-    device = device_name().lower().replace(" ", "-").replace("/", "-")
-    path = RESULTS / f"{result['case']}-{device}.json"
+    path = result_path(result["case"])
     path.write_text(dumps(result))
     draw(result, path.with_suffix(".png"))
     return path
+
+
+def result_path(case: str) -> Path:
+    """Where the result of a case on this device is kept."""
+    device = device_name().lower().replace(" ", "-").replace("/", "-")
+    return RESULTS / f"{case}-{device}.json"
 
 
 def dumps(results: Any) -> str:
@@ -75,6 +80,13 @@ def markdown() -> str:
     """The tables of all results in results/, case by case."""
     results = [json.loads(path.read_text()) | {"file": path.stem} for path in sorted(RESULTS.glob("*.json"))]
     return "".join(_section(result) for result in results)
+
+
+def markdown_table(table: Mapping[str, Any]) -> str:
+    """A table in Markdown, without its title."""
+    heading, rows = cells(table["rows"])
+    lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def draw(result: Mapping[str, Any], path: Path) -> None:
@@ -111,15 +123,9 @@ def _section(result: Mapping[str, Any]) -> str:
         f"{result['date']}, commit {result['commit']}, JAX {result['versions']['jax']}, "
         f"{result['seconds']:.0f} s: `{result['command']}`\n"
     )
-    tables = "".join(f"\n**{table['title']}**\n\n{_markdown_table(table)}" for table in result["tables"])
+    tables = "".join(f"\n**{table['title']}**\n\n{markdown_table(table)}" for table in result["tables"])
     plot = RESULTS / f"{result['file']}.png"
     return f"{about}{tables}\n" + (f"![{result['case']}](results/{plot.name})\n\n" if plot.exists() else "")
-
-
-def _markdown_table(table: Mapping[str, Any]) -> str:
-    heading, rows = cells(table["rows"])
-    lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _any(rows: list[dict[str, Any]], key: str) -> bool:

@@ -22,6 +22,7 @@ import pytest
 import tyro
 
 from benchmarks import __main__ as benchmarks
+from benchmarks.accelerator import __main__ as accelerator
 from evofool import create_classifier, load_classifier, save_classifier
 from evofool.classifiers import CLASSIFIERS
 from evofool.cli.main import _parse
@@ -122,6 +123,8 @@ def parse(command: Sequence[str]) -> None:
             compile(program, "program", "exec")
         case ["pip" | "chmod", *_] | ["python", "-m", "pip", *_]:
             pass
+        case ["python", "-m", "benchmarks.accelerator", *args]:
+            assert set(accelerator.parser().parse_args(args).sections) <= set(accelerator.SECTIONS)
         case ["python", script, *args]:
             main = importlib.import_module(Path(script).stem).main
             tyro.cli(

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import pooch
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
@@ -18,7 +17,11 @@ from evofool.errors import EvofoolError, root_cause
 
 def cache_folder() -> Path:
     """The folder of everything that can be made or fetched again: `$EVOFOOL_CACHE`, or the system's own."""
-    return Path(os.environ.get("EVOFOOL_CACHE") or pooch.os_cache("evofool"))
+    if named := os.environ.get("EVOFOOL_CACHE"):
+        return Path(named)
+    import pooch  # no other part of a run needs it
+
+    return Path(pooch.os_cache("evofool"))
 
 
 def data_path(*parts: str, how: str = "") -> Path:
@@ -107,6 +110,8 @@ def _checksum(content: bytes, download: Download) -> str:
 
 def _download(download: Download, folder: Path, progress_bar: "_ProgressBar") -> None:
     """Store a file, unpacked, checked and converted, from the first address that has the right one."""
+    import pooch
+
     downloader = pooch.HTTPDownloader(progressbar=progress_bar, chunk_size=1 << 16)
     failures = []
     for url in download.addresses:

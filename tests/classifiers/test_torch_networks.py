@@ -13,7 +13,7 @@ from flax import nnx
 
 from evofool import Classifier, create_classifier, load_classifier
 from evofool.classifiers.networks.layers import Dense
-from tests.classifiers.test_golden_logits import (
+from tests.classifiers.golden_networks import (
     CLASSES,
     GOLDEN,
     SIDES,

@@ -1,0 +1,1 @@
+"""One command that answers on an accelerator: is evofool right there, and how fast is it?"""
