@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 
-_COORDINATION = re.compile(rb"[IWEF]\d{4} .*(coordination|preemption_sync|client\.h:)")
+_COORDINATION = re.compile(rb"[IWEF]\d{4} .*(coordination|preemption_sync|client\.h:|add_port)")
 _FATAL = b"JAX distributed service detected fatal errors"
 
 
@@ -32,11 +32,13 @@ def filtered(lines: Iterable[bytes]) -> Iterator[bytes]:
             held += line
         else:
             yield line
+    if explained:
+        return
     if _FATAL not in held:
         yield held
     elif b"RegisterTask" in held:
         yield b"evofool: the processes have not all started within five minutes\n"
-    elif not explained:
+    else:
         yield (
             b"evofool: another process has ended or cannot be reached: resume the run from its last "
             b"checkpoint\n"

@@ -24,7 +24,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from evofool import native_errors
-from evofool.errors import EvofoolError, UsageError, require_not_negative, require_positive, root_cause, shown
+from evofool.errors import EvofoolError, UsageError, require_not_negative, require_positive, shown
 
 _HEARTBEAT_SECONDS = 20
 """A process that is silent for this long is dead."""
@@ -105,11 +105,13 @@ class ProcessOptions:
             )
         except ValueError as error:
             raise UsageError(
-                f"no cluster was recognised ({root_cause(error)}): say where process 0 is, how many "
-                "processes there are and which one this is"
+                "no cluster was recognised: say where process 0 is, how many processes there are and which "
+                "one this is"
             ) from error
         except RuntimeError as error:
-            raise EvofoolError(f"cannot connect the processes: {_in_short(error)}") from error
+            raise EvofoolError(
+                f"cannot connect the processes ({_in_short(error)}): is the coordinator's port free?"
+            ) from error
         threading.Thread(target=_end_with_others, daemon=True).start()
 
 

@@ -1,5 +1,9 @@
 """What can be said about several processes without starting any."""
 
+import socket
+from collections.abc import Callable
+from subprocess import Popen
+
 import numpy as np
 import pytest
 
@@ -56,3 +60,28 @@ def test_an_abort_of_jaxlib_is_one_line() -> None:
 def test_all_other_errors_are_printed_as_they_are() -> None:
     text = "Traceback:\n  File x\nF1126 00:00:00.1 7 cuda.cc:1] out of memory\n" + POLLED
     assert passed(text) == text
+
+
+def test_a_port_that_is_taken_is_one_line(evofool_process: Callable[..., Popen[str]]) -> None:
+    with socket.create_server(("", 0)) as taken:
+        cluster = (
+            "--coordinator",
+            f"localhost:{taken.getsockname()[1]}",
+            "--processes",
+            1,
+            "--process-id",
+            0,
+        )
+        _, err = evofool_process("evolve", *cluster).communicate(timeout=60)
+    assert err.startswith("evofool: cannot connect the processes")
+    assert err.endswith("is the coordinator's port free?\n")
+    assert err.count("\n") == 1
+
+
+def test_where_no_cluster_is_recognised_the_processes_must_be_named(
+    evofool_process: Callable[..., Popen[str]],
+) -> None:
+    process = evofool_process("evolve", "--distributed")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.startswith("evofool: no cluster was recognised: say where process 0 is")
