@@ -90,7 +90,7 @@ def _scored_again(network_of: Any, encoding: str, effort: Effort) -> Table:
     search = search_of(encoding, network, effort.size(200, 8))
     archive = evofool.run(search, network, effort.size(20, 2)).archive
     with tempfile.TemporaryDirectory() as folder:
-        for index, image in enumerate(draw(archive.genomes, search)):
+        for index, image in enumerate(draw(archive, search)):
             write_png(Path(folder, f"{index}.png"), image)
         files = [Path(folder, f"{index}.png") for index in range(len(archive.confidences))]
         levels = np.stack([read_png(file) for file in files])
