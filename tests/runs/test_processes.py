@@ -49,7 +49,7 @@ def several(evofool_process: Start) -> Iterator[Several]:
 
 def ended(processes: Processes) -> list[tuple[int, str, str]]:
     """The exit code, output and errors of each; none may hang."""
-    outputs = [process.communicate(timeout=60) for process in processes]
+    outputs = [process.communicate(timeout=300) for process in processes]
     return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
 
 
