@@ -20,10 +20,11 @@ import numpy as np
 import evofool
 from benchmarks.accelerator.correctness import search_of
 from benchmarks.accelerator.sections import Step
-from benchmarks.harness import Effort, Row, Table, lenet, say
+from benchmarks.harness import Effort, Row, Table, lenet
 from benchmarks.independent import bits, confidences
 from evofool import Classifier, Search
 from evofool.classifiers import weights_digest
+from evofool.files import replacing
 from evofool.results import Results
 from evofool.runs import RUN, RunSettings
 from evofool.runs.checkpoints import Checkpoints
@@ -41,8 +42,8 @@ _COMPARED = {
 }
 """The ways of making a run, and the one that each is compared with."""
 
-_SECONDS = 150
-"""How long a process may take: compiling is most of it."""
+_SECONDS = 60
+"""How long a process may take on an accelerator: compiling is most of it."""
 
 
 def steps(effort: Effort) -> Mapping[str, Step]:
@@ -61,84 +62,85 @@ def _processes(effort: Effort) -> Table:
         # Two at a time: compilation is most of the work, and it is the processor's.
         errors = {}
         for copy in (1, 2):
+            deadline = time.perf_counter() + effort.size(_SECONDS, 10 * _SECONDS)
             started = {key: _start(file, key[0], effort) for key, file in files.items() if key[1] == copy}
-            errors |= {key: _ended(process) for key, process in started.items()}
-        states = {key: _read(file) for key, file in files.items() if not errors[key]}
+            for key, process in started.items():
+                errors[key] = _error(process, files[key], deadline)
+        states = {key: _read(file) for key, file in files.items()}
     rows: list[Row] = [
         {"flags": flag or "none", "compared": f"process {copy}", "note": error}
         for (flag, copy), error in errors.items()
         if error
     ]
     for flag in flags:
-        first, second = (states.get((flag, copy)) for copy in (1, 2))
-        rows += [{"flags": flag or "none", **row} for row in _rows(first, second)]
+        rows += [{"flags": flag or "none", **row} for row in _rows(states[flag, 1], states[flag, 2])]
     return Table("Equal bits, MAP-Elites and a strategy against a LeNet", rows)
 
 
-def _start(file: Path, flag: str, effort: Effort) -> "subprocess.Popen[str]":
+def _start(file: Path, flag: str, effort: Effort) -> "subprocess.Popen[bytes]":
     flags = " ".join(filter(None, [os.environ.get("XLA_FLAGS"), flag]))
     command = [sys.executable, "-m", "benchmarks.accelerator.bits", str(file)]
-    return subprocess.Popen(
-        [*command, *(["--quick"] if effort.quick else [])],
-        env={**os.environ, "XLA_FLAGS": flags, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
-        cwd=Path(__file__).parents[2],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with file.with_suffix(".txt").open("w") as errors:
+        return subprocess.Popen(
+            [*command, *(["--quick"] if effort.quick else [])],
+            env={**os.environ, "XLA_FLAGS": flags, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+            cwd=Path(__file__).parents[2],
+            stderr=errors,
+        )
 
 
-def _ended(process: "subprocess.Popen[str]") -> str:
+def _error(process: "subprocess.Popen[bytes]", file: Path, deadline: float) -> str:
     """Wait for a process: the last line of its errors if it failed, and nothing if it did not."""
     try:
-        _, errors = process.communicate(timeout=_SECONDS)
+        process.wait(max(0.0, deadline - time.perf_counter()))
     except subprocess.TimeoutExpired:
         process.kill()
-        process.communicate()
-        return f"took longer than {_SECONDS} s"
-    lines = [line for line in errors.splitlines() if line.strip()]
-    return (
-        "" if process.returncode == 0 else (lines[-1][:300] if lines else f"exit code {process.returncode}")
-    )
+        process.wait()
+        return "stopped, because it took too long"
+    if process.returncode == 0:
+        return ""
+    lines = file.with_suffix(".txt").read_text(errors="replace").split("\n")
+    return next((line[:300] for line in reversed(lines) if line.strip()), f"exit code {process.returncode}")
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
+    """What a process has finished: all searches, or those before it failed."""
+    if not file.exists():
+        return {}
     with np.load(file, allow_pickle=False) as arrays:
         return dict(arrays)
 
 
-def _rows(first: Mapping[str, np.ndarray] | None, second: Mapping[str, np.ndarray] | None) -> Iterator[Row]:
-    for name in dict.fromkeys(key.partition("/")[0] for key in first or second or {}):
-        if first and second:
+def _rows(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> Iterator[Row]:
+    searches = {key.partition("/")[0]: own for own in (second, first) for key in own}
+    for name, own in searches.items():
+        if f"{name}/{_PLAIN}/state" in first.keys() & second.keys():
             yield {"search": name, "compared": "two processes", **_row(first, second, name, _PLAIN, _PLAIN)}
-        own = first or second
         for way, other in _COMPARED.items():
             yield {"search": name, "compared": way, **_row(own, own, name, way, other)}
 
 
-def _row(ours: Any, theirs: Any, name: str, way: str, other: str) -> Row:
-    first, second = ours[f"{name}/{way}/state"], theirs[f"{name}/{other}/state"]
-    gap = np.abs(ours[f"{name}/{way}/confidences"] - theirs[f"{name}/{other}/confidences"])
+def _row(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str, way: str, other: str) -> Row:
+    found, expected = ours[f"{name}/{way}/confidences"], theirs[f"{name}/{other}/confidences"]
     return {
-        "equal_bits": bool(np.array_equal(first, second)),
-        "largest_difference": float(gap.max()),
-        "median_of_the_elites_differs_by": float(
-            abs(
-                np.median(ours[f"{name}/{way}/confidences"])
-                - np.median(theirs[f"{name}/{other}/confidences"])
-            )
-        ),
+        "equal_bits": np.array_equal(ours[f"{name}/{way}/state"], theirs[f"{name}/{other}/state"]),
+        "largest_difference": float(np.abs(found - expected).max()),
+        "medians_differ_by": float(abs(np.median(found) - np.median(expected))),
     }
 
 
-def _runs(effort: Effort) -> Iterator[tuple[str, Any]]:
-    """The states of all searches, each made in every way."""
+def _leave(file: Path, effort: Effort) -> None:
+    """Make all searches in every way, and leave their states in a file after each of them."""
     network = lenet(effort)
+    arrays = {}
     for kind in effort.size(("direct", "cppn", "student"), ("direct",)):
         search = search_of(kind, network, effort.size(200, 8))
         for way, make in _ways(search, network, effort.size(60, 4)).items():
-            started = time.perf_counter()
-            yield f"{kind}/{way}", make()
-            say(f"      {kind}, {way}: {time.perf_counter() - started:.1f} s")
+            state = make()
+            arrays[f"{kind}/{way}/state"] = np.concatenate(bits(state))
+            arrays[f"{kind}/{way}/confidences"] = confidences(state)
+        with replacing(file) as temporary, temporary.open("wb") as opened:
+            np.savez(opened, **arrays)
 
 
 def _ways(search: Search, network: Classifier, generations: int) -> dict[str, Callable[[], Any]]:
@@ -177,11 +179,7 @@ def main() -> None:
     if not options.quick:
         # What another process compiled would make the two equal.
         jax.config.update("jax_enable_compilation_cache", False)
-    arrays = {}
-    for name, state in _runs(Effort(options.quick)):
-        arrays[f"{name}/state"] = np.concatenate(bits(state))
-        arrays[f"{name}/confidences"] = confidences(state)
-    np.savez(options.file, **arrays)
+    _leave(options.file, Effort(options.quick))
 
 
 if __name__ == "__main__":
