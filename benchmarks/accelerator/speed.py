@@ -156,7 +156,7 @@ def _insertion(batch: int, niches: int, times: int, effort: Effort) -> Table:
 def _softmaxes(batch: int, classes: int, times: int, effort: Effort) -> Table:
     logits = 5 * jax.random.normal(jax.random.key(0), (batch, classes))
     title = f"Softmax of {batch:,} rows of {classes:,} classes"
-    return _part(title, lambda before, logits: _softmax(logits), logits, (logits,), times, effort)
+    return _part(title, lambda before, logits: before + _softmax(logits), logits, (logits,), times, effort)
 
 
 def _drawing(shape: tuple[int, int, int], count: int, times: int, effort: Effort) -> Table:
@@ -164,14 +164,21 @@ def _drawing(shape: tuple[int, int, int], count: int, times: int, effort: Effort
     render = evofool.cppn(shape).render
     title = f"Drawing of {count:,} CPPNs of {'x'.join(map(str, shape))}"
     return _part(
-        title, lambda before, graphs: render(graphs), jnp.zeros((count, *shape)), (graphs,), times, effort
+        title,
+        lambda before, graphs: before + render(graphs),
+        jnp.zeros((count, *shape)),
+        (graphs,),
+        times,
+        effort,
     )
 
 
 def _rounding(shape: tuple[int, int, int], count: int, times: int, effort: Effort) -> Table:
     images = jax.random.uniform(jax.random.key(0), (count, *shape))
     title = f"Rounding to 8 bits of {count:,} images of {'x'.join(map(str, shape))}"
-    return _part(title, lambda before, images: round_to_8_bits(images), images, (images,), times, effort)
+    return _part(
+        title, lambda before, images: before + round_to_8_bits(images), images, (images,), times, effort
+    )
 
 
 def _part(
@@ -182,7 +189,10 @@ def _part(
     times: int,
     effort: Effort,
 ) -> Table:
-    """The time of `carry = function(carry, *arguments)` in a compiled loop."""
+    """The time of `carry = function(carry, *arguments)` in a compiled loop.
+
+    The result must depend on the carry, or the compiler computes it once.
+    """
 
     def loop(carry: Any, arguments: tuple[Any, ...]) -> Any:
         def once(_: Any, carry: Any) -> Any:
