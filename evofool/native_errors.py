@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 
-_COORDINATION = re.compile(rb"[IWEF]\d{4} .*(coordination|preemption_sync|client\.h:|add_port)")
+_COORDINATION = re.compile(rb"[IWEF]\d{4} .*(coordination|preemption_sync|client\.h:)")
 _FATAL = b"JAX distributed service detected fatal errors"
 
 

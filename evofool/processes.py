@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -90,8 +91,10 @@ class ProcessOptions:
 
         Raises:
             UsageError: no cluster was recognised.
-            EvofoolError: the processes cannot reach each other.
+            EvofoolError: the port of process 0 is in use, or the processes cannot reach each other.
         """
+        if self.coordinator is not None and self.process_id == 0:
+            _require_free(int(self.coordinator.rpartition(":")[2]))
         _filter_native_output()
         # Its handler would take SIGTERM from ours.
         jax.config.update("jax_enable_preemption_service", False)
@@ -109,9 +112,7 @@ class ProcessOptions:
                 "one this is"
             ) from error
         except RuntimeError as error:
-            raise EvofoolError(
-                f"cannot connect the processes ({_in_short(error)}): is the coordinator's port free?"
-            ) from error
+            raise EvofoolError(f"cannot connect the processes: {_in_short(error)}") from error
         threading.Thread(target=_end_with_others, daemon=True).start()
 
 
@@ -247,6 +248,18 @@ def end_all(message: str, code: int) -> None:
     with contextlib.suppress(jax.errors.JaxRuntimeError):  # another process has failed as well
         _store().key_value_set(_FAILED, failure)
     _end(message, code)
+
+
+def _require_free(port: int) -> None:
+    """Raise `EvofoolError` if process 0 cannot listen on a port, where jaxlib may crash."""
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        socket.create_server(("", port), family=family, dualstack_ipv6=both).close()
+    except OSError as error:
+        raise EvofoolError(
+            f"process 0 cannot listen on port {port} ({os.strerror(error.errno or 0)}): choose another port"
+        ) from error
 
 
 def _filter_native_output() -> None:

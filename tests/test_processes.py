@@ -1,5 +1,6 @@
 """What can be said about several processes without starting any."""
 
+import importlib
 import socket
 from collections.abc import Callable
 from subprocess import Popen
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from evofool import UsageError, population_mesh
+from evofool.cli.evolve import Evolve
 from evofool.native_errors import filtered
 from evofool.processes import ProcessOptions, agreed, anywhere, arrays_of_first, is_first, spans_processes
 
@@ -62,6 +64,25 @@ def test_all_other_errors_are_printed_as_they_are() -> None:
     assert passed(text) == text
 
 
+command_line = importlib.import_module("evofool.cli.main")  # the package has a function of this name
+
+
+def test_an_unexpected_error_ends_the_other_processes_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(self: Evolve) -> int:
+        raise RuntimeError("no such thing")
+
+    told: list[tuple[str, int]] = []
+    monkeypatch.setattr(Evolve, "run", fail)
+    monkeypatch.setattr(command_line, "connected", lambda: True)
+    monkeypatch.setattr(command_line, "end_all", lambda *failure: told.append(failure))
+    with pytest.raises(RuntimeError, match="no such thing"):
+        command_line.main(["evolve"])
+    assert told == [("RuntimeError: no such thing", 1)]
+    assert "Traceback" in capsys.readouterr().err
+
+
 def test_a_port_that_is_taken_is_one_line(evofool_process: Callable[..., Popen[str]]) -> None:
     with socket.create_server(("", 0)) as taken:
         cluster = (
@@ -72,9 +93,11 @@ def test_a_port_that_is_taken_is_one_line(evofool_process: Callable[..., Popen[s
             "--process-id",
             0,
         )
-        _, err = evofool_process("evolve", *cluster).communicate(timeout=60)
-    assert err.startswith("evofool: cannot connect the processes")
-    assert err.endswith("is the coordinator's port free?\n")
+        process = evofool_process("evolve", *cluster)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.startswith("evofool: process 0 cannot listen on port")
+    assert err.endswith("choose another port\n")
     assert err.count("\n") == 1
 
 

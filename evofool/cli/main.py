@@ -3,6 +3,7 @@
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Union
@@ -21,9 +22,9 @@ from evofool.cli.study import study_command
 from evofool.cli.train import Train
 from evofool.cli.usage import checked, likely_option, options_of, parse
 from evofool.datasets import cache_folder
-from evofool.errors import EvofoolError, UsageError, shown, unknown_name
+from evofool.errors import EvofoolError, UsageError, root_cause, shown, unknown_name
 from evofool.interruption import raise_again
-from evofool.processes import end_all
+from evofool.processes import connected, end_all
 from evofool.registry import Registry
 from evofool.studies import STUDIES
 
@@ -82,6 +83,11 @@ def main(args: Sequence[str] | None = None) -> None:
         # The reader of our output has gone; Python would complain again when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        if connected():  # the others would wait for this process
+            traceback.print_exc()
+            end_all(f"{type(error).__name__}: {root_cause(error)}", 1)
+        raise
 
 
 def _parse(args: Sequence[str]) -> Any:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Int, PyTree, UInt32
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import EvofoolError, UsageError, require_positive
 from evofool.numerics.program_memory import tree_bytes
-from evofool.processes import agreed, losses_named, spans_processes
+from evofool.processes import agreed, is_first, losses_named, spans_processes
 from evofool.search.archive import RECORDED, summarise
 from evofool.search.generation import Cut
 from evofool.search.independent import Runs, stacked_params
@@ -66,7 +66,8 @@ def run(
         pause_every: chunks also end at the multiples of this number of generations.
         on_chunk: called after each chunk with the state and the metrics, arrays by name whose leading axis is
             the generations of the chunk; if it returns true the run stops. What it raises ends the run.
-        progress: show a bar on a terminal or in a notebook, and plain lines elsewhere.
+        progress: show a bar on a terminal or in a notebook, and plain lines elsewhere; of several processes
+            process 0 does.
 
     Returns:
         The state after the last generation.
@@ -88,7 +89,7 @@ def run(
     """
     require_positive(generations=generations, chunk=chunk, pause_every=pause_every)
     network, params = _shared_and_own(classifier, seeds)
-    if progress:
+    if progress and (is_first() or not spans_processes(cut.mesh)):
         from evofool.progress import watched  # takes long to import
 
         same = partial(run, search, classifier, generations, seed=seed, seeds=seeds, cut=cut, state=state)
