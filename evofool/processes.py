@@ -33,6 +33,9 @@ _HEARTBEAT_SECONDS = 20
 _SECONDS_TO_END = 5
 """When a process has failed, process 0 hosts the key-value store this long for the others to read why."""
 
+_SECONDS_TO_EXIT = 1
+"""After the others have said that they end, process 0 waits: jaxlib aborts those that outlive it."""
+
 _FOREVER = 2**31 - 1
 _FAILED, _STOP = "evofool/failed", "evofool/stop"
 
@@ -303,6 +306,8 @@ def _end(message: str, code: int) -> NoReturn:
         for process in range(1, jax.process_count() if is_first() else 0):
             left = max(1, int(1000 * (deadline - time.monotonic())))
             _store().blocking_key_value_get(_ended(process), left)
+    if is_first():
+        time.sleep(_SECONDS_TO_EXIT)
     os._exit(code)
 
 
