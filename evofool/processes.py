@@ -297,9 +297,9 @@ def _end(message: str, code: int) -> NoReturn:
     """End this process at once; its main thread may be waiting for a device that never answers."""
     if sys.stdout.isatty():
         print("\x1b[?25h", end="")  # the cursor, which a progress bar hides
-    print(f"evofool: {message}", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
+    os.write(2, f"evofool: {message}\n".encode())  # the main thread may have put something else at sys.stderr
     with contextlib.suppress(jax.errors.JaxRuntimeError):
         _store().key_value_set(_ended(jax.process_index()), "")
         deadline = time.monotonic() + _SECONDS_TO_END
