@@ -12,6 +12,7 @@ from benchmarks.described_gpu import Costs, compiled_for, costs, described_mesh
 from benchmarks.harness import BARE, Effort, NotInstalledError, Row, Table, lenet
 from evofool import Classifier, Search
 from evofool.errors import EvofoolError
+from evofool.numerics.platform import assumed
 from evofool.search.generation import Cut, generation
 
 
@@ -65,7 +66,8 @@ def _beside_bare(
     rows: list[Row] = []
     for name, build in searches.items():
         for count in devices:
-            search = build(network, images)
+            with assumed("gpu"):
+                search = build(network, images)
             scored = search.evaluations(network) // count
             if scored not in passes:
                 passes[scored], temporaries = forward_costs(network, scored)

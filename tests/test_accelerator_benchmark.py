@@ -41,6 +41,7 @@ def section(seconds: float = 1, **steps: Step) -> Section:
     return Section("A question.", seconds, made)
 
 
+@pytest.mark.slow
 def test_the_small_form_answers_everything(
     command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,7 @@ def bad_weights(tmp_path: Path) -> Path:
         (("--algorithm", "es", "--advantage", "median"), 2, "unknown advantage 'median'"),
         (("--algorithm", "es", "--encoding", "student", "--estimator", "exact"), 2, "unknown estimator"),
         (("--algorithm", "es", "--encoding", "student", "--targets", "ten"), 2, "unknown class"),
-        (("--algorithm", "es", "--devices", "1"), 2, "an evolution strategy runs on one device"),
+        (("--algorithm", "es", "--devices", "99"), 2, "devices must be 1 to"),
         (("--sigma", "9"), 2, "--sigma requires --algorithm es"),
         (("--estimator", "nonsense"), 2, "--estimator requires --algorithm es"),
         (("--algorithm", "es", "--batch-size", "100"), 2, "--batch-size requires --algorithm map-elites"),
