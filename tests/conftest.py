@@ -128,3 +128,10 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     mirror.server.shutdown()
     thread.join()
     mirror.server.server_close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_programs_at_once() -> Iterator[None]:
+    """Drop the compiled programs of each file: each maps memory, and a process may map only so often."""
+    yield
+    jax.clear_caches()
