@@ -17,12 +17,14 @@ from evofool.runs import RunOptions, RunSettings
 Record = dict[str, Any]
 
 
-def finished_run(path: Path, settings: RunSettings, **options: Any) -> list[Record]:
+def finished_run(
+    path: Path, settings: RunSettings, *, microbatch: int | None = None, quiet: bool = False
+) -> list[Record]:
     """Start, resume or extend the run in a directory; returns its metrics, one record per generation."""
     begun = any(path.glob("checkpoints/[0-9]*"))
     where = {"resume": path} if begun else {"out": path, "overwrite": True}
-    every = RunOptions(log_every=1)
-    if code := Evolve(settings, options=every, **where, **options).run():
+    options = RunOptions(log_every=1, microbatch=microbatch)
+    if code := Evolve(settings, options=options, quiet=quiet, **where).run():
         sys.exit(code)
     return records_of(path)
 

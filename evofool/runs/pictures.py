@@ -109,7 +109,8 @@ class Pictures:
             EvofoolError: something cannot be written.
         """
         archive = jax.tree.map(np.asarray, state.archive)
-        self._results.add_all(["elites/", "elites.csv"])
+        shown = np.flatnonzero(np.isfinite(archive.confidences))
+        self._results.add_all([*(self._files()[niche] for niche in shown), "elites.csv"])
         with self._results.writing("the elites"):
             self.write_elites(archive, images, self._results.path)
         self._write_sheets(archive, images)
@@ -122,17 +123,12 @@ class Pictures:
         return self._names
 
     def write_elites(self, archive: Archive, images: Images, folder: Path) -> None:
-        """Write an image per class, and elites.csv, into a folder that is listed.
+        """Write an image per class, and elites.csv, into a folder, whose files are listed.
 
         Raises:
             OSError: something cannot be written.
         """
-        digits = max(3, len(str(len(self._drawn.classifier.spec.class_names) - 1)))
-        filled = np.isfinite(archive.confidences)
-        files = [
-            f"elites/{target:0{digits}d}_{file_name(name)}.png"
-            for target, name in zip(self._drawn.targets, self._names, strict=True)
-        ]
+        filled, files = np.isfinite(archive.confidences), self._files()
         (folder / "elites").mkdir(parents=True, exist_ok=True)
         for niche in np.flatnonzero(filled).tolist():
             write_png(folder / files[niche], images[niche])
@@ -141,6 +137,14 @@ class Pictures:
             for niche, (file, remark) in enumerate(zip(files, remarks(archive), strict=True))
         ]
         save_table(folder / "elites.csv", [dict(zip(CSV_COLUMNS, row, strict=True)) for row in rows])
+
+    def _files(self) -> list[str]:
+        """The file of each class's image."""
+        digits = max(3, len(str(len(self._drawn.classifier.spec.class_names) - 1)))
+        return [
+            f"elites/{target:0{digits}d}_{file_name(name)}.png"
+            for target, name in zip(self._drawn.targets, self._names, strict=True)
+        ]
 
     def _row(self, archive: Archive, niche: int, file: str | None) -> tuple[Any, ...]:
         target, name = self._drawn.targets[niche], self._names[niche]

@@ -26,6 +26,8 @@ def interrupted_import(folder: Path, *words: str) -> subprocess.CompletedProcess
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell may have started the tests in the background, where Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not (folder / "started").exists() and process.poll() is None:
         time.sleep(0.01)
