@@ -182,4 +182,6 @@ def test_every_program_of_the_documentation_runs(
     block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(re.sub(r"generations=\d+", "generations=2", block), "block", "exec"), {})
+    names: dict[str, Any] = {}
+    exec(compile(re.sub(r"generations=\d+", "generations=2", block), "block", "exec"), names)
+    assert int(names["state"].generation) == 2

@@ -191,6 +191,25 @@ def _search(
             checkpoints.save(state)
         return stopping
 
+    return search_on(settings, job, state, options, on_chunk)
+
+
+def search_on(
+    settings: RunSettings,
+    job: Job,
+    state: PyTree,
+    options: RunOptions,
+    on_chunk: Callable[[PyTree, dict[str, np.ndarray]], bool],
+) -> PyTree:
+    """The state after the remaining generations, computed by this process or its share of them.
+
+    Args:
+        settings: what to run.
+        job: its parts, from `prepare`.
+        state: to go on from.
+        options: how to carry it out.
+        on_chunk: as in `evofool.run`.
+    """
     return run(
         job.search,
         job.scorer,

@@ -10,9 +10,9 @@ from evofool.classifiers import weights_digest
 from evofool.errors import UsageError
 from evofool.processes import agreed, anywhere, meet
 from evofool.runs.checkpoints import state_of_first
-from evofool.runs.evolve import RunOptions
+from evofool.runs.evolve import RunOptions, search_on
 from evofool.runs.job import Job, RunSettings
-from evofool.search import Runs, run
+from evofool.search import Runs
 
 
 def take_part(
@@ -37,17 +37,7 @@ def take_part(
     """
     state = Runs(job.search, job.runs).init(settings.all_seeds, job.scorer)
     state = state_of_first(state) if resume else state
-    return run(
-        job.search,
-        job.scorer,
-        settings.generations,
-        seeds=None if job.runs is None else settings.all_seeds,
-        state=state,
-        cut=options.cut,
-        chunk=options.chunk,
-        pause_every=options.pause_every,
-        on_chunk=lambda state, found: anywhere(stop()),
-    )
+    return search_on(settings, job, state, options, lambda state, found: anywhere(stop()))
 
 
 def require_same(settings: RunSettings, job: Job, options: RunOptions) -> None:
