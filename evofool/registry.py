@@ -152,7 +152,7 @@ def to_json(options: AnyOptions) -> dict[str, Any]:
 
 
 def from_json(options: type, values: Mapping[str, Any]) -> Any:
-    """The dataclass whose fields `to_json` was given.
+    """The dataclass whose fields `to_json` was given; JSON's lists become tuples.
 
     Raises:
         UsageError: an unknown name, or a value out of range.
@@ -163,8 +163,12 @@ def from_json(options: type, values: Mapping[str, Any]) -> Any:
         raise EvofoolError(f"{options.__name__} has the fields {sorted(fields)}, not {sorted(values)}")
     return options(
         **{
-            name: value if registry is None or value is None else registry.from_json(value)
+            name: _frozen(value) if registry is None or value is None else registry.from_json(value)
             for name, value in values.items()
             for registry in [fields[name]]
         }
     )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

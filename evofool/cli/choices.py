@@ -1,26 +1,29 @@
 """Subcommands that are made from a registry: one per entry, with the entry's options."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Union
 
 import tyro
 
 from evofool.cli.forms import presented
-from evofool.registry import Entry, Registry
+from evofool.registry import AnyOptions, Entry, Registry
 
 
-def subcommands(registry: Registry, base: Callable[[str, Entry], type]) -> Any:
+def subcommands(
+    registry: Registry, base: Callable[[str, Entry], type], begun: Mapping[str, AnyOptions] = {}
+) -> Any:
     """The union of a command per entry, as tyro parses it.
 
     Args:
         registry: what can be chosen.
         base: the dataclass that the command of an entry extends. The command has in addition `options`, the
             options of the entry, whose flags have no prefix, and the class attributes `name` and `entry`.
+        begun: options by the name of their entry, to be its defaults.
     """
     commands = [
         Annotated[
-            _command(name, entry, base(name, entry)),
+            _command(name, entry, base(name, entry), begun.get(name)),
             tyro.conf.subcommand(name, description=entry.described),
         ]
         for name, entry in registry.items()
@@ -29,10 +32,11 @@ def subcommands(registry: Registry, base: Callable[[str, Entry], type]) -> Any:
     return Union[(*commands, Annotated[None, tyro.conf.Suppress])]
 
 
-def _command(name: str, entry: Entry, base: type) -> type:
+def _command(name: str, entry: Entry, base: type, options: AnyOptions | None) -> type:
+    default = entry.options if options is None else lambda: options
     made = dataclasses.make_dataclass(
         f"{base.__name__}_{name}",
-        [("options", entry.options, dataclasses.field(default_factory=entry.options))],
+        [("options", entry.options, dataclasses.field(default_factory=default))],
         bases=(base,),
         namespace={"name": name, "entry": entry, "__doc__": entry.described},
         frozen=True,

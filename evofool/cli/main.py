@@ -31,24 +31,26 @@ from evofool.studies import STUDIES
 
 class _Command(NamedTuple):
     summary: str
-    type: Callable[[], Any]
+    type: Callable[[Sequence[str]], Any]
     example: str = ""
 
 
 _COMMANDS = {
-    "evolve": _Command("Evolve one image per class that the classifier is certain about.", lambda: Evolve),
+    "evolve": _Command(
+        "Evolve one image per class that the classifier is certain about.", lambda args: Evolve
+    ),
     "attack": _Command(
         "Change given images along a classifier's gradients until it is wrong about them.",
-        attack_command,
+        lambda args: attack_command(),
         "evofool attack fgsm --dataset digits --count 20",
     ),
     "study": _Command(
         "Answer a question of the papers with tables and figures.", study_command, "evofool study rubbish"
     ),
-    "train": _Command("Train a classifier and write it to one file.", lambda: presented(Train)),
-    "fetch": _Command("Download a dataset or the weights of a classifier.", lambda: presented(Fetch)),
+    "train": _Command("Train a classifier and write it to one file.", lambda args: presented(Train)),
+    "fetch": _Command("Download a dataset or the weights of a classifier.", lambda args: presented(Fetch)),
     "list": _Command(
-        "List what can be named: classifiers, datasets, encodings, attacks and more.", lambda: List
+        "List what can be named: classifiers, datasets, encodings, attacks and more.", lambda args: List
     ),
 }
 
@@ -97,7 +99,7 @@ def _parse(args: Sequence[str]) -> Any:
     form = form_of(evolve)
     commands = [
         Annotated[
-            form if name == "evolve" else command.type(),
+            form if name == "evolve" else command.type(args if name in path else []),
             tyro.conf.subcommand(name, description=_description(name, command, evolve, args)),
         ]
         for name, command in _COMMANDS.items()

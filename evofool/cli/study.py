@@ -1,27 +1,48 @@
 """`evofool study`: a subcommand per study."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from evofool.cli.choices import subcommands
+from evofool.cli.forms import given_options
 from evofool.cli.results import ResultsCommand, print_present
 from evofool.console import make_console
+from evofool.errors import UsageError
 from evofool.registry import AnyOptions
-from evofool.studies import STUDIES, StudyResult, save_study
-from evofool.studies.study import KIND
+from evofool.results import Results
+from evofool.studies import STUDIES, StudyResult, Work
+from evofool.studies.directory import KIND, begin_study, options_of, save_study
 
 
-def study_command() -> Any:
-    """The union of all studies, as tyro parses it."""
-    return subcommands(STUDIES, lambda name, entry: StudyCommand)
+def study_command(args: Sequence[str]) -> Any:
+    """The union of all studies, as tyro parses it.
+
+    Args:
+        args: the command line. The options of a study that it resumes are the defaults of that study.
+
+    Raises:
+        UsageError: there is no study to resume.
+        EvofoolError: the options of that study are damaged.
+    """
+    resumed = given_options(args).get("--resume")
+    begun = {} if resumed is None else dict([options_of(Path(resumed), STUDIES)])
+    return subcommands(STUDIES, lambda name, entry: StudyCommand, begun)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyCommand(ResultsCommand):
-    """Answer a question of the papers."""
+    """Answer a question of the papers.
+
+    Attributes:
+        resume: go on with the study in this directory, which keeps its options.
+    """
+
+    resume: Path | None = None
 
     if TYPE_CHECKING:
         options: AnyOptions  # a field of the commands that are made for the entries
@@ -29,12 +50,37 @@ class StudyCommand(ResultsCommand):
     def run(self) -> int:
         """Answer; returns the exit code."""
         console = make_console(quiet=self.quiet)
-        results = self.create_results(KIND, "study", self.name)
-        result = self.entry.build(self.options)
-        save_study(result, self.options, results)
+        results = self._results()
+        try:
+            begin = None if self.resume else lambda: begin_study(self.name, self.options, results)
+            work = Work(results, begin, console)
+            result = self.entry.build(self.options, work)
+            work.begin()
+            save_study(result, self.name, self.options, results)
+        except KeyboardInterrupt:
+            message = f"Stopped early. Continue with: evofool study {self.name} --resume {results.path}"
+            console.print(message, soft_wrap=True)
+            raise
         _print_study(console, result)
         print_present(console, results)
         return 0
+
+    def _results(self) -> Results:
+        if self.resume is None:
+            return self.create_results(KIND, "study", self.name)
+        if self.out is not None or self.overwrite:
+            raise UsageError("--resume continues in its own directory: leave out --out and --overwrite")
+        name, options = options_of(self.resume, STUDIES)
+        if name != self.name:
+            raise UsageError(f"the study in {self.resume} is {name}, not {self.name}")
+        if options != self.options:
+            raise UsageError(
+                f"a resumed study keeps its options, and those of {self.resume} differ from the ones given: "
+                "leave them out, or begin another study with --out"
+            )
+        results = Results.open(self.resume, KIND)
+        results.hold()
+        return results
 
 
 def _print_study(console: Console, result: StudyResult) -> None:
@@ -42,8 +88,9 @@ def _print_study(console: Console, result: StudyResult) -> None:
         headings = [column.heading for column in table.columns.values()]
         drawn = Table(*headings, box=None, pad_edge=False, title=name, title_justify="left")
         for row in table.rows:
-            drawn.add_row(*table.texts(row), style="dim" if row.reported else None)
-        console.print(drawn, "")
+            drawn.add_row(*table.texts(row, ranges=False), style="dim" if row.reported else None)
+        console.print(drawn)
+        console.print("Medians; tables.md has the lowest and the highest." if table.has_ranges else "", "")
         for number, source in enumerate(table.sources, 1):
             console.print(f"[{number}] as reported: {source}", style="dim", soft_wrap=True)
     for sentence in result.differences:

@@ -3,7 +3,7 @@
 from evofool.report.contact_sheet import contact_sheet, format_confidence
 from evofool.report.histogram import confidence_histogram
 from evofool.report.pages import contact_pages
-from evofool.report.plots import ReportedMedian, convergence_plot, reward_plot
+from evofool.report.plots import ReportedMedian, convergence_plot, reward_plot, steps_plot
 
 __all__ = [
     "ReportedMedian",
@@ -13,4 +13,5 @@ __all__ = [
     "convergence_plot",
     "format_confidence",
     "reward_plot",
+    "steps_plot",
 ]

@@ -1,5 +1,6 @@
 """Plots of confidence and reward against the generation."""
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -10,7 +11,17 @@ from jaxtyping import Float
 
 from evofool.errors import UsageError
 from evofool.report.contact_sheet import format_confidence
-from evofool.report.figure import BLUE, GREEN, INK, VERMILION, doubt, figure, legend_below, set_certainty_axis
+from evofool.report.figure import (
+    BLUE,
+    GREEN,
+    INK,
+    PALETTE,
+    VERMILION,
+    doubt,
+    figure,
+    legend_below,
+    set_certainty_axis,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -162,3 +173,46 @@ def _draw(
 def _dot(generation: Float[np.ndarray, " n"]) -> str | None:
     """The marker of a line: a single point is invisible without one."""
     return "o" if len(generation) == 1 else None
+
+
+def steps_plot(
+    lines: Mapping[str, Float[np.ndarray, "n 3"]],
+    path: str | os.PathLike[str],
+    *,
+    label: str,
+    title: str | None = None,
+) -> None:
+    """Plot confidences against a number of steps, each line with its range.
+
+    Args:
+        lines: the confidence after each step, from the first on, by the name of the line: the median, the
+            lowest and the highest, in [0, 1]; nan where there is none.
+        path: the PNG file. An existing file is replaced atomically.
+        label: what a step is.
+        title: a heading above the panels.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     steps_plot({"LeNet": np.array([[0.9, 0.8, 0.99]])}, f"{folder}/a.png", label="iteration")
+    """
+    with figure(path, title, size=_INCHES) as drawn:
+        percent, certainty = drawn.subplots(1, 2)
+        colours = itertools.cycle(PALETTE)
+        for (name, values), colour in zip(lines.items(), colours, strict=False):
+            steps = np.arange(1, len(values) + 1)
+            for axes, heights in ((percent, 100 * values), (certainty, doubt(values))):
+                axes.fill_between(steps, heights[:, 1], heights[:, 2], color=colour, alpha=0.2, linewidth=0)
+                axes.plot(steps, heights[:, 0], color=colour, linestyle="-", marker="o", label=name)
+        for axes in (percent, certainty):
+            axes.set_xlabel(label)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        percent.set_ylim(*_PERCENT)
+        percent.yaxis.set_major_formatter("{x:.0f}%")
+        percent.set_title("Confidence, linear")
+        certainty.set_title("Confidence, logarithmic in 1 \N{MINUS SIGN} p")
+        set_certainty_axis(certainty, min(np.nanmin(doubt(values), initial=1) for values in lines.values()))
+        legend_below(drawn, *percent.get_legend_handles_labels())

@@ -114,7 +114,7 @@ class RunSettings:
             3
         """
         try:
-            return registry.from_json(cls, {**values, "targets": tuple(values["targets"])})
+            return registry.from_json(cls, values)
         except (AttributeError, KeyError, TypeError, ValueError, EvofoolError) as error:
             raise EvofoolError(f"the settings of the run are damaged: {error}") from error
 

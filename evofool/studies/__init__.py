@@ -5,23 +5,31 @@ A study is a file with a dataclass of options and a function from these to a `St
 """
 
 from evofool.registry import Entry, Registry
-from evofool.studies.rubbish import (
-    Certainty,
-    RubbishOptions,
-    certainty,
-    certainty_about_noise,
-    noise_images_at,
-    rubbish,
-)
-from evofool.studies.study import Column, Figure, Row, StudyResult, Table, save_study
+from evofool.studies.certainty import Certainty, certainty, certainty_about_noise, noise_images_at
+from evofool.studies.directory import begin_study, save_study
+from evofool.studies.retrain import RetrainOptions, retrain
+from evofool.studies.rubbish import RubbishOptions, rubbish
+from evofool.studies.study import Column, Figure, Row, Spread, StudyResult, Table
+from evofool.studies.transfer import TransferOptions, transfer
+from evofool.studies.work import Work
 
 STUDIES = Registry(
     "study",
     {
+        "retrain": Entry(
+            "Can a classifier learn not to be fooled, if it is shown the images that fooled it?",
+            RetrainOptions,
+            retrain,
+        ),
         "rubbish": Entry(
             "How certain are classifiers about images of noise, which show nothing at all?",
             RubbishOptions,
             rubbish,
+        ),
+        "transfer": Entry(
+            "Do images that fool one classifier fool another?",
+            TransferOptions,
+            transfer,
         ),
     },
 )
@@ -32,13 +40,20 @@ __all__ = [
     "Certainty",
     "Column",
     "Figure",
+    "RetrainOptions",
     "Row",
     "RubbishOptions",
+    "Spread",
     "StudyResult",
     "Table",
+    "TransferOptions",
+    "Work",
+    "begin_study",
     "certainty",
     "certainty_about_noise",
     "noise_images_at",
+    "retrain",
     "rubbish",
     "save_study",
+    "transfer",
 ]

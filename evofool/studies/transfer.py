@@ -1,0 +1,262 @@
+"""Do images that fool one classifier fool another?"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import numpy as np
+import tyro
+from jaxtyping import Bool
+
+from evofool.classifiers import Classifier, resized
+from evofool.errors import UsageError, require_positive, require_seed
+from evofool.report import contact_sheet, format_confidence
+from evofool.studies.fooling import (
+    OF_NOTHING,
+    Fooling,
+    FoolingOptions,
+    Seen,
+    Way,
+    fool,
+    magnified,
+    see,
+    with_noise,
+)
+from evofool.studies.networks import Member, halves, member_of, relation, trained_networks
+from evofool.studies.pictures import load_pictures
+from evofool.studies.study import Cell, Column, Figure, Row, Spread, StudyResult, Table
+from evofool.studies.subject import alike
+from evofool.studies.work import Work
+
+_SHOWN = 20
+_PERCENT = "{:.1%}".format
+_COLUMNS = {
+    "way": Column("images by"),
+    "magnify": Column("change times", "{:g}".format),
+    "relation": Column("shown to"),
+    "pairs": Column("pairs"),
+    "images": Column("images", "{:,}".format),
+    "fooled": Column("fooled", _PERCENT),
+    "same_class": Column("same class", _PERCENT),
+    "over_99": Column("over 99% for both", _PERCENT),
+    "over_999": Column("over 99.9%", _PERCENT),
+    "over_9999": Column("over 99.99%", _PERCENT),
+    "mean_confidence": Column("mean confidence", format_confidence),
+    "control": Column("control fooled", _PERCENT),
+}
+_REPORTED = (
+    Row(
+        {"way": "cppn", "relation": "same network, other start", "same_class": "often", "over_999": "some"},
+        reported="Nguyen et al. (CVPR 2015, section 3.3), ImageNet",
+    ),
+    Row(
+        {"way": "cppn", "relation": "other network", "same_class": "less often"},
+        reported="Nguyen et al. (CVPR 2015, section 3.3), ImageNet",
+    ),
+    Row(
+        {"way": "evolution", "relation": "other network", "fooled": "images cannot be reused"},
+        reported="question-and-answer thread",
+    ),
+    Row(
+        {"way": "gradients", "relation": "other network", "same_class": "often"},
+        reported="Goodfellow, Shlens & Szegedy (ICLR 2015, section 8)",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class TransferOptions(FoolingOptions):
+    """Between which classifiers, and which images.
+
+    Attributes:
+        dataset: what the networks learn, and what is changed: a name or a folder. With classifiers only, any
+            images, as photographs in a folder.
+        networks: networks to train for the study.
+        starts: how often each is trained, from other starts.
+        halves: train each also on two disjoint halves of the training images.
+        epochs: passes over the training images.
+        classifiers: trained classifiers to compare: names or files.
+        magnify: factors that changes are multiplied by.
+        seeds: how often each classifier is fooled.
+        seed: the first seed.
+    """
+
+    dataset: Annotated[str, tyro.conf.arg(metavar="NAME|FOLDER")] = "digits"
+    networks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ("lenet", "mlp")
+    starts: int = 2
+    halves: bool = False
+    epochs: int = 5
+    classifiers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE...")] = ()
+    magnify: tuple[float, ...] = (1.0, 2.0)
+    seeds: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(starts=self.starts, epochs=self.epochs, seeds=self.seeds)
+        require_seed(self.seed)
+        for factor in self.magnify:
+            require_positive(magnify=factor)
+        if not self.magnify or not (self.networks or self.classifiers):
+            raise UsageError("there must be one or more networks or classifiers, and one or more factors")
+
+
+class Carried(NamedTuple):
+    """How one classifier sees images that were made for another, or for itself."""
+
+    way: Way
+    magnify: float
+    source: Member
+    target: Member
+    cells: dict[str, float]
+
+
+def transfer(options: TransferOptions, work: Work) -> StudyResult:
+    """Show the images that fool each of several classifiers to all of them.
+
+    The sources disagree: images "cannot be reused" (question-and-answer thread), images "often fool" networks
+    from other starts (Nguyen et al., CVPR 2015, section 3.3), and adversarial examples are often taken for
+    the same class by all (Szegedy et al., ICLR 2014, section 4.2; Goodfellow et al., ICLR 2015, section 8).
+
+    Args:
+        options: the classifiers, and how they are fooled.
+        work: keeps the networks and the images.
+
+    Raises:
+        UsageError: something is unknown, or the classifiers have other classes.
+        EvofoolError: data is missing or damaged, or no image is classified alike by all.
+    """
+    members = _members(options, work)
+    pictures = load_pictures([options.dataset])[0]
+    subject = alike(pictures, [member.classifier for member in members], options.count)
+    found: list[Carried] = []
+    figures: dict[str, Figure] = {}
+    for seed in work.each(range(options.seed, options.seed + options.seeds), "seed"):
+        for way, source in work.each(list(product(options.ways, members)), "classifier and way"):
+            step = f"{source.name.replace(' ', '-')}/{way}-seed-{seed}"
+            images, labels = subject.of(source.classifier)
+            made = partial(fool, work, way=way, images=images, labels=labels, options=options, seed=seed)
+            fooling = made(step=step, classifier=source.classifier)
+            untaught = None
+            if way in OF_NOTHING:
+                untaught = made(step=f"{step}-control", classifier=_shuffled(source.classifier, seed))
+            for factor in options.magnify if untaught is None else (1.0,):
+                larger = magnified(fooling, factor)
+                seen = [see(_of_size(source, target), larger) for target in members]
+                control = with_noise(larger, seed) if untaught is None else untaught
+                for target, each in zip(members, seen, strict=True):
+                    of_control = see(_of_size(source, target), control).fooled
+                    cells = _cells(see(source.classifier, larger), each, of_control)
+                    found.append(Carried(way, factor, source, target, cells))
+                title = f"All take for the same class: by {way} for {source.name}"
+                if title not in figures and (sheet := _sheet(source, larger, seen)):
+                    figures[title] = sheet
+    tables = {"Images shown to other classifiers": Table(_COLUMNS, [*_by_relation(found), *_REPORTED])}
+    for (way, factor), group in _grouped(found, lambda each: (each.way, each.magnify)).items():
+        times = "" if way in OF_NOTHING else f", change times {factor:g}"
+        tables[f"Fooled (taken for the same class): {way}{times}"] = _matrix(members, group)
+    return StudyResult(tables, figures, _notes(options, members))
+
+
+def _members(options: TransferOptions, work: Work) -> list[Member]:
+    """The classifiers to compare."""
+    members = []
+    if options.networks:
+        dataset = work.load_dataset(options.dataset)
+        train = partial(trained_networks, work, networks=options.networks, epochs=options.epochs)
+        members += train(dataset, starts=options.starts)
+        if options.halves:
+            for half, data in zip(halves(dataset), ("first half", "second half"), strict=True):
+                members += train(half, data=data)
+    return members + [member_of(work.load_classifier(name)) for name in options.classifiers]
+
+
+def _of_size(source: Member, target: Member) -> Classifier:
+    """A classifier of the images that another takes."""
+    return resized(target.classifier, *source.classifier.spec.input_shape[:2])
+
+
+def _shuffled(classifier: Classifier, seed: int) -> Classifier:
+    """The classifier with the numbers of each of its weights in random order: it has learnt nothing."""
+    leaves, structure = jax.tree.flatten(classifier.params)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    mixed = [
+        jax.random.permutation(key, leaf.ravel()).reshape(leaf.shape)
+        for key, leaf in zip(keys, leaves, strict=True)
+    ]
+    return replace(classifier, params=jax.tree.unflatten(structure, mixed))
+
+
+def _cells(own: Seen, other: Seen, of_control: Bool[np.ndarray, " n"]) -> dict[str, float]:
+    both = np.minimum(own.wanted, other.wanted)
+    return {
+        "fooled": float(other.fooled.mean()),
+        "same_class": float(other.same_class.mean()),
+        "over_99": float((both > 0.99).mean()),
+        "over_999": float((both > 0.999).mean()),
+        "over_9999": float((both > 0.9999).mean()),
+        "mean_confidence": float(other.confidences.mean()),
+        "control": float(of_control.mean()),
+        "images": len(other.fooled),
+    }
+
+
+def _grouped(found: Sequence[Carried], key: Callable[[Carried], Any]) -> dict[Any, list[Carried]]:
+    groups: dict[Any, list[Carried]] = {}
+    for each in found:
+        groups.setdefault(key(each), []).append(each)
+    return groups
+
+
+def _by_relation(found: Sequence[Carried]) -> list[Row]:
+    """A row for each way, factor and relation, over all pairs of classifiers and all seeds."""
+    rows = []
+    groups = _grouped(found, lambda each: (each.way, each.magnify, relation(each.source, each.target)))
+    for (way, factor, related), group in groups.items():
+        spreads = {name: Spread.of([each.cells[name] for each in group]) for name in group[0].cells}
+        cells = {"way": way, "relation": related, "pairs": len(group)} | spreads
+        cells["images"] = int(sum(each.cells["images"] for each in group))
+        if way not in OF_NOTHING:
+            cells["magnify"] = factor
+        rows.append(Row(cells))
+    return rows
+
+
+def _matrix(members: Sequence[Member], found: Sequence[Carried]) -> Table:
+    """Sources in rows and targets in columns."""
+    columns = {"made for": Column("made for")} | {member.name: Column(member.name) for member in members}
+    rows = []
+    for source in members:
+        cells: dict[str, Cell] = {"made for": source.name}
+        for target in members:
+            group = [each.cells for each in found if (each.source, each.target) == (source, target)]
+            fooled, same = (np.mean([cells[name] for cells in group]) for name in ("fooled", "same_class"))
+            cells[target.name] = f"{fooled:.0%} ({same:.0%})"
+        rows.append(Row(cells))
+    return Table(columns, rows)
+
+
+def _sheet(source: Member, fooling: Fooling, seen: Sequence[Seen]) -> Figure | None:
+    """The images that all classifiers take for the same class, the surest first; None if there are none."""
+    lowest = np.min([each.wanted for each in seen], axis=0)
+    by_all = np.all([each.same_class for each in seen], axis=0)
+    chosen = [index for index in np.argsort(-lowest, kind="stable") if by_all[index]][:_SHOWN]
+    if not chosen:
+        return None
+    names = [source.classifier.spec.class_names[fooling.classes[index]] for index in chosen]
+    subtitle = f"{by_all.sum():,} of {len(by_all):,} images; below each, the lowest confidence of all"
+    return partial(contact_sheet, fooling.images[chosen], names, lowest[chosen], subtitle=subtitle)
+
+
+def _notes(options: TransferOptions, members: Sequence[Member]) -> list[str]:
+    errors = ", ".join(f"{m.name} {m.test_error:.2%}" for m in members if m.test_error is not None)
+    return [
+        "An image of nothing fools a classifier that has more than 50% in any class; a changed image, one "
+        "that no longer takes it for its label. Only images that all classify alike are changed.",
+        "The control of a change is Gaussian noise of the same size. The control of evolved images are "
+        "images evolved as long for the same classifier with its weights in random order.",
+        *([f"Test errors: {errors}."] if errors else []),
+    ]
