@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal, NamedTuple, get_args
 
 import jax
@@ -11,12 +12,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from evofool.attacks import (
     AttackResult,
-    DeepFoolOptions,
     FastGradientSignOptions,
     Goal,
     GradientAscentOptions,
     IteratedGradientSignOptions,
-    LBFGSOptions,
     Targeted,
     UniversalOptions,
     Untargeted,
@@ -39,6 +38,9 @@ from evofool.studies.work import Work
 
 Way = Literal["direct", "cppn", "student", "ascent", "fgsm", "iterated", "universal", "deepfool", "lbfgs"]
 """A way to fool. The first four make images of nothing; the others change images."""
+
+_STEPS = 40
+"""Of iterated: as many as bring an image to 2.5 times the size of its ball, as Madry et al. (2018) do."""
 
 OF_NOTHING: tuple[Way, ...] = ("direct", "cppn", "student", "ascent")
 
@@ -127,6 +129,7 @@ def fool(
     labels: Int[np.ndarray, " n"],
     options: FoolingOptions,
     seed: int = 0,
+    classes: int | None = None,
 ) -> Fooling:
     """Fool a classifier in one way, as a step of a study.
 
@@ -139,13 +142,20 @@ def fool(
         labels: the class of each.
         options: how far.
         seed: of everything that is random.
+        classes: only the first so many classes are to be fooled into; those behind them reject an image. All
+            by default. Then fgsm, iterated and lbfgs lead each image to the likeliest of them but its label.
     """
+    count = len(classifier.spec.class_names)
     if way == "direct" or way == "cppn" or way == "student":
-        targets = tuple(range(len(classifier.spec.class_names)))
+        targets = tuple(range(classes or count))
         seeds = range(seed * options.runs, (seed + 1) * options.runs)
         size = 50 if way == "student" else options.batch_size
         found = evolved(
-            work, step, classifier, way, seeds=seeds, generations=options.generations, batch_size=size
+            *(work, step, classifier, way),
+            seeds=seeds,
+            generations=options.generations,
+            batch_size=size,
+            targets=targets,
         )
         shape = found.images.shape[2:]
         return Fooling(
@@ -156,11 +166,16 @@ def fool(
 
     def attack() -> dict[str, np.ndarray]:
         if way == "ascent":
-            targets = np.tile(np.arange(len(classifier.spec.class_names)), options.runs)
+            targets = np.tile(np.arange(classes or count), options.runs)
             start = noise_images(jax.random.key(seed), len(targets), classifier)
             result = gradient_ascent(classifier, start, Targeted(targets), GradientAscentOptions())
             return {"images": np.asarray(to_uint8(result.images)), "classes": targets}
-        result = _CHANGES[way](classifier, images, labels, options, seed)
+        goal: Goal = Untargeted(labels)
+        if way in ("fgsm", "iterated", "lbfgs") and classes not in (None, count):
+            goal = Targeted(_likeliest_others(classifier, images, labels, classes or count))
+        elif way == "lbfgs":
+            goal = Targeted(random_targets(jax.random.key(seed), labels, classifier))
+        result = _attack(way, options, seed)(classifier, from_uint8(images), goal)
         return {
             "changes": np.asarray(result.images - result.originals),
             "classes": np.asarray(result.confidences.argmax(axis=1)),
@@ -173,18 +188,18 @@ def fool(
     return magnified(made, 1.0)
 
 
-def see(classifier: Classifier, fooling: Fooling) -> Seen:
+def see(classifier: Classifier, fooling: Fooling, classes: int | None = None) -> Seen:
     """How a classifier sees images that were made to fool it, or another one.
 
     Args:
         classifier: takes images of this size.
         fooling: the images.
+        classes: only the first so many classes count; what is taken for another is rejected. All by default.
     """
-    size = attacked_at_once(classifier.spec.input_shape)
-    found = in_batches(lambda batch: _confidences(classifier, batch), from_uint8(fooling.images), size)
-    confidences = np.asarray(found)
+    confidences = confidences_in_batches(classifier, fooling.images)
     taken_for, highest = confidences.argmax(axis=1), confidences.max(axis=1)
     fooled = highest > 0.5 if fooling.labels is None else taken_for != fooling.labels
+    fooled &= taken_for < (classes or confidences.shape[1])
     wanted = np.take_along_axis(confidences, fooling.classes[:, None], axis=1)[:, 0]
     return Seen(fooled, fooled & (taken_for == fooling.classes), highest, wanted)
 
@@ -211,38 +226,32 @@ def with_noise(fooling: Fooling, seed: int) -> Fooling:
     return fooling._replace(images=np.rint(255 * noisy).astype(np.uint8))
 
 
+def confidences_in_batches(classifier: Classifier, images: Images) -> Float[np.ndarray, "n k"]:
+    """The confidences of any number of images."""
+    size = attacked_at_once(classifier.spec.input_shape)
+    return np.asarray(in_batches(partial(_confidences, classifier), from_uint8(images), size))
+
+
 @jax.jit
 def _confidences(classifier: Classifier, images: Float[jax.Array, "n h w c"]) -> Float[jax.Array, "n k"]:
     return classifier(images)
 
 
-_Change = Callable[[Classifier, Images, Int[np.ndarray, " n"], FoolingOptions, int], AttackResult]
+def _likeliest_others(
+    classifier: Classifier, images: Images, labels: Int[np.ndarray, " n"], classes: int
+) -> Int[np.ndarray, " n"]:
+    confidences = confidences_in_batches(classifier, images)[:, :classes]
+    return np.where(np.arange(classes) == labels[:, None], -1, confidences).argmax(axis=1)
 
 
-def _random(classifier: Classifier, labels: Int[np.ndarray, " n"], seed: int) -> Goal:
-    return Targeted(random_targets(jax.random.key(seed), labels, classifier))
-
-
-_CHANGES: dict[Way, _Change] = {
-    "fgsm": lambda classifier, images, labels, options, seed: fast_gradient_sign(
-        classifier, from_uint8(images), Untargeted(labels), FastGradientSignOptions(options.epsilon)
-    ),
-    "iterated": lambda classifier, images, labels, options, seed: iterated_gradient_sign(
-        classifier,
-        from_uint8(images),
-        Untargeted(labels),
-        IteratedGradientSignOptions(40, change=2.5 * 255 * options.epsilon, epsilon=options.epsilon),
-    ),
-    "universal": lambda classifier, images, labels, options, seed: universal_perturbation(
-        classifier,
-        from_uint8(images),
-        Untargeted(labels),
-        UniversalOptions(options.epsilon, fooling_rate=1.0, seed=seed),
-    ),
-    "deepfool": lambda classifier, images, labels, options, seed: deepfool(
-        classifier, from_uint8(images), Untargeted(labels), DeepFoolOptions()
-    ),
-    "lbfgs": lambda classifier, images, labels, options, seed: lbfgs(
-        classifier, from_uint8(images), _random(classifier, labels, seed), LBFGSOptions()
-    ),
-}
+def _attack(way: Way, options: FoolingOptions, seed: int) -> Callable[..., AttackResult]:
+    """The attack of a way, with its options."""
+    size = options.epsilon
+    if way == "fgsm":
+        return partial(fast_gradient_sign, options=FastGradientSignOptions(size))
+    if way == "iterated":
+        steps = IteratedGradientSignOptions(_STEPS, change=2.5 * 255 * size, epsilon=size)
+        return partial(iterated_gradient_sign, options=steps)
+    if way == "universal":
+        return partial(universal_perturbation, options=UniversalOptions(size, fooling_rate=1.0, seed=seed))
+    return lbfgs if way == "lbfgs" else deepfool

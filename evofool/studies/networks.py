@@ -1,16 +1,52 @@
 """The networks that a study trains, and how they are related."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+import tyro
+from jaxtyping import UInt8
 
-from evofool.classifiers import Classifier, create_classifier
+from evofool.classifiers import Classifier, create_classifier, resized
 from evofool.classifiers.networks import NetworkLogits
 from evofool.datasets import Dataset
+from evofool.errors import UsageError, require_positive
 from evofool.studies.work import Work
 from evofool.training import TrainingOptions
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """The classifiers that are compared.
+
+    Attributes:
+        dataset: what the networks learn, and what is changed: a name or a folder. If no network is trained, a
+            folder of photographs will do.
+        networks: networks to train for the study.
+        starts: how often each is trained, from other starts.
+        epochs: passes over the training images.
+        classifiers: trained classifiers to compare: names or files.
+
+    Raises:
+        UsageError: a value is out of range, or there is nothing to compare.
+    """
+
+    dataset: Annotated[str, tyro.conf.arg(metavar="NAME|FOLDER")] = "digits"
+    networks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ("lenet", "mlp")
+    starts: int = 2
+    epochs: int = 5
+    classifiers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE...")] = ()
+
+    def __post_init__(self) -> None:
+        require_positive(starts=self.starts, epochs=self.epochs)
+        if not self.networks and not self.classifiers:
+            raise UsageError("there must be one or more networks or classifiers")
+
+
+FOOLING = "fooling"
+"""The class of images that fooled a network."""
 
 
 class Member(NamedTuple):
@@ -29,6 +65,30 @@ class Member(NamedTuple):
     network: str
     data: str
     test_error: float | None = None
+
+
+def members(options: NetworkOptions, work: Work, *, parts: bool = False) -> list[Member]:
+    """The classifiers to compare, with those that are trained as steps of a study.
+
+    Args:
+        options: which.
+        work: of the study.
+        parts: train each network also on both halves of the dataset.
+    """
+    found: list[Member] = []
+    if options.networks:
+        dataset = work.load_dataset(options.dataset)
+        train = partial(trained_networks, work, networks=options.networks, epochs=options.epochs)
+        found += train(dataset, starts=options.starts)
+        if parts:
+            for half, data in zip(halves(dataset), ("first half", "second half"), strict=True):
+                found += train(half, data=data)
+    return found + [member_of(work.load_classifier(name)) for name in options.classifiers]
+
+
+def of_size(target: Member, source: Member) -> Classifier:
+    """A classifier of the images that another takes, which it resizes if need be."""
+    return resized(target.classifier, *source.classifier.spec.input_shape[:2])
 
 
 def trained_networks(
@@ -91,6 +151,16 @@ def halves(dataset: Dataset) -> list[Dataset]:
         )
         for which, part in (("first", first), ("second", ~first))
     ]
+
+
+def with_fooling_class(dataset: Dataset, images: UInt8[np.ndarray, "n h w c"]) -> Dataset:
+    """The dataset with one more class to learn, of images that fooled a network; it is tested as before."""
+    label = np.full(len(images), len(dataset.class_names), np.int32)
+    return dataset._replace(
+        class_names=(*dataset.class_names, FOOLING),
+        train_images=np.concatenate([dataset.train_images, images]),
+        train_labels=np.concatenate([dataset.train_labels, label]),
+    )
 
 
 def relation(source: Member, target: Member) -> str:

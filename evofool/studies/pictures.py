@@ -17,7 +17,6 @@ from evofool.datasets import DATASETS, Dataset, load_dataset
 from evofool.errors import EvofoolError, UsageError, unknown_name
 from evofool.expressions import Call, parse
 from evofool.images import alteration, fit_photograph, from_uint8, image_files, read_image, to_uint8
-from evofool.registry import AnyOptions
 
 _COUNT = 1000
 """Images of a dataset, unless another number is given."""
@@ -184,11 +183,11 @@ def _attacked(source: str, call: Call) -> Pictures:
     assert issubclass(attack.options, AttackOptions)
     classifier = load_classifier(str(options.pop("classifier", "lenet-digits")))
     of_dataset: dict[str, Any] = {name: options.pop(name) for name in ("count", "split") if name in options}
-    known = [field.name for field in fields(attack.options)]
+    known = [field.name for field in fields(attack.options)]  # type: ignore[arg-type]
     if unknown := set(options) - set(known):
         raise unknown_name(f"option of {call.name}", min(unknown), known)
     try:
-        chosen: AnyOptions = attack.options(**options)
+        chosen = attack.options(**options)
     except TypeError as error:
         raise UsageError(
             f"an option of {call.name} in {source!r} is text where a number is needed"

@@ -15,6 +15,7 @@ from evofool.errors import UsageError, require_positive, require_seed
 from evofool.images import from_uint8
 from evofool.report import contact_sheet, format_confidence, steps_plot
 from evofool.studies.evolving import Evolvable, Evolved, evolved
+from evofool.studies.networks import FOOLING, with_fooling_class
 from evofool.studies.study import Cell, Column, Figure, Row, Spread, StudyResult, Table
 from evofool.studies.work import Work
 from evofool.training import TrainingOptions
@@ -34,7 +35,6 @@ _COLUMNS = {
     "trained_on": Column("training images", "{:,}".format),
 }
 _HELD_OUT_EVERY = 5
-_FOOLING = "fooling"
 _MOST_ITERATIONS, _MOST_SEEDS = 1000, 1000
 
 
@@ -133,7 +133,7 @@ def _loop(options: RetrainOptions, work: Work, dataset: Dataset, seed: int) -> l
     iterations = []
     for number in work.each(range(1, options.iterations + 1), f"network of seed {seed}"):
         step = f"seed-{seed}/iteration-{number:02}"
-        taught = _with_class(dataset, seen) if len(seen) else dataset
+        taught = with_fooling_class(dataset, seen) if len(seen) else dataset
         own = _MOST_ITERATIONS * seed + number - 1
         classifier, accuracy = work.trained(
             f"{step}-network",
@@ -162,18 +162,8 @@ def _loop(options: RetrainOptions, work: Work, dataset: Dataset, seed: int) -> l
     return iterations
 
 
-def _with_class(dataset: Dataset, images: UInt8[np.ndarray, "n h w c"]) -> Dataset:
-    """The dataset with one more class to learn; it is tested on the same images."""
-    label = np.full(len(images), len(dataset.class_names), np.int32)
-    return dataset._replace(
-        class_names=(*dataset.class_names, _FOOLING),
-        train_images=np.concatenate([dataset.train_images, images]),
-        train_labels=np.concatenate([dataset.train_labels, label]),
-    )
-
-
 def _recall(classifier: Classifier, images: UInt8[np.ndarray, "n h w c"]) -> float:
-    fooling = classifier.spec.class_index(_FOOLING)
+    fooling = classifier.spec.class_index(FOOLING)
     return float(np.mean(predicted_classes(classifier, from_uint8(images)) == fooling))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 from jaxtyping import Bool
 
-from evofool.classifiers import Classifier, resized
+from evofool.classifiers import Classifier
 from evofool.errors import UsageError, require_positive, require_seed
 from evofool.report import contact_sheet, format_confidence
 from evofool.studies.fooling import (
@@ -25,7 +25,7 @@ from evofool.studies.fooling import (
     see,
     with_noise,
 )
-from evofool.studies.networks import Member, halves, member_of, relation, trained_networks
+from evofool.studies.networks import Member, NetworkOptions, members, of_size, relation
 from evofool.studies.pictures import load_pictures
 from evofool.studies.study import Cell, Column, Figure, Row, Spread, StudyResult, Table
 from evofool.studies.subject import alike
@@ -68,40 +68,30 @@ _REPORTED = (
 
 
 @dataclass(frozen=True)
-class TransferOptions(FoolingOptions):
-    """Between which classifiers, and which images.
+class TransferOptions(FoolingOptions, NetworkOptions):
+    """Between which classifiers images are carried over, and which images.
 
     Attributes:
-        dataset: what the networks learn, and what is changed: a name or a folder. With classifiers only, any
-            images, as photographs in a folder.
-        networks: networks to train for the study.
-        starts: how often each is trained, from other starts.
-        halves: train each also on two disjoint halves of the training images.
-        epochs: passes over the training images.
-        classifiers: trained classifiers to compare: names or files.
+        halves: train each network also on two disjoint halves of the training images.
         magnify: factors that changes are multiplied by.
         seeds: how often each classifier is fooled.
         seed: the first seed.
     """
 
-    dataset: Annotated[str, tyro.conf.arg(metavar="NAME|FOLDER")] = "digits"
-    networks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ("lenet", "mlp")
-    starts: int = 2
     halves: bool = False
-    epochs: int = 5
-    classifiers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE...")] = ()
-    magnify: tuple[float, ...] = (1.0, 2.0)
+    magnify: Annotated[tuple[float, ...], tyro.conf.arg(metavar="FACTOR...")] = (1.0, 2.0)
     seeds: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
+        NetworkOptions.__post_init__(self)
         super().__post_init__()
-        require_positive(starts=self.starts, epochs=self.epochs, seeds=self.seeds)
+        require_positive(seeds=self.seeds)
         require_seed(self.seed)
         for factor in self.magnify:
             require_positive(magnify=factor)
-        if not self.magnify or not (self.networks or self.classifiers):
-            raise UsageError("there must be one or more networks or classifiers, and one or more factors")
+        if not self.magnify:
+            raise UsageError("magnify must be one or more factors")
 
 
 class Carried(NamedTuple):
@@ -129,13 +119,13 @@ def transfer(options: TransferOptions, work: Work) -> StudyResult:
         UsageError: something is unknown, or the classifiers have other classes.
         EvofoolError: data is missing or damaged, or no image is classified alike by all.
     """
-    members = _members(options, work)
+    compared = members(options, work, parts=options.halves)
     pictures = load_pictures([options.dataset])[0]
-    subject = alike(pictures, [member.classifier for member in members], options.count)
+    subject = alike(pictures, [member.classifier for member in compared], options.count)
     found: list[Carried] = []
     figures: dict[str, Figure] = {}
     for seed in work.each(range(options.seed, options.seed + options.seeds), "seed"):
-        for way, source in work.each(list(product(options.ways, members)), "classifier and way"):
+        for way, source in work.each(list(product(options.ways, compared)), "classifier and way"):
             step = f"{source.name.replace(' ', '-')}/{way}-seed-{seed}"
             images, labels = subject.of(source.classifier)
             made = partial(fool, work, way=way, images=images, labels=labels, options=options, seed=seed)
@@ -145,10 +135,10 @@ def transfer(options: TransferOptions, work: Work) -> StudyResult:
                 untaught = made(step=f"{step}-control", classifier=_shuffled(source.classifier, seed))
             for factor in options.magnify if untaught is None else (1.0,):
                 larger = magnified(fooling, factor)
-                seen = [see(_of_size(source, target), larger) for target in members]
+                seen = [see(of_size(target, source), larger) for target in compared]
                 control = with_noise(larger, seed) if untaught is None else untaught
-                for target, each in zip(members, seen, strict=True):
-                    of_control = see(_of_size(source, target), control).fooled
+                for target, each in zip(compared, seen, strict=True):
+                    of_control = see(of_size(target, source), control).fooled
                     cells = _cells(see(source.classifier, larger), each, of_control)
                     found.append(Carried(way, factor, source, target, cells))
                 title = f"All take for the same class: by {way} for {source.name}"
@@ -157,26 +147,8 @@ def transfer(options: TransferOptions, work: Work) -> StudyResult:
     tables = {"Images shown to other classifiers": Table(_COLUMNS, [*_by_relation(found), *_REPORTED])}
     for (way, factor), group in _grouped(found, lambda each: (each.way, each.magnify)).items():
         times = "" if way in OF_NOTHING else f", change times {factor:g}"
-        tables[f"Fooled (taken for the same class): {way}{times}"] = _matrix(members, group)
-    return StudyResult(tables, figures, _notes(options, members))
-
-
-def _members(options: TransferOptions, work: Work) -> list[Member]:
-    """The classifiers to compare."""
-    members = []
-    if options.networks:
-        dataset = work.load_dataset(options.dataset)
-        train = partial(trained_networks, work, networks=options.networks, epochs=options.epochs)
-        members += train(dataset, starts=options.starts)
-        if options.halves:
-            for half, data in zip(halves(dataset), ("first half", "second half"), strict=True):
-                members += train(half, data=data)
-    return members + [member_of(work.load_classifier(name)) for name in options.classifiers]
-
-
-def _of_size(source: Member, target: Member) -> Classifier:
-    """A classifier of the images that another takes."""
-    return resized(target.classifier, *source.classifier.spec.input_shape[:2])
+        tables[f"Fooled (taken for the same class): {way}{times}"] = _matrix(compared, group)
+    return StudyResult(tables, figures, _notes(compared))
 
 
 def _shuffled(classifier: Classifier, seed: int) -> Classifier:
@@ -225,13 +197,13 @@ def _by_relation(found: Sequence[Carried]) -> list[Row]:
     return rows
 
 
-def _matrix(members: Sequence[Member], found: Sequence[Carried]) -> Table:
+def _matrix(compared: Sequence[Member], found: Sequence[Carried]) -> Table:
     """Sources in rows and targets in columns."""
-    columns = {"made for": Column("made for")} | {member.name: Column(member.name) for member in members}
+    columns = {"made for": Column("made for")} | {member.name: Column(member.name) for member in compared}
     rows = []
-    for source in members:
+    for source in compared:
         cells: dict[str, Cell] = {"made for": source.name}
-        for target in members:
+        for target in compared:
             group = [each.cells for each in found if (each.source, each.target) == (source, target)]
             fooled, same = (np.mean([cells[name] for cells in group]) for name in ("fooled", "same_class"))
             cells[target.name] = f"{fooled:.0%} ({same:.0%})"
@@ -251,8 +223,8 @@ def _sheet(source: Member, fooling: Fooling, seen: Sequence[Seen]) -> Figure | N
     return partial(contact_sheet, fooling.images[chosen], names, lowest[chosen], subtitle=subtitle)
 
 
-def _notes(options: TransferOptions, members: Sequence[Member]) -> list[str]:
-    errors = ", ".join(f"{m.name} {m.test_error:.2%}" for m in members if m.test_error is not None)
+def _notes(compared: Sequence[Member]) -> list[str]:
+    errors = ", ".join(f"{m.name} {m.test_error:.2%}" for m in compared if m.test_error is not None)
     return [
         "An image of nothing fools a classifier that has more than 50% in any class; a changed image, one "
         "that no longer takes it for its label. Only images that all classify alike are changed.",

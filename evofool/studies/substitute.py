@@ -1,0 +1,132 @@
+"""Can a classifier be fooled by one who may only ask it?"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
+
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from evofool.attacks import (
+    FastGradientSignOptions,
+    Targeted,
+    Untargeted,
+    fast_gradient_sign,
+    predicted_classes,
+)
+from evofool.attacks.attack import input_gradient
+from evofool.classifiers import Classifier, create_classifier
+from evofool.datasets import Dataset
+from evofool.errors import require_positive, require_seed, require_share
+from evofool.images import from_uint8, to_uint8
+from evofool.studies.networks import NetworkOptions, members
+from evofool.studies.study import Column, Row, Spread, StudyResult, Table
+from evofool.studies.work import Work
+from evofool.training import TrainingOptions
+
+_COLUMNS = {
+    "asked": Column("asked"),
+    "substitute": Column("substitute"),
+    "queries": Column("queries", "{:,.0f}".format),
+    "agreement": Column("agrees on held-out images", "{:.1%}".format),
+    "substitute_fooled": Column("substitute fooled", "{:.1%}".format),
+    "fooled": Column("asked one fooled", "{:.1%}".format),
+}
+_REPORTED = Row(
+    {"asked": "a service", "substitute": "a small CNN", "queries": 6400, "fooled": 0.8424},
+    reported="Papernot et al. (ASIA CCS 2017), MNIST, epsilon 0.3",
+)
+
+
+@dataclass(frozen=True)
+class SubstituteOptions(NetworkOptions):
+    """What is asked, how often, and what learns the answers.
+
+    Attributes:
+        substitutes: networks that learn the answers, of which the first attack is computed.
+        first: images that are asked first, from the test set.
+        rounds: how often the images are doubled, by steps along the signs of the substitute's gradient.
+        step: the size of such a step, in [0, 1].
+        substitute_epochs: passes over the images in each round.
+        epsilon: the change of every pixel in the attack, in [0, 1].
+        seed: of the substitutes.
+    """
+
+    substitutes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ("cnn", "mlp")
+    first: int = 150
+    rounds: int = 5
+    step: float = 0.1
+    substitute_epochs: int = 10
+    epsilon: float = 0.3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(first=self.first, rounds=self.rounds, substitute_epochs=self.substitute_epochs)
+        require_share(epsilon=self.epsilon, step=self.step)
+        require_seed(self.seed)
+
+
+def substitute(options: SubstituteOptions, work: Work) -> StudyResult:
+    """Fool classifiers through networks that have learnt their answers (Papernot et al., ASIA CCS 2017).
+
+    Args:
+        options: what is asked, and what learns.
+        work: keeps the networks.
+
+    Raises:
+        UsageError: something is unknown.
+        EvofoolError: data is missing or damaged.
+    """
+    dataset = work.load_dataset(options.dataset)
+    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for asked in work.each(members(options, work), "classifier"):
+        for network in options.substitutes:
+            step = f"{asked.name}/{network}".replace(" ", "-")
+            cells = _fooled_through(options, work, step, asked.classifier, network, dataset)
+            found.setdefault((asked.network, network), []).append(cells)
+    rows = [
+        Row(
+            {"asked": asked, "substitute": network}
+            | {key: Spread.of([e[key] for e in all_]) for key in all_[0]}
+        )
+        for (asked, network), all_ in found.items()
+    ]
+    note = (
+        f"The first {options.first} test images are asked, and those made of them; the others are attacked."
+    )
+    return StudyResult({"Fooled by answers alone": Table(_COLUMNS, [*rows, _REPORTED])}, {}, [note])
+
+
+def _fooled_through(
+    options: SubstituteOptions, work: Work, step: str, asked: Classifier, network: str, dataset: Dataset
+) -> dict[str, float]:
+    images = dataset.test_images[: options.first]
+    start = partial(
+        *(create_classifier, network, asked.spec.input_shape, asked.spec.class_names),
+        seed=options.seed,
+    )
+    training = TrainingOptions(
+        options.substitute_epochs, batch_size=min(128, options.first), seed=options.seed
+    )
+    for number in range(options.rounds + 1):
+        answers = np.asarray(predicted_classes(asked, from_uint8(images)), np.int32)
+        learnt = dataset._replace(train_images=images, train_labels=answers)
+        model, _ = work.trained(f"{step}-{number}", start, learnt, training)
+        if number < options.rounds:
+            # Against the class of each image, where the substitute's answer changes fastest.
+            gradient, _ = input_gradient(model, from_uint8(images), Targeted(answers))
+            moved = jnp.clip(from_uint8(images) + options.step * jnp.sign(gradient), 0, 1)
+            images = np.concatenate([images, np.asarray(to_uint8(moved))])
+    held_out, labels = from_uint8(dataset.test_images[options.first :]), dataset.test_labels[options.first :]
+    attack = FastGradientSignOptions(options.epsilon)
+    attacked = from_uint8(to_uint8(fast_gradient_sign(model, held_out, Untargeted(labels), attack).images))
+    return {
+        "queries": float(len(images)),
+        "agreement": float(
+            jnp.mean(predicted_classes(model, held_out) == predicted_classes(asked, held_out))
+        ),
+        "substitute_fooled": float(jnp.mean(predicted_classes(model, attacked) != labels)),
+        "fooled": float(jnp.mean(predicted_classes(asked, attacked) != labels)),
+    }
