@@ -71,7 +71,7 @@ class RubbishOptions:
     """Which classifiers see how much noise, and which images it is compared with.
 
     Attributes:
-        classifiers: names, or .safetensors files.
+        classifiers: names, .safetensors files, or compositions of them.
         dataset: digits, mnist or a folder with a folder of images per class: test images to compare with.
         images: photographs to compare with, of any size and format, or folders of them.
         count: the number of images of uniform noise, and of Gaussian noise.
@@ -82,7 +82,7 @@ class RubbishOptions:
         UsageError: a value is out of range, or there are no classifiers.
     """
 
-    classifiers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE...")] = ("lenet-digits",)
+    classifiers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE|COMPOSITION...")] = ("lenet-digits",)
     dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME|FOLDER")] = None
     images: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE|FOLDER...")] = ()
     count: int = 10_000
