@@ -57,8 +57,8 @@ def to_text(expression: Expression, *, number: bool = False) -> str:
         number: whether it stands where a bare word that reads as a number is one.
 
     Example:
-        >>> to_text("3"), to_text("3", number=True), to_text(3, number=True), to_text('say "a"')
-        ('3', '"3"', '3', '"say ""a""\"')
+        >>> to_text("3"), to_text("3", number=True), to_text(3, number=True)
+        ('3', '"3"', '3')
     """
     if not isinstance(expression, str):
         return str(expression)
@@ -199,6 +199,5 @@ class _Parser:
     def _error(self, expected: str, at: int | None = None) -> UsageError:
         at = self._at if at is None else at
         found = shown(repr(self._text[at : at + 20])) if self._text[at:].strip() else "the end"
-        return UsageError(
-            f"{shown(repr(self._text))} cannot be read: expected {expected} at character {at + 1}, not {found}"
-        )
+        whole = shown(repr(self._text))
+        return UsageError(f"{whole} cannot be read: expected {expected} at character {at + 1}, not {found}")

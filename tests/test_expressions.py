@@ -34,10 +34,9 @@ def test_what_is_written_is_read_again(expression: Expression) -> None:
 def test_any_text_is_an_expression_or_one_error(text: str) -> None:
     try:
         expression = parse(text)
-    except UsageError as error:
-        assert "\n" not in str(error)
-    else:
-        assert parse(to_text(expression)) == expression
+    except UsageError:
+        return
+    assert parse(to_text(expression)) == expression
 
 
 @pytest.mark.parametrize(

@@ -109,11 +109,12 @@ def _split(call: Call, entry: Entry) -> tuple[list[Expression], dict[str, Value]
     hints = get_type_hints(entry.options)
     options = {}
     for name, field in fields.items():
-        if name not in given and field.default is dataclasses.MISSING:
+        if name in given:
+            value = _converted(f"{name} of {call.name}", given[name], hints[name])
+            if value != field.default:
+                options[name] = value
+        elif field.default is dataclasses.MISSING:
             raise UsageError(f"{call.name} needs {name}: {usage(entry)}")
-        value = _converted(f"{name} of {call.name}", given.get(name, field.default), hints[name])
-        if value != field.default:
-            options[name] = value
     return classifiers, options
 
 

@@ -31,7 +31,7 @@ _KINDS: dict[str, tuple[str, Registry]] = {
 
 @dataclass(frozen=True)
 class List:
-    """List the names of classifiers, compositions, networks, datasets, encodings, algorithms, attacks and studies.
+    """List what has a name: classifiers and compositions of them, networks, datasets, encodings and more.
 
     Attributes:
         what: one of these kinds, in the singular or plural; all of them if not given.

@@ -39,7 +39,7 @@ def default_path(*words: str) -> Path:
     """A new directory under ./runs, named after the time and what is done.
 
     Args:
-        words: joined by hyphens; of the path of a classifier only its name is used, also inside a composition.
+        words: joined by hyphens; of the path of a classifier only its name is used, inside a composition too.
 
     Example:
         >>> default_path("attack", "fgsm", "nets/lenet.safetensors").name[15:]

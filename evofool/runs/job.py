@@ -32,7 +32,6 @@ from evofool.search import (
     target_classes,
 )
 
-
 _ANY = "..."
 """In place of the names and files that a classifier is made of."""
 

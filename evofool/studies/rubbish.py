@@ -82,7 +82,9 @@ class RubbishOptions:
         UsageError: a value is out of range, or there are no classifiers.
     """
 
-    classifiers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE|COMPOSITION...")] = ("lenet-digits",)
+    classifiers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE|COMPOSITION...")] = (
+        "lenet-digits",
+    )
     dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME|FOLDER")] = None
     images: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE|FOLDER...")] = ()
     count: int = 10_000

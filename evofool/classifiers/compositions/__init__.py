@@ -1,4 +1,4 @@
-"""Functions from classifier to classifier, and their names in expressions such as `smoothed(lenet-digits)`."""
+"""Functions from classifier to classifier, named in expressions such as `smoothed(lenet-digits)`."""
 
 from evofool.classifiers.compositions.composition import composition, entry, takes_several, usage
 from evofool.classifiers.compositions.ensemble import Vote, ensemble
@@ -40,7 +40,7 @@ __all__ = [
 COMPOSITIONS = Registry(
     "composition",
     {
-        "ensemble": entry("the mean, or the votes, of several classifiers", ensemble),
+        "ensemble": entry("the mean of several classifiers, or their votes (vote=majority)", ensemble),
         "smoothed": entry("the mean over Gaussian noise (Cohen et al. 2019)", smoothed),
         "ten_crop": entry("the mean over ten crops of a larger image", ten_crop),
         "resized": entry("images of another size, resized", resized),

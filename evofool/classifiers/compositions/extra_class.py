@@ -13,7 +13,7 @@ from evofool.classifiers.networks import NetworkLogits, create_classifier
 from evofool.errors import UsageError, require_seed
 
 _DEVIATION = 0.01
-"""Of new weights: large enough that a ReLU behind them has a gradient, too small to matter before training."""
+"""Of new weights: a ReLU behind them has a gradient, and they hardly matter before training."""
 
 
 @composition
