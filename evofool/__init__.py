@@ -9,6 +9,7 @@ from evofool import attacks
 from evofool.classifiers import (
     Classifier,
     ClassifierSpec,
+    compositions,
     create_classifier,
     load_classifier,
     resized,
@@ -63,6 +64,7 @@ __all__ = [
     "StudentOptions",
     "UsageError",
     "attacks",
+    "compositions",
     "cppn",
     "create_classifier",
     "direct",

@@ -7,7 +7,7 @@ from pathlib import Path
 from run import run
 from tables import markdown
 
-from evofool.classifiers import CLASSIFIERS, NETWORKS
+from evofool.classifiers import CLASSIFIERS, COMPOSITIONS, NETWORKS
 from evofool.errors import unknown_name
 from evofool.registry import Registry
 from evofool.results import Kind
@@ -51,6 +51,7 @@ def of_results(kind: Kind) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "classifiers": lambda: of_registry(CLASSIFIERS),
+    "compositions": lambda: of_registry(COMPOSITIONS),
     "networks": lambda: of_registry(NETWORKS),
     "run directory": lambda: of_results(RUN),
 }

@@ -1,13 +1,21 @@
 """Classifiers to fool: the contract, networks, weights, and classifiers by name."""
 
 from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpec
+from evofool.classifiers.compositions import (
+    COMPOSITIONS,
+    Precision,
+    resized,
+    subtract_mean,
+    ten_crop,
+    with_precision,
+)
 from evofool.classifiers.known import CLASSIFIERS, load_classifier
 from evofool.classifiers.networks import NETWORKS, create_classifier
 from evofool.classifiers.weights import save_classifier, weights_digest
-from evofool.classifiers.wrappers import Precision, resized, subtract_mean, ten_crop, with_precision
 
 __all__ = [
     "CLASSIFIERS",
+    "COMPOSITIONS",
     "NETWORKS",
     "Activation",
     "Classifier",

@@ -1,6 +1,7 @@
 """Classifiers by name: the one inside the package, and those whose weights are under `EVOFOOL_DATA`."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from evofool.classifiers.classifier import Activation, Classifier
+from evofool.classifiers.composed import Composition, parts_of, read_classifier, rewritten
+from evofool.classifiers.compositions import subtract_mean
 from evofool.classifiers.importers import LAYOUTS
 from evofool.classifiers.importers.layout import from_channels_first
 from evofool.classifiers.networks import create_classifier
 from evofool.classifiers.networks.mobilenet import WIDTHS
 from evofool.classifiers.released import imagenet_classes, released_weights
 from evofool.classifiers.weights import array_shapes, load_weights_file, read_safetensors, with_weights
-from evofool.classifiers.wrappers import subtract_mean
 from evofool.datasets import DIGIT_NAMES
 from evofool.errors import EvofoolError, unknown_name
 from evofool.registry import Entry, NoOptions, Registry
@@ -23,29 +25,66 @@ EMBEDDED = Path(__file__).parent / "lenet_digits.safetensors"
 """The classifier that needs no data, made by scripts/train_embedded.py."""
 
 
-def load_classifier(name: str | os.PathLike[str], activation: Activation | None = None) -> Classifier:
-    """Load a classifier by its name or from a file.
+def load_classifier(
+    name: str | os.PathLike[str],
+    activation: Activation | None = None,
+    *,
+    known: Mapping[str, Classifier] = {},
+) -> Classifier:
+    """Load a classifier by its name, from a file, or as a composition of others.
 
     Args:
-        name: one of `CLASSIFIERS`, or the path of a .safetensors file that `save_classifier` wrote or that
-            holds one of the ImageNet networks as Caffe, Keras or torchvision stores it.
-        activation: read the logits as "softmax" or "sigmoid" scores, however the classifier was trained.
+        name: one of `CLASSIFIERS`; the path of a .safetensors file that `save_classifier` wrote or that holds
+            one of the ImageNet networks as Caffe, Keras or torchvision stores it; or one of `COMPOSITIONS`
+            of such names, paths and compositions, as `evofool.expressions` writes them.
+        activation: read the logits as "softmax" or "sigmoid" scores, however the classifier was trained; of a
+            composition, those of its parts.
+        known: further classifiers by name.
 
     Raises:
-        UsageError: there is no such name.
+        UsageError: there is no such name, or the composition cannot be made.
         EvofoolError: the weights are missing, or the file is damaged.
 
     Example:
         >>> load_classifier("lenet-digits").spec.input_shape
         (28, 28, 1)
+        >>> load_classifier("rejecting(blurred(lenet-digits, 0.5), threshold=0.99)").spec.class_names[-1]
+        'rejected'
     """
-    name = os.fspath(name)
-    if name in CLASSIFIERS:
-        classifier = CLASSIFIERS[name].build()
-    elif name.endswith(".safetensors") or os.path.exists(name) or os.sep in name:
-        classifier = _load_file(name)
+    return _load(read_classifier(os.fspath(name)), activation, known)
+
+
+def located(text: str) -> str:
+    """The canonical text of a classifier with absolute paths for files.
+
+    Raises:
+        UsageError: the text names no classifier.
+
+    Example:
+        >>> located("smoothed(lenet-digits, 0.1)")
+        'smoothed(lenet-digits, sigma=0.1)'
+    """
+
+    def absolute(name: str) -> str:
+        return str(Path(name).resolve()) if name not in CLASSIFIERS and os.path.isfile(name) else name
+
+    return rewritten(text, absolute)
+
+
+def _load(
+    named: Composition | str, activation: Activation | None, known: Mapping[str, Classifier]
+) -> Classifier:
+    if isinstance(named, Composition):
+        parts = [_load(part, activation, known) for part in parts_of(named)]
+        return named.entry.build(*parts, **named.call.options)
+    if named in known:
+        classifier = known[named]
+    elif named in CLASSIFIERS:
+        classifier = CLASSIFIERS[named].build()
+    elif named.endswith(".safetensors") or os.path.exists(named) or os.sep in named:
+        classifier = _load_file(named)
     else:
-        raise unknown_name("classifier", name, [*CLASSIFIERS, "the path of a .safetensors file"])
+        raise unknown_name("classifier", named, [*known, *CLASSIFIERS, "the path of a .safetensors file"])
     return classifier if activation is None else classifier.with_activation(activation)
 
 

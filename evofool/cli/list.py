@@ -7,7 +7,7 @@ import tyro
 from rich.table import Table
 
 from evofool.attacks import ATTACKS
-from evofool.classifiers import CLASSIFIERS, NETWORKS
+from evofool.classifiers import CLASSIFIERS, COMPOSITIONS, NETWORKS
 from evofool.console import make_console
 from evofool.datasets import DATASETS
 from evofool.encodings import ENCODINGS
@@ -18,6 +18,7 @@ from evofool.studies import STUDIES
 
 _KINDS: dict[str, tuple[str, Registry]] = {
     "classifiers": ("classifier", CLASSIFIERS),
+    "compositions": ("composition", COMPOSITIONS),
     "networks": ("network", NETWORKS),
     "datasets": ("dataset", DATASETS),
     "encodings": ("encoding", ENCODINGS),
@@ -30,7 +31,7 @@ _KINDS: dict[str, tuple[str, Registry]] = {
 
 @dataclass(frozen=True)
 class List:
-    """List the names of classifiers, networks, datasets, encodings, algorithms, attacks and studies.
+    """List what has a name: classifiers and compositions of them, networks, datasets, encodings and more.
 
     Attributes:
         what: one of these kinds, in the singular or plural; all of them if not given.

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from rich.console import Console
 
-from evofool.files import shortened
+from evofool.classifiers.composed import read_classifier, rewritten
+from evofool.files import file_name, shortened
 from evofool.registry import Entry
 from evofool.results import Kind, Results
 
@@ -38,15 +39,21 @@ def default_path(*words: str) -> Path:
     """A new directory under ./runs, named after the time and what is done.
 
     Args:
-        words: joined by hyphens; of the path of a classifier only its name is used.
+        words: joined by hyphens; of the path of a classifier only its name is used, inside a composition too.
 
     Example:
         >>> default_path("attack", "fgsm", "nets/lenet.safetensors").name[15:]
         '-attack-fgsm-lenet'
+        >>> default_path("es", "smoothed(nets/lenet.safetensors, 0.1)").name[15:]
+        '-es-smoothed_lenet_sigma_0_1'
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    names = [Path(word).name.removesuffix(".safetensors") for word in words]
-    return Path("runs", shortened("-".join([stamp, *names])))
+    return Path("runs", shortened("-".join([stamp, *map(_short, words)])))
+
+
+def _short(word: str) -> str:
+    short = rewritten(word, lambda name: Path(name).name.removesuffix(".safetensors"))
+    return short if isinstance(read_classifier(word), str) else file_name(short)
 
 
 def print_present(console: Console, results: Results) -> None:

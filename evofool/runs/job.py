@@ -2,10 +2,8 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from evofool import registry
@@ -18,7 +16,9 @@ from evofool.classifiers import (
     ten_crop,
     with_precision,
 )
-from evofool.classifiers.wrappers import CROPPED_SIZE
+from evofool.classifiers.composed import rewritten
+from evofool.classifiers.compositions import CROPPED_SIZE
+from evofool.classifiers.known import located
 from evofool.encodings import ENCODINGS, DirectOptions, Encoding
 from evofool.errors import EvofoolError, UsageError, require_positive, require_seed
 from evofool.registry import AnyOptions, choice
@@ -32,6 +32,9 @@ from evofool.search import (
     target_classes,
 )
 
+_ANY = "..."
+"""In place of the names and files that a classifier is made of."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -42,7 +45,8 @@ class RunSettings:
     of the encoding's options is None. The default variation becomes None, and another one is refused.
 
     Attributes:
-        classifier: what to fool: a name that `evofool list classifiers` shows, or a .safetensors file.
+        classifier: what to fool: a name that `evofool list classifiers` shows, a .safetensors file, or a
+            composition of them, as in "smoothed(lenet-digits, 0.1)" (`evofool list compositions`).
         search: how to search.
         encoding: how a genome becomes an image.
         generations: how many generations to make in all.
@@ -96,11 +100,12 @@ class RunSettings:
         return range(self.seed, self.seed + (self.seeds or 1))
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as plain values; a classifier that is a file by its absolute path."""
-        values = registry.to_json(self)
-        if os.path.isfile(self.classifier):
-            values["classifier"] = str(Path(self.classifier).resolve())
-        return values
+        """The settings as plain values; files that the classifier is made of by their absolute paths.
+
+        Raises:
+            UsageError: the classifier is a composition that cannot be read.
+        """
+        return registry.to_json(self) | {"classifier": located(self.classifier)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "RunSettings":
@@ -131,14 +136,15 @@ class RunSettings:
     def fixed(self) -> dict[str, Any]:
         """The settings that may not change when a run is resumed, by name, as JSON gives them back.
 
-        The number of generations may change, and the classifier's location: its weights are compared instead.
+        The number of generations may change, and the names and files that the classifier is made of: their
+        weights are compared instead.
 
         Example:
             >>> RunSettings().fixed()["search.batch_size"]
             200
         """
-        values = self.to_json()
-        del values["generations"], values["classifier"]
+        values = self.to_json() | {"classifier": rewritten(self.classifier, lambda name: _ANY)}
+        del values["generations"]
         return _flat(json.loads(json.dumps(values)))
 
 

@@ -1,6 +1,6 @@
 """Do defences help, against one who does not know of them and against one who does?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
@@ -16,7 +16,7 @@ from evofool.studies.evolving import evolved
 from evofool.studies.fooling import Fooling, FoolingOptions, confidences_in_batches, fool, see
 from evofool.studies.networks import with_fooling_class
 from evofool.studies.pictures import load_pictures
-from evofool.studies.study import Cell, Column, Figure, Row, Spread, StudyResult, Table
+from evofool.studies.study import Column, Figure, Row, Spread, StudyResult, Table
 from evofool.studies.subject import alike
 from evofool.studies.work import Work
 from evofool.training import TrainingOptions
@@ -129,13 +129,13 @@ def defences(options: DefencesOptions, work: Work) -> StudyResult:
                     figures[f"Images by {way} for {name}"] = _sheet(defence, adaptive, classes)
     tables = {
         "What defences cost": Table(
-            _CLEAN, [Row({"defence": name, **_spreads(cells)}) for name, cells in clean.items()]
+            _CLEAN, [Row({"defence": name, **Spread.of_each(cells)}) for name, cells in clean.items()]
         ),
         "What defences stop": Table(
             _FOOLED,
             [
                 *(
-                    Row({"defence": name, "way": way, **_spreads(cells)})
+                    Row({"defence": name, "way": way, **Spread.of_each(cells)})
                     for (name, way), cells in fooled.items()
                 ),
                 *_REPORTED,
@@ -148,7 +148,7 @@ def defences(options: DefencesOptions, work: Work) -> StudyResult:
 def _networks(options: DefencesOptions, work: Work, dataset: Dataset, seed: int) -> Mapping[str, Classifier]:
     """The networks that the defences name."""
     named = " ".join(options.defences)
-    known = {}
+    known: dict[str, Classifier] = {}
     for index, name in enumerate(_TRAINED):
         if name != "plain" and name not in named:
             continue
@@ -202,10 +202,6 @@ def _cells(defence: Classifier, carried: Fooling, adaptive: Fooling, classes: in
         never = np.isnan(adaptive.evaluations).mean() > 0.5
         cells["evaluations"] = float("nan") if never else float(np.nanmedian(adaptive.evaluations))
     return cells
-
-
-def _spreads(cells: Sequence[Mapping[str, float]]) -> dict[str, Cell]:
-    return {name: Spread.of([each[name] for each in cells]) for name in cells[0]}
 
 
 def _sheet(defence: Classifier, fooling: Fooling, classes: int) -> Figure:

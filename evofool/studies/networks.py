@@ -37,7 +37,7 @@ class NetworkOptions:
     networks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ("lenet", "mlp")
     starts: int = 2
     epochs: int = 5
-    classifiers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE...")] = ()
+    classifiers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE|COMPOSITION...")] = ()
 
     def __post_init__(self) -> None:
         require_positive(starts=self.starts, epochs=self.epochs)

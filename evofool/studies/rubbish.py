@@ -76,7 +76,9 @@ class RubbishOptions:
         UsageError: a value is out of range, or there are no classifiers.
     """
 
-    classifiers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE...")] = ("lenet-digits",)
+    classifiers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE|COMPOSITION...")] = (
+        "lenet-digits",
+    )
     images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE|FOLDER...")] = ()
     count: int = 10_000
     threshold: float = 0.5

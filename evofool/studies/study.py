@@ -35,6 +35,16 @@ class Spread(NamedTuple):
         known = [value for value in values if not np.isnan(value)] or [np.nan]
         return cls(*(float(np.quantile(known, q)) for q in (0.5, 0, 1)))
 
+    @classmethod
+    def of_each(cls, measured: Sequence[Mapping[str, float]]) -> dict[str, "Spread"]:
+        """The spread of each of several values by name, which were measured together.
+
+        Example:
+            >>> Spread.of_each([{"error": 0.1}, {"error": 0.3}])["error"].high
+            0.3
+        """
+        return {name: cls.of([values[name] for values in measured]) for name in measured[0]}
+
 
 Cell = str | int | float | Spread | None
 """A value of a table; None where there is none."""

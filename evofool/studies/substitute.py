@@ -103,10 +103,8 @@ def _fooled_through(
     options: SubstituteOptions, work: Work, step: str, asked: Classifier, network: str, dataset: Dataset
 ) -> dict[str, float]:
     images = dataset.test_images[: options.first]
-    start = partial(
-        *(create_classifier, network, asked.spec.input_shape, asked.spec.class_names),
-        seed=options.seed,
-    )
+    shape, names = asked.spec.input_shape, asked.spec.class_names
+    start = partial(create_classifier, network, shape, names, seed=options.seed)
     training = TrainingOptions(
         options.substitute_epochs, batch_size=min(128, options.first), seed=options.seed
     )

@@ -188,8 +188,8 @@ def _by_relation(found: Sequence[Carried]) -> list[Row]:
     rows = []
     groups = _grouped(found, lambda each: (each.way, each.magnify, relation(each.source, each.target)))
     for (way, factor, related), group in groups.items():
-        spreads = {name: Spread.of([each.cells[name] for each in group]) for name in group[0].cells}
-        cells = {"way": way, "relation": related, "pairs": len(group)} | spreads
+        spreads = Spread.of_each([each.cells for each in group])
+        cells: dict[str, Cell] = {"way": way, "relation": related, "pairs": len(group), **spreads}
         cells["images"] = int(sum(each.cells["images"] for each in group))
         if way not in OF_NOTHING:
             cells["magnify"] = factor

@@ -19,7 +19,7 @@ from evofool.report import contact_sheet
 from evofool.report.attacks import amplified
 from evofool.studies.networks import Member, NetworkOptions, members, of_size
 from evofool.studies.pictures import Pictures, load_pictures
-from evofool.studies.study import Cell, Column, Figure, Row, Spread, StudyResult, Table
+from evofool.studies.study import Column, Figure, Row, Spread, StudyResult, Table
 from evofool.studies.work import Work
 from evofool.training import TrainingOptions
 
@@ -200,7 +200,7 @@ def _rounds(
     trained: Sequence[Member],
     learnt: Pictures,
     held_out: Pictures,
-) -> list[dict[str, Cell]]:
+) -> list[dict[str, Spread]]:
     """What each round of fine-tuning leaves of a network's changes, over its starts."""
     found: list[list[dict[str, float]]] = [[] for _ in range(options.rounds + 1)]
     for member in work.each([member for member in trained if member.network == name], f"start of {name}"):
@@ -222,9 +222,7 @@ def _rounds(
             rates = {key: _rate(classifier, classifier, held_out, each) for key, each in cells.items()}
             found[number].append(rates | {"test_error": error})
             before = change
-    return [
-        {key: Spread.of([each[key] for each in of_starts]) for key in of_starts[0]} for of_starts in found
-    ]
+    return [Spread.of_each(of_starts) for of_starts in found]
 
 
 def _itself(classifier: Classifier) -> Classifier:

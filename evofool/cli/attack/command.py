@@ -27,7 +27,8 @@ class AttackCommand(ResultsCommand):
     """An attack away from the label, or from the predicted class of an image that has none.
 
     Attributes:
-        classifier: the classifier to fool: a name (see evofool list classifiers) or a .safetensors file.
+        classifier: the classifier to fool: a name (see evofool list classifiers), a .safetensors file, or a
+            composition of them (see evofool list compositions).
         images: photographs of any size and format, or folders of them; they are cropped and resized to the
             classifier's size.
         dataset: attack images of a dataset instead: a name (see evofool list datasets), or a folder with a
@@ -36,7 +37,7 @@ class AttackCommand(ResultsCommand):
         split: which part of --dataset; the test set by default.
     """
 
-    classifier: Annotated[str, tyro.conf.arg(metavar="NAME|FILE")] = "lenet-digits"
+    classifier: Annotated[str, tyro.conf.arg(metavar="NAME|FILE|COMPOSITION")] = "lenet-digits"
     images: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE|FOLDER...")] = ()
     dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME|FOLDER")] = None
     count: int | None = None

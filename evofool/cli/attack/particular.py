@@ -124,12 +124,12 @@ class Universal(AttackCommand):
 
     Attributes:
         held_out: images, or folders of them, that the change is not made from, to see how many it fools.
-        other: further classifiers to try the same change on, by name or file. For one of another size, the
-            images are resized with the change in them.
+        other: further classifiers to try the same change on, by name, file or composition. For one of another
+            size, the images are resized with the change in them.
     """
 
     held_out: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE|FOLDER...")] = ()
-    other: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE...")] = ()
+    other: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE|COMPOSITION...")] = ()
 
     @cached_property
     def _others(self) -> list[Classifier]:
