@@ -4,25 +4,32 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-FEWEST_ROWS = 64
-"""Below about 50 rows the CPU's matrix library sums in another order, so a row's result would depend on how
-many others are computed with it. Padding to this many rows keeps results bit-identical."""
+from evofool.numerics.rows import each
 
 
-def along(array: Float[Array, "*shape"], matrix: Float[Array, "i o"], axis: int) -> Float[Array, "*shape2"]:
-    """Map every line of an array along an axis by a matrix; each line is a row of the product.
+def separable(
+    images: Float[Array, "n h w c"], vertical: Float[Array, "h h2"], horizontal: Float[Array, "w w2"]
+) -> Float[Array, "n h2 w2 c"]:
+    """Map the columns of images by one matrix and their rows by another, channel by channel.
+
+    On a CPU the matrix library sums in an order that depends on the number of rows, so it gets one image
+    after the other.
 
     Args:
-        array: of `i` values along the axis.
-        matrix: from these to `o` values.
-        axis: of the lines.
+        images: any values.
+        vertical: from the values of a column to new ones.
+        horizontal: from the values of a row to new ones.
 
     Example:
-        >>> along(jnp.arange(6.0).reshape(1, 3, 2), jnp.ones((3, 1)), axis=1).tolist()
-        [[[6.0, 9.0]]]
+        >>> separable(jnp.ones((2, 3, 4, 1)), jnp.eye(3), jnp.ones((4, 1))).shape
+        (2, 3, 1, 1)
     """
-    lines = jnp.moveaxis(array, axis, -1)
-    rows = lines.reshape(-1, lines.shape[-1])
-    padded = jnp.pad(rows, ((0, max(0, FEWEST_ROWS - len(rows))), (0, 0)))
-    products = jnp.matmul(padded, matrix.astype(array.dtype), precision=jax.lax.Precision.HIGHEST)
-    return jnp.moveaxis(products[: len(rows)].reshape(*lines.shape[:-1], -1), -1, axis)
+
+    def mapped(image: Float[Array, "h w c"]) -> Float[Array, "h2 w2 c"]:
+        high = jax.lax.Precision.HIGHEST
+        lines = jnp.einsum("hwc,hp->pwc", image, vertical.astype(image.dtype), precision=high)
+        return jnp.einsum("pwc,wq->pqc", lines, horizontal.astype(image.dtype), precision=high)
+
+    # A loop over a single image would be unrolled, and its product merged with what is around it.
+    repeated = jnp.repeat(images, 2, axis=0) if len(images) == 1 else images
+    return each(mapped, repeated)[: len(images)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evofool import create_classifier, save_classifier
+from evofool import EvofoolError, UsageError, create_classifier, load_classifier, save_classifier
 from evofool.classifiers import COMPOSITIONS
 from evofool.cli.results import default_path
 from evofool.datasets import DIGIT_NAMES
@@ -132,19 +132,35 @@ def test_compositions_are_listed_with_their_options(evofool_main: Main) -> None:
         ("(" * 10_000, "has 10000 characters, an expression at most 4096"),
     ],
 )
-def test_mistakes_are_one_line_with_what_is_allowed(text: str, words: str, evofool_main: Main) -> None:
-    code, out, error = evofool_main("evolve", "--classifier", text)
-    assert (code, out) == (2, "")
-    assert words in error
-    assert error.startswith("evofool: ")
-    assert error.count("\n") == 1
+def test_mistakes_are_one_line_with_what_is_allowed(text: str, words: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        load_classifier(text)
+    assert words in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
-def test_a_missing_file_is_missing_whatever_its_name(evofool_main: Main) -> None:
-    for text in ("run (1).safetensors", "blurred('a, b.safetensors')"):
-        code, _, error = evofool_main("evolve", "--classifier", text)
-        assert code == 1
-        assert "No such file" in error
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("evolve", "--classifier"),
+        ("attack", "fgsm", "--dataset", "digits", "--classifier"),
+        ("attack", "universal", "--dataset", "digits", "--other"),
+        ("study", "rubbish", "--classifiers"),
+    ],
+)
+def test_every_command_ends_in_this_line(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evofool_main: Main
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = "evofool: resized needs width: resized(classifier, height, width)\n"
+    assert evofool_main(*command, "resized(lenet-digits, 40)") == (2, "", line)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["run (1).safetensors", "blurred('a, b.safetensors')"])
+def test_a_missing_file_is_missing_whatever_its_name(text: str) -> None:
+    with pytest.raises(EvofoolError, match="No such file"):
+        load_classifier(text)
 
 
 def test_directories_are_named_after_compositions(linear_file: Path) -> None:

@@ -10,7 +10,7 @@ from evofool.classifiers.classifier import Classifier, LogitsFunction
 from evofool.classifiers.compositions.averaging import straight_through
 from evofool.classifiers.compositions.composition import composition
 from evofool.errors import UsageError, require_positive, shown
-from evofool.numerics.products import along
+from evofool.numerics.products import separable
 
 _MEDIAN_SIZES = (1, 3, 5, 7)
 """The median of 7x7 pixels takes 1,176 comparisons per pixel."""
@@ -136,9 +136,8 @@ class _Blurred:
     sigma: float
 
     def __call__(self, params: PyTree, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
-        for axis in (1, 2):
-            images = along(images, jnp.asarray(_blurring(images.shape[axis], self.sigma)), axis)
-        return self.inner(params, images)
+        vertical, horizontal = (jnp.asarray(_blurring(side, self.sigma)) for side in images.shape[1:3])
+        return self.inner(params, separable(images, vertical, horizontal))
 
 
 def _blurring(length: int, sigma: float) -> Float[np.ndarray, "length length"]:

@@ -10,7 +10,7 @@ from evofool.classifiers.classifier import Activation, Classifier, LogitsFunctio
 from evofool.classifiers.compositions.averaging import logits_of_mean
 from evofool.classifiers.compositions.composition import composition
 from evofool.errors import UsageError, require_positive
-from evofool.numerics.products import along
+from evofool.numerics.products import separable
 
 CROPPED_SIZE = (256, 256)
 """Height and width of the images that Nguyen et al. (CVPR 2015) evolved for ImageNet and cropped."""
@@ -51,12 +51,12 @@ class _Resized:
     width: int
 
     def __call__(self, params: PyTree, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
-        for axis, length in ((1, self.height), (2, self.width)):
-            # A resized identity is the matrix that resizes: as a product, it is the same in any batch.
-            own = images.shape[axis]
-            resizing = jax.image.resize(jnp.eye(own, dtype=images.dtype), (own, length), "linear")
-            images = along(images, resizing, axis)
-        return self.inner(params, jnp.clip(images, 0, 1))
+        vertical, horizontal = (
+            # A resized identity is the matrix that resizes.
+            jax.image.resize(jnp.eye(own, dtype=images.dtype), (own, wanted), "linear")
+            for own, wanted in zip(images.shape[1:3], (self.height, self.width), strict=True)
+        )
+        return self.inner(params, jnp.clip(separable(images, vertical, horizontal), 0, 1))
 
 
 @composition

@@ -10,9 +10,12 @@ from jaxtyping import Array, Float
 
 from evofool.errors import UsageError
 from evofool.numerics.convolution import conv_general_dilated
-from evofool.numerics.products import FEWEST_ROWS
 
 Arrays = TypeVar("Arrays", bound=tuple[Any, ...])
+
+_DENSE_ROWS = 64
+"""Below about 50 rows the CPU's matrix library sums in another order, so a row's result would depend on how
+many others are computed with it. Padding to this many rows keeps results bit-identical."""
 
 
 def _as_the_weights(arrays: Arrays, /, *, dtype: DTypeLike | None = None, inexact: bool = True) -> Arrays:
@@ -31,7 +34,7 @@ class Dense(nnx.Linear):
 
     def __call__(self, inputs: Float[Array, "n i"], out_sharding: Any = None) -> Float[Array, "n o"]:
         """Map `n` rows of inputs to `n` rows of outputs."""
-        missing = max(0, FEWEST_ROWS - inputs.shape[0])
+        missing = max(0, _DENSE_ROWS - inputs.shape[0])
         rows = jnp.pad(inputs, ((0, missing), (0, 0)))
         return super().__call__(rows, out_sharding=out_sharding)[: inputs.shape[0]]
 
