@@ -4,7 +4,7 @@ from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpe
 from evofool.classifiers.known import CLASSIFIERS, load_classifier
 from evofool.classifiers.networks import NETWORKS, create_classifier
 from evofool.classifiers.weights import save_classifier, weights_digest
-from evofool.classifiers.wrappers import Precision, resized, subtract_mean, ten_crop, with_precision
+from evofool.classifiers.wrappers import Precision, resized, subtract_mean, ten_crop, with_dropout, with_precision
 
 __all__ = [
     "CLASSIFIERS",
@@ -20,5 +20,6 @@ __all__ = [
     "subtract_mean",
     "ten_crop",
     "weights_digest",
+    "with_dropout",
     "with_precision",
 ]
