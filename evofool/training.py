@@ -125,8 +125,8 @@ def train(
         The trained classifier, with its test accuracy.
 
     Raises:
-        UsageError: a dataset of another image size, number or order of classes, or dropout in a network without
-            hidden units.
+        UsageError: a dataset of another image size, number or order of classes, or dropout in a network
+            without hidden units.
         EvofoolError: the loss or a weight is no longer finite.
 
     Example:
@@ -142,14 +142,13 @@ def train(
     options = replace(options, batch_size=min(options.batch_size, len(dataset.train_images)))
     steps = len(dataset.train_images) // options.batch_size
     optimizer_state = _optimizer(options, steps).init(classifier.params)
-    images = dataset.train_images
-    if not isinstance(images, StoredImages):
-        images = jnp.asarray(images)
+    stored = isinstance(dataset.train_images, StoredImages)
+    images = dataset.train_images if stored else jnp.asarray(dataset.train_images)
     losses: list[float] = []
     for epoch in range(options.epochs):
         key = jax.random.fold_in(jax.random.key(options.seed), epoch)
         order = jax.random.permutation(key, len(images))[: steps * options.batch_size]
-        losses_of_epoch = []
+        losses_of_epoch: list[Float[Array, " s"]] = []
         for part in _parts(images, dataset.train_labels, order.reshape(steps, options.batch_size)):
             # The device has at most one part to work on while the next is decoded.
             jax.block_until_ready(losses_of_epoch)
@@ -214,14 +213,14 @@ class _Part(NamedTuple):
         labels: of these images.
         batches: which of them each step takes; rows behind the last step are not used.
         first: the number of the first step in its epoch.
-        count: how many steps there are.
+        steps: how many there are.
     """
 
     images: UInt8[Array, "n h w c"]
     labels: Int[Array, " n"]
     batches: Int[Array, "s b"]
     first: int
-    count: int
+    steps: int
 
 
 def _parts(
@@ -243,8 +242,7 @@ def _parts(
         its_labels = np.zeros(size * batch_size, labels.dtype)
         its_labels[: len(chosen)] = labels[chosen]
         rows = jnp.arange(size * batch_size).reshape(size, batch_size)
-        count = len(chosen) // batch_size
-        yield _Part(jnp.asarray(decoded), jnp.asarray(its_labels), rows, first, count)
+        yield _Part(*(jnp.asarray(decoded), jnp.asarray(its_labels), rows), first, len(chosen) // batch_size)
 
 
 def _optimizer(options: TrainingOptions, steps_of_epoch: int) -> optax.GradientTransformation:
@@ -320,7 +318,7 @@ def _steps(
         return optax.apply_updates(params, updates), optimizer_state, losses.at[index].set(loss)
 
     carry = classifier.params, optimizer_state, jnp.zeros(len(part.batches))
-    params, optimizer_state, losses = jax.lax.fori_loop(0, part.count, step, carry)
+    params, optimizer_state, losses = jax.lax.fori_loop(0, part.steps, step, carry)
     return replace(classifier, params=params), optimizer_state, losses
 
 

@@ -1,4 +1,4 @@
-"""Functions from classifier to classifier: other image sizes, ten crops, a mean image, another precision, dropout."""
+"""Functions from classifier to classifier: size, ten crops, a mean image, precision, dropout."""
 
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from evofool.classifiers.classifier import Activation, Classifier, LogitsFunction
-from evofool.classifiers.networks import Dropout, NetworkLogits, dropout_layers
+from evofool.classifiers.networks import Dropout, NetworkLogits, dropout_layers, network_of
 from evofool.errors import UsageError, require_choice, require_positive, shown
 from evofool.numerics.platform import name_of_tensorfloat32
 from evofool.numerics.reductions import logsumexp
@@ -194,9 +194,9 @@ class _TensorFloat32:
 def with_dropout(classifier: Classifier, rate: float, key: Key[Array, ""]) -> Classifier:
     """The classifier with hidden units dropped at random, as they are while it is trained.
 
-    Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov, "Dropout: A Simple Way to Prevent Neural Networks
-    from Overfitting", JMLR 15, 2014. Every input of a fully connected layer but the pixels is zero with the
-    given probability, and divided by that of being kept otherwise: other units for each image of a batch.
+    Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 15, 2014.
+    Every input of a fully connected layer but the pixels is zero with the given probability, and divided by
+    that of being kept otherwise: other units for each image of a batch.
 
     Args:
         classifier: one of evofool's networks.
@@ -225,11 +225,9 @@ def require_dropout(classifier: Classifier, rate: float) -> None:
     """Raise `UsageError` unless `with_dropout` takes these."""
     if not 0 <= rate < 1:
         raise UsageError(f"dropout must be at least 0 and below 1, not {shown(rate)}")
-    function = classifier.logits_function
-    if not isinstance(function, NetworkLogits):
-        raise UsageError(f"{classifier.spec.name} is not one of evofool's networks, so no units can be dropped")
-    if not dropout_layers(nnx.merge(function.graphdef, classifier.params)):
-        raise UsageError(f"{function.network} has no hidden units that could be dropped")
+    network = network_of(classifier)
+    if not dropout_layers(nnx.merge(classifier.logits_function.graphdef, classifier.params)):  # type: ignore[attr-defined]
+        raise UsageError(f"{network} has no hidden units that could be dropped")
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,8 @@ def load_cifar10() -> Dataset:
         test = _read_batches([folder / _TEST], len(class_names))
         return Dataset("cifar10", class_names, images, labels, *test)
     raise EvofoolError(
-        f"the batches of CIFAR-10 are not in {' or in '.join(map(str, folders))}: run `evofool fetch cifar10`, "
-        "or set EVOFOOL_DATA to a folder that has them in cifar10/"
+        f"the batches of CIFAR-10 are not in {' or in '.join(map(str, folders))}: run `evofool fetch "
+        "cifar10`, or set EVOFOOL_DATA to a folder that has them in cifar10/"
     )
 
 
@@ -94,5 +94,5 @@ def _read_batch(path: str | os.PathLike[str], classes: int) -> UInt8[np.ndarray,
         raise EvofoolError(f"{path} is {state}: it has {len(content)} bytes, not {expected}")
     records = np.frombuffer(content, np.uint8).reshape(_IMAGES, _RECORD)
     if (largest := records[:, 0].max()) >= classes:
-        raise EvofoolError(f"{path} is damaged: it has a label of {largest}, and labels are 0 to {classes - 1}")
+        raise EvofoolError(f"{path} is damaged: its labels go up to {largest}, not {classes - 1}")
     return records

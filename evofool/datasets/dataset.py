@@ -134,8 +134,8 @@ def with_extra_class(dataset: Dataset, name: str, images: UInt8[Images, "n h w c
         )
     if len(images) < HELD_OUT_EVERY:
         raise UsageError(
-            f"{name!r} needs {HELD_OUT_EVERY} images or more, as every fifth is held out for testing, and has "
-            f"{len(images)}"
+            f"{name!r} needs {HELD_OUT_EVERY} images or more, as every fifth is held out for testing, and "
+            f"has {len(images)}"
         )
     label = len(dataset.class_names)
     class_names = (*dataset.class_names, name)

@@ -161,7 +161,7 @@ def _store(content: bytes, download: Download, scratch: Path, folder: Path) -> N
 
 
 def _members(content: bytes, names: tuple[str, ...]) -> dict[str, bytes]:
-    """The files of these names in a tar archive, wherever they are in it; folders, links and others are not."""
+    """The regular files of these names in a tar archive, whatever their folders."""
     found = {}
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         for member in archive:

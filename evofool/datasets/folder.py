@@ -12,7 +12,7 @@ from evofool.errors import EvofoolError, UsageError, require_positive, require_p
 from evofool.images import read_shape
 
 IN_MEMORY = 2_000_000_000
-"""Bytes of pixels up to which the images of a folder are decoded at once; of more they stay in their files."""
+"""Bytes of pixels up to which the images of a folder are decoded at once; more stay in their files."""
 
 
 def load_folder(folder: Path, image_size: int | None = None) -> Dataset:
@@ -49,7 +49,8 @@ def load_folder(folder: Path, image_size: int | None = None) -> Dataset:
         images, labels = _images_of(classes, image_size)
         whole = split(name, _names(classes), images, labels)
         return whole._replace(
-            train_images=_in_memory(whole.train_images, images), test_images=_in_memory(whole.test_images, images)
+            train_images=_in_memory(whole.train_images, images),
+            test_images=_in_memory(whole.test_images, images),
         )
 
     train, test = _classes(folder / "train"), _classes(folder / "test")

@@ -98,7 +98,5 @@ def fetch(name: str, base_url: str | None = None, *, quiet: bool = False) -> Pat
         raise unknown_name("download", name, _DOWNLOADS)
     downloads = _DOWNLOADS[name]()
     folder = cache_folder() / name
-    download_all(
-        [each if base_url is None else each.at(base_url) for each in downloads], folder, quiet=quiet
-    )
+    download_all([each if base_url is None else each.at(base_url) for each in downloads], folder, quiet=quiet)
     return folder

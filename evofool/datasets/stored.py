@@ -1,6 +1,5 @@
 """Images that stay in their files until they are asked for."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -40,8 +39,8 @@ class StoredImages:
     dtype = np.dtype(np.uint8)
 
     def __init__(self, paths: Sequence[Path], image_shape: tuple[int, int, int]) -> None:
-        self._paths = np.array([os.fspath(path) for path in paths], object)
-        self.shape = (len(paths), *image_shape)
+        self._paths = list(paths)
+        self.shape = (len(self._paths), *image_shape)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -52,8 +51,7 @@ class StoredImages:
         Raises:
             EvofoolError: a file cannot be read as an image.
         """
-        chosen = [Path(path) for path in self._paths[index]]
-        return load_photographs(chosen, self.shape[1:])
+        return load_photographs(self._chosen(index), self.shape[1:])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)
@@ -65,11 +63,14 @@ class StoredImages:
 
     def subset(self, index: Any) -> "StoredImages":
         """The images of an array of indices or a mask, still in their files."""
-        return StoredImages(self._paths[index], self.shape[1:])
+        return StoredImages(self._chosen(index), self.shape[1:])
 
     def joined(self, others: "StoredImages") -> "StoredImages":
         """These images followed by others of the same shape, still in their files."""
         return StoredImages([*self._paths, *others._paths], self.shape[1:])
+
+    def _chosen(self, index: Any) -> list[Path]:
+        return [self._paths[number] for number in np.arange(len(self))[index]]
 
 
 Images: TypeAlias = np.ndarray | StoredImages

@@ -8,9 +8,9 @@ from jaxtyping import Array, Key, UInt8
 def flip_and_crop(images: UInt8[Array, "n h w c"], key: Key[Array, ""]) -> UInt8[Array, "n h w c"]:
     """Mirror half of the images at random, and shift each by up to an eighth of its height and width.
 
-    He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2, for CIFAR-10: images are
-    padded by 4 of 32 pixels on each side and cropped to their size. Here the padding mirrors the image, where
-    theirs is blank.
+    He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2, for CIFAR-10: images
+    are padded by 4 of 32 pixels on each side and cropped to their size. Here the padding mirrors the image,
+    where theirs is blank.
 
     Args:
         images: of the same size.

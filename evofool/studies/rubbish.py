@@ -262,7 +262,7 @@ def _certainty_about_images(
 ) -> Iterator[tuple[str, Certainty]]:
     shape = classifier.spec.input_shape
     if options.dataset is not None:
-        images = load_dataset(options.dataset).test_images
+        images = load_dataset(options.dataset).test_images[:]
         if images.shape[1:] != shape:
             raise UsageError(
                 f"{classifier.spec.name} takes images of {shape}, but those of {options.dataset} are of "

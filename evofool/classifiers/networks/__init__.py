@@ -23,7 +23,7 @@ from evofool.classifiers.networks.mobilenet import WIDTHS, MobileNetV1
 from evofool.classifiers.networks.resnet import ResNet
 from evofool.classifiers.networks.small import CNN, MLP, LeNet, Linear, Maxout
 from evofool.classifiers.networks.squeezenet import SqueezeNet
-from evofool.errors import require_seed
+from evofool.errors import UsageError, require_seed
 from evofool.registry import Entry, NoOptions, Registry
 
 NETWORKS = Registry(
@@ -86,6 +86,23 @@ class NetworkLogits:
         named = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
         with jax.default_matmul_precision(named or "highest"):
             return network(images)
+
+
+def network_of(classifier: Classifier) -> str:
+    """The name of a classifier's network.
+
+    Raises:
+        UsageError: it is not one of evofool's networks.
+
+    Example:
+        >>> network_of(create_classifier("linear", (8, 8, 1), ("even", "odd"), name="parity"))
+        'linear'
+    """
+    if not isinstance(classifier.logits_function, NetworkLogits):
+        raise UsageError(
+            f"{classifier.spec.name} is not one of evofool's networks, so it cannot be trained or saved"
+        )
+    return classifier.logits_function.network
 
 
 def create_classifier(

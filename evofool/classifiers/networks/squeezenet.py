@@ -5,7 +5,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from evofool.classifiers.networks.layers import conv, hidden_dropout, overlapping_max_pool, pointwise, require_rgb
+from evofool.classifiers.networks.layers import (
+    conv,
+    hidden_dropout,
+    overlapping_max_pool,
+    pointwise,
+    require_rgb,
+)
 
 CAFFE_MEAN = (123.0, 117.0, 104.0)
 """Subtracted from red, green and blue in 0..255 by Caffe's ImageNet networks."""
