@@ -34,7 +34,7 @@ NETWORKS = Registry(
         "mlp": Entry("two hidden layers of 100 ReLU units", NoOptions, MLP),
         "maxout": Entry("two hidden layers of 240 maxout units of 5 pieces", NoOptions, Maxout),
         "linear": Entry("softmax regression: one template per class", NoOptions, Linear),
-        "resnet": Entry("a residual network of nine layers for small colour images", NoOptions, ResNet),
+        "resnet": Entry("a residual network of seven layers for small colour images", NoOptions, ResNet),
         "squeezenet-1.0": Entry("SqueezeNet 1.0, as trained in Caffe", NoOptions, SqueezeNet),
         "alexnet": Entry("AlexNet in one column, as in torchvision", NoOptions, AlexNet),
         "caffenet": Entry("CaffeNet: AlexNet with pooling before normalisation", NoOptions, CaffeNet),

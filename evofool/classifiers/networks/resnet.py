@@ -33,12 +33,12 @@ class Block(nnx.Module):
 
 
 class ResNet(nnx.Module):
-    """A residual network of seven layers, for images such as CIFAR-10's.
+    """A residual network of seven layers, small enough to be trained on a CPU with images like CIFAR-10's.
 
-    conv 32@3x3, then three times max-pool 2 and a convolution, of 64, 128 and 256, with a residual block
-    after the first two; then the mean over all pixels, dense k. Every convolution has a ReLU behind it. It
-    has the shape of D. Page's ResNet-9 ("How to Train Your ResNet", 2018) at half its width and resolution,
-    and residual blocks without batch normalisation. Pixels are scaled to [-2, 2].
+    conv 32@3x3, max-pool 2, conv 48@3x3, max-pool 2, conv 96@3x3, a residual block, max-pool 2,
+    conv 192@3x3, the mean over all pixels, dense k. A ReLU follows each convolution, and 3x3 convolutions keep
+    the size. It is a narrow form of D. Page's ResNet-9 ("How to Train Your ResNet", 2018) without batch
+    normalisation. Pixels are scaled to [-2, 2].
     """
 
     def __init__(self, input_shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs) -> None:
@@ -46,18 +46,18 @@ class ResNet(nnx.Module):
         if min(height, width) < _SMALLEST:
             raise UsageError(f"resnet needs images of at least {_SMALLEST}x{_SMALLEST}, not {height}x{width}")
         self.conv1 = _conv(channels, 32, rngs)
-        self.conv2 = _conv(32, 64, rngs)
-        self.conv3 = _conv(64, 128, rngs)
-        self.block3 = Block(128, rngs)
-        self.conv4 = _conv(128, 256, rngs)
+        self.conv2 = _conv(32, 48, rngs)
+        self.conv3 = _conv(48, 96, rngs)
+        self.block = Block(96, rngs)
+        self.conv4 = _conv(96, 192, rngs)
         self.dropout = hidden_dropout()
-        self.fc = dense(256, classes, rngs)
+        self.fc = dense(192, classes, rngs)
 
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
         """Logits of images in [0, 1]."""
         x = jax.nn.relu(self.conv1(4 * images - 2))
         x = jax.nn.relu(self.conv2(max_pool(x)))
-        x = self.block3(jax.nn.relu(self.conv3(max_pool(x))))
+        x = self.block(jax.nn.relu(self.conv3(max_pool(x))))
         x = jax.nn.relu(self.conv4(max_pool(x)))
         return self.fc(self.dropout(x.mean(axis=(1, 2))))
 
