@@ -1,5 +1,6 @@
 """`evofool train`."""
 
+import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -129,7 +130,10 @@ class Train:
         name, _, folder = self.extra_class.partition("=")
         if not (name and folder):
             raise UsageError(f"--extra-class must be NAME=FOLDER, not {self.extra_class!r}")
-        images = StoredImages(image_files([Path(folder).expanduser()]), dataset.train_images.shape[1:])
+        path = Path(folder).expanduser()
+        if not os.path.isdir(path):  # not path.is_dir(), which raises where a name is too long
+            raise UsageError(f"there is no folder {path} to take the images of {name!r} from")
+        images = StoredImages(image_files([path]), dataset.train_images.shape[1:])
         return with_extra_images(dataset, name, images)
 
     def _classifier(self, start: Classifier | None, dataset: Dataset, seed: int) -> Classifier:

@@ -86,7 +86,7 @@ def half(dataset: Dataset, which: Half) -> Dataset:
         >>> from evofool.datasets import load_dataset
         >>> digits = load_dataset("digits")
         >>> len(digits.train_images), [len(half(digits, each).train_images) for each in ("first", "second")]
-        (1442, [724, 718])
+        (1442, [723, 719])
     """
     require_choice(("first", "second"), half=which)
     # The words of a bit generator are the same in all versions of NumPy, those of its shuffles are not.

@@ -165,8 +165,8 @@ def read_shape(path: Path) -> tuple[int, int, int]:
         (4, 5, 3)
     """
     with without_warnings(), _opened(path) as image:
-        # Of a PNG that has none in its head Pillow would decode the pixels to look behind them.
-        has_exif = image.format != "PNG" or "exif" in image.info
+        # Pillow turns a TIFF itself. Of a PNG it would decode the pixels, to look for EXIF behind them.
+        has_exif = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
         turned = has_exif and image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
         width, height = reversed(image.size) if turned else image.size
         return height, width, 1 if _is_grey(image) else 3

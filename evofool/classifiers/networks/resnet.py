@@ -36,8 +36,8 @@ class ResNet(nnx.Module):
     """A residual network of seven layers, small enough to be trained on a CPU with images like CIFAR-10's.
 
     conv 32@3x3, max-pool 2, conv 48@3x3, max-pool 2, conv 96@3x3, a residual block, max-pool 2,
-    conv 192@3x3, the mean over all pixels, dense k. A ReLU follows each convolution, and 3x3 convolutions keep
-    the size. It is a narrow form of D. Page's ResNet-9 ("How to Train Your ResNet", 2018) without batch
+    conv 192@3x3, the mean over all pixels, dense k. A ReLU follows each convolution; convolutions keep the
+    size. It is a narrow form of D. Page's ResNet-9 ("How to Train Your ResNet", 2018) without batch
     normalisation. Pixels are scaled to [-2, 2].
     """
 
