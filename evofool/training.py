@@ -1,9 +1,9 @@
 """Training a classifier on a dataset."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,27 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt8
 
 from evofool.attacks import FastGradientSignOptions, Untargeted, fast_gradient_sign
 from evofool.classifiers.classifier import Classifier
+from evofool.classifiers.dropout import require_dropout, with_dropout
 from evofool.datasets import Dataset
-from evofool.errors import EvofoolError, UsageError, require_positive, require_seed, require_share
+from evofool.datasets.stored import Images, StoredImages
+from evofool.errors import (
+    EvofoolError,
+    UsageError,
+    require_choice,
+    require_not_negative,
+    require_positive,
+    require_seed,
+    require_share,
+    shown,
+)
+from evofool.images import flip_and_crop
 from evofool.numerics.batches import in_batches
+
+Augment = Literal["none", "flip-crop"]
+"""How training images are changed at random before each step."""
+
+_CHUNK_BYTES = 2**28
+"""Of pixels that are decoded at once, of images that stay in their files."""
 
 
 @dataclass(frozen=True)
@@ -26,22 +44,36 @@ class TrainingOptions:
         epochs: passes over the training images.
         batch_size: images per step; the rest of an epoch, less than a batch, is left out.
         learning_rate: the first learning rate of Adam; it falls to zero along a cosine.
+        weight_decay: the share of itself, times the learning rate, that each kernel loses in each step
+            (AdamW); biases keep theirs.
+        dropout: the probability with which each input of the fully connected layers, but not a pixel, is
+            zero in a step, below 1.
+        augment: flip-crop: mirror half of the images and shift each by up to an eighth of its height and
+            width, its edges mirrored; none: take them as they are.
         seed: seeds every random number.
         epsilon: the change of every pixel in adversarial training, in [0, 1]; the paper's is 0.25. Training
             is plain if it is None.
 
     Raises:
-        UsageError: a number that is not positive, an epsilon outside [0, 1] or a seed of more than 32 bits.
+        UsageError: a number that is not positive, or negative where it may be 0, a dropout outside [0, 1), an
+            epsilon outside [0, 1], an unknown augmentation or a seed of more than 32 bits.
     """
 
     epochs: int = 10
     batch_size: int = 128
     learning_rate: float = 2e-3
+    weight_decay: float = 0.0
+    dropout: float = 0.0
+    augment: Augment = "none"
     seed: int = 0
     epsilon: float | None = None
 
     def __post_init__(self) -> None:
         require_positive(epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate)
+        require_not_negative(weight_decay=self.weight_decay)
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"dropout must be at least 0 and below 1, not {shown(self.dropout)}")
+        require_choice(get_args(Augment), augment=self.augment)
         require_seed(self.seed)
         require_share(epsilon=self.epsilon)
 
@@ -67,13 +99,21 @@ def train(
     *,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> TrainingResult:
-    r"""Train with Adam and a cosine-decayed learning rate, one compiled call per epoch.
+    r"""Train with Adam and a cosine-decayed learning rate, in a compiled program.
 
     The loss is the cross-entropy of the classifier's activation: categorical for softmax, the sum of the
     binary ones over the classes for sigmoid. Adversarial training (Goodfellow, Shlens & Szegedy, ICLR 2015,
     section 6) takes half of the loss on the same images after a fast gradient sign step:
 
     $$\tilde{J}(x, y) = \tfrac12 J(x, y) + \tfrac12 J(x + \epsilon \, \text{sign}(\nabla_x J(x, y)), y)$$
+
+    Weights decay as in Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, algorithm 2.
+    Dropout is `with_dropout`, with the same units for both halves of the adversarial loss. Images are flipped
+    and cropped as in He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
+
+    All training images are on the device, and an epoch is one call. Those that stay in their files
+    (`StoredImages`) are decoded in parts, each while the device works on the one before; the weights are the
+    same.
 
     Args:
         classifier: where to start, from `create_classifier` or `load_classifier`.
@@ -85,7 +125,8 @@ def train(
         The trained classifier, with its test accuracy.
 
     Raises:
-        UsageError: a dataset of another image size or number of classes.
+        UsageError: a dataset of another image size, number or order of classes, or dropout in a network
+            without hidden units.
         EvofoolError: the loss or a weight is no longer finite.
 
     Example:
@@ -96,21 +137,29 @@ def train(
         True
     """
     _require_fit(classifier, dataset)
+    if options.dropout:
+        require_dropout(classifier, options.dropout)
     options = replace(options, batch_size=min(options.batch_size, len(dataset.train_images)))
-    images, labels = jnp.asarray(dataset.train_images), jnp.asarray(dataset.train_labels)
-    optimizer_state = _optimizer(options, len(images)).init(classifier.params)
+    steps = len(dataset.train_images) // options.batch_size
+    optimizer_state = _optimizer(options, steps).init(classifier.params)
+    stored = isinstance(dataset.train_images, StoredImages)
+    images = dataset.train_images if stored else jnp.asarray(dataset.train_images)
     losses: list[float] = []
     for epoch in range(options.epochs):
         key = jax.random.fold_in(jax.random.key(options.seed), epoch)
-        classifier, optimizer_state, loss = _epoch(
-            classifier,
-            optimizer_state,
-            images,
-            labels,
-            key,
-            # The seed is in the key: without it, all seeds share a compiled program.
-            options=replace(options, seed=0),
-        )
+        order = jax.random.permutation(key, len(images))[: steps * options.batch_size]
+        losses_of_epoch: list[Float[Array, " s"]] = []
+        for part in _parts(images, dataset.train_labels, order.reshape(steps, options.batch_size)):
+            # The device has at most one part to work on while the next is decoded.
+            jax.block_until_ready(losses_of_epoch)
+            classifier, optimizer_state, losses_of_part = _steps(
+                *(classifier, optimizer_state, part, key),
+                # The seed is in the key: without it, all seeds share a compiled program.
+                options=replace(options, seed=0),
+                steps_of_epoch=steps,
+            )
+            losses_of_epoch.append(losses_of_part)
+        loss = jnp.concatenate(losses_of_epoch)[:steps].mean()
         losses.append(float(loss))
         if not (np.isfinite(losses[-1]) and _all_finite(classifier.params)):
             raise EvofoolError(
@@ -123,7 +172,7 @@ def train(
 
 
 def test_accuracy(
-    classifier: Classifier, images: UInt8[np.ndarray, "n h w c"], labels: Int[np.ndarray, " n"]
+    classifier: Classifier, images: UInt8[Images, "n h w c"], labels: Int[np.ndarray, " n"]
 ) -> float:
     """The share of images, with pixels 0..255, whose most confident class is their label.
 
@@ -156,9 +205,53 @@ def _all_finite(params: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]))
 
 
-def _optimizer(options: TrainingOptions, images: int) -> optax.GradientTransformation:
-    steps = options.epochs * (images // options.batch_size)
-    return optax.adam(optax.cosine_decay_schedule(options.learning_rate, steps))
+class _Part(NamedTuple):
+    """Some steps of an epoch, in the form of the compiled program.
+
+    Attributes:
+        images: in 0..255, at least those of these steps.
+        labels: of these images.
+        batches: which of them each step takes; rows behind the last step are not used.
+        first: the number of the first step in its epoch.
+        steps: how many there are.
+    """
+
+    images: UInt8[Array, "n h w c"]
+    labels: Int[Array, " n"]
+    batches: Int[Array, "s b"]
+    first: int
+    steps: int
+
+
+def _parts(
+    images: UInt8[Array | StoredImages, "n h w c"],
+    labels: Int[np.ndarray, " n"],
+    batches: Int[Array, "s b"],
+) -> Iterator[_Part]:
+    """An epoch in one part if its images are on the device, else in parts that are decoded one by one."""
+    steps, batch_size = batches.shape
+    if not isinstance(images, StoredImages):
+        yield _Part(images, jnp.asarray(labels), batches, 0, steps)
+        return
+    bytes_of_batch = batch_size * images.nbytes // len(images)
+    size = max(1, min(steps, _CHUNK_BYTES // bytes_of_batch))
+    for first in range(0, steps, size):
+        chosen = np.asarray(batches[first : first + size]).ravel()
+        decoded = np.zeros((size * batch_size, *images.shape[1:]), np.uint8)
+        decoded[: len(chosen)] = images[chosen]
+        its_labels = np.zeros(size * batch_size, labels.dtype)
+        its_labels[: len(chosen)] = labels[chosen]
+        rows = jnp.arange(size * batch_size).reshape(size, batch_size)
+        yield _Part(*(jnp.asarray(decoded), jnp.asarray(its_labels), rows), first, len(chosen) // batch_size)
+
+
+def _optimizer(options: TrainingOptions, steps_of_epoch: int) -> optax.GradientTransformation:
+    rate = optax.cosine_decay_schedule(options.learning_rate, options.epochs * steps_of_epoch)
+    return optax.adamw(rate, weight_decay=options.weight_decay, mask=_are_kernels)
+
+
+def _are_kernels(params: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
 def _loss(
@@ -182,35 +275,51 @@ def _adversarial_loss(
     return (_loss(classifier, images, labels) + _loss(classifier, attacked, labels)) / 2
 
 
-@partial(jax.jit, static_argnames="options", donate_argnames="optimizer_state")
-def _epoch(
+@partial(jax.jit, static_argnames=("options", "steps_of_epoch"), donate_argnames="optimizer_state")
+def _steps(
     classifier: Classifier,
     optimizer_state: PyTree,
-    images: UInt8[Array, "n h w c"],
-    labels: Int[Array, " n"],
+    part: _Part,
     key: Key[Array, ""],
     *,
     options: TrainingOptions,
-) -> tuple[Classifier, PyTree, Float[Array, ""]]:
-    optimizer = _optimizer(options, len(images))
-    steps = len(images) // options.batch_size
+    steps_of_epoch: int,
+) -> tuple[Classifier, PyTree, Float[Array, " s"]]:
+    """The classifier and the optimiser's state after a part of an epoch, and the loss of each step.
+
+    The number of steps is an argument of the loop, so that the program and its bits do not depend on it.
+    """
+    optimizer = _optimizer(options, steps_of_epoch)
     loss_function = _loss
     if options.epsilon is not None:
         loss_function = partial(_adversarial_loss, epsilon=options.epsilon)
 
-    def step(
-        carry: tuple[Classifier, PyTree], chosen: Int[Array, " b"]
-    ) -> tuple[tuple[Classifier, PyTree], Float[Array, ""]]:
-        classifier, optimizer_state = carry
-        loss, gradients = jax.value_and_grad(loss_function)(classifier, images[chosen] / 255, labels[chosen])
-        updates, optimizer_state = optimizer.update(gradients.params, optimizer_state)
-        trained = replace(classifier, params=optax.apply_updates(classifier.params, updates))
-        return (trained, optimizer_state), loss
+    def loss_of(
+        params: PyTree, images: Float[Array, "b h w c"], labels: Int[Array, " b"], key: Key[Array, ""]
+    ) -> Float[Array, ""]:
+        trained = replace(classifier, params=params)
+        if options.dropout:
+            trained = with_dropout(trained, options.dropout, key)
+        return loss_function(trained, images, labels)
 
-    order = jax.random.permutation(key, len(images))[: steps * options.batch_size]
-    order = order.reshape(steps, options.batch_size)
-    (classifier, optimizer_state), losses = jax.lax.scan(step, (classifier, optimizer_state), order)
-    return classifier, optimizer_state, losses.mean()
+    def step(
+        index: Int[Array, ""], carry: tuple[PyTree, PyTree, Float[Array, " s"]]
+    ) -> tuple[PyTree, PyTree, Float[Array, " s"]]:
+        params, optimizer_state, losses = carry
+        chosen = part.batches[index]
+        images = part.images[chosen]
+        # 0 and 1 are the keys that the order of the images was drawn from.
+        step_key = jax.random.fold_in(jax.random.fold_in(key, 2), part.first + index)
+        augment_key, dropout_key = jax.random.split(step_key)
+        if options.augment == "flip-crop":
+            images = flip_and_crop(images, augment_key)
+        loss, gradients = jax.value_and_grad(loss_of)(params, images / 255, part.labels[chosen], dropout_key)
+        updates, optimizer_state = optimizer.update(gradients, optimizer_state, params)
+        return optax.apply_updates(params, updates), optimizer_state, losses.at[index].set(loss)
+
+    carry = classifier.params, optimizer_state, jnp.zeros(len(part.batches))
+    params, optimizer_state, losses = jax.lax.fori_loop(0, part.steps, step, carry)
+    return replace(classifier, params=params), optimizer_state, losses
 
 
 def _require_fit(classifier: Classifier, dataset: Dataset) -> None:
@@ -224,3 +333,6 @@ def _require_fit(classifier: Classifier, dataset: Dataset) -> None:
         raise UsageError(
             f"{dataset.name} has {len(dataset.class_names)} classes, {spec.name} {len(spec.class_names)}"
         )
+    names = dataset.class_names
+    if names != spec.class_names and sorted(names) == sorted(spec.class_names):
+        raise UsageError(f"{dataset.name} and {spec.name} have the same classes in another order")

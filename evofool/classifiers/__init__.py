@@ -7,10 +7,12 @@ from evofool.classifiers.compositions import (
     resized,
     subtract_mean,
     ten_crop,
+    with_extra_class,
     with_precision,
 )
+from evofool.classifiers.dropout import with_dropout
 from evofool.classifiers.known import CLASSIFIERS, load_classifier
-from evofool.classifiers.networks import NETWORKS, create_classifier
+from evofool.classifiers.networks import NETWORKS, create_classifier, network_of
 from evofool.classifiers.weights import save_classifier, weights_digest
 
 __all__ = [
@@ -23,10 +25,13 @@ __all__ = [
     "Precision",
     "create_classifier",
     "load_classifier",
+    "network_of",
     "resized",
     "save_classifier",
     "subtract_mean",
     "ten_crop",
     "weights_digest",
+    "with_dropout",
+    "with_extra_class",
     "with_precision",
 ]

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import save as serialise_safetensors
 
 from evofool.classifiers.classifier import Classifier, as_activation, as_class_names, as_input_shape
-from evofool.classifiers.networks import NetworkLogits, create_classifier
+from evofool.classifiers.networks import create_classifier, network_of
 from evofool.errors import EvofoolError, UsageError
 from evofool.files import replacing
 
@@ -56,12 +56,11 @@ def save_classifier(
         ...     load_classifier(f"{folder}/it.safetensors").spec.class_names
         ('even', 'odd')
     """
-    if not isinstance(classifier.logits_function, NetworkLogits):
-        raise UsageError(f"{classifier.spec.name} is not one of evofool's networks, so it cannot be saved")
+    network = network_of(classifier)
     spec = replace(classifier.spec, training_data=training_data)
     metadata = {
         "format": _FORMAT,
-        "network": classifier.logits_function.network,
+        "network": network,
         "name": spec.name,
         "input_shape": json.dumps(spec.input_shape),
         "input": "pixel values in [0, 1]",
@@ -140,7 +139,7 @@ def with_weights(
             are not finite in single precision.
     """
     expected = traverse_util.flatten_dict(nnx.to_pure_dict(classifier.params), sep=".")
-    network = classifier.logits_function.network  # type: ignore[attr-defined]
+    network = network_of(classifier)
     weights = {}
     for name in sorted(expected.keys() | arrays.keys()):
         wanted = tuple(expected[name].shape) if name in expected else "none of that name"

@@ -2,7 +2,9 @@
 
 import gzip
 import hashlib
+import io
 import os
+import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +24,12 @@ def cache_folder() -> Path:
     import pooch  # no other part of a run needs it
 
     return Path(pooch.os_cache("evofool"))
+
+
+def data_folders(name: str) -> list[Path]:
+    """Where the files of a dataset may be: its folder under `$EVOFOOL_DATA`, if set, and in the cache."""
+    data = os.environ.get("EVOFOOL_DATA")
+    return [*([Path(data, name)] if data else []), cache_folder() / name]
 
 
 def data_path(*parts: str, how: str = "") -> Path:
@@ -48,14 +56,17 @@ class Download(NamedTuple):
     Attributes:
         name: what it is called in its folder.
         addresses: where it is, to be tried one after the other.
-        checksum: the algorithm and the hexadecimal digest of its content, as in "md5:d41d...", once unpacked.
+        checksum: the algorithm and the hexadecimal digest of its content, as in "md5:d41d...", once unpacked;
+            of an archive as it is.
         convert: from its content to what is stored; the content itself is if this is None.
+        members: of a tar archive, the names of the files in it that are stored, without their folders.
     """
 
     name: str
     addresses: Sequence[str]
     checksum: str
     convert: Callable[[bytes], bytes] | None = None
+    members: tuple[str, ...] = ()
 
     def at(self, base_url: str) -> "Download":
         """The same file in a folder of a mirror."""
@@ -67,7 +78,8 @@ def download_all(downloads: Iterable[Download], folder: Path, *, quiet: bool) ->
     """Download files that are missing from a folder or damaged, unpack and convert them.
 
     Args:
-        downloads: the files. Of one that was converted only the presence can be checked.
+        downloads: the files. Of one that was converted or taken from an archive only the presence can be
+            checked.
         folder: where the files belong.
         quiet: show no progress bar.
 
@@ -93,6 +105,8 @@ def unpacked(content: bytes) -> bytes:
 
 
 def _is_present(folder: Path, download: Download) -> bool:
+    if download.members:
+        return all((folder / name).is_file() for name in download.members)
     present = plain_or_gz(folder, download.name)
     if present is None or download.convert is not None:
         return present is not None
@@ -119,21 +133,44 @@ def _download(download: Download, folder: Path, progress_bar: "_ProgressBar") ->
             folder.mkdir(parents=True, exist_ok=True)
             # Within the folder, so that the last step is a rename on one disk: all or nothing.
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
-                packed, plain = Path(scratch, "packed"), Path(scratch, "unpacked")
+                packed = Path(scratch, "packed")
                 downloader(url, str(packed), None)
-                content = unpacked(packed.read_bytes())
+                content = packed.read_bytes() if download.members else unpacked(packed.read_bytes())
                 if (found := _checksum(content, download)) != download.checksum:
                     raise ValueError(f"not the right file (its checksum is {found}, not {download.checksum})")
-                plain.write_bytes(content if download.convert is None else download.convert(content))
-                plain.replace(folder / download.name)
+                _store(content, download, Path(scratch), folder)
             return
         except (OSError, EOFError, ValueError, zlib.error) as error:
             failures.append(f"{url}: {root_cause(error)}")
             progress_bar.reset()
-    by_hand = f", or download {download.addresses[0].rpartition('/')[2]} by hand into {folder}"
-    raise EvofoolError(
-        f"cannot fetch {'; '.join(failures)}. Name another mirror{'' if download.convert else by_hand}"
-    )
+    what = f"{'unpack' if download.members else 'download'} {download.addresses[0].rpartition('/')[2]}"
+    by_hand = "" if download.convert else f", or {what} by hand into {folder}"
+    raise EvofoolError(f"cannot fetch {'; '.join(failures)}. Name another mirror{by_hand}")
+
+
+def _store(content: bytes, download: Download, scratch: Path, folder: Path) -> None:
+    """Write what a download is stored as to a scratch folder, then move it to its place."""
+    if download.members:
+        files = _members(content, download.members)
+    else:
+        files = {download.name: content if download.convert is None else download.convert(content)}
+    for name, stored in files.items():
+        (scratch / name).write_bytes(stored)
+    for name in files:
+        (scratch / name).replace(folder / name)
+
+
+def _members(content: bytes, names: tuple[str, ...]) -> dict[str, bytes]:
+    """The regular files of these names in a tar archive, whatever their folders."""
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        for member in archive:
+            name = member.name.rpartition("/")[2]
+            if name in names and member.isfile() and (file := archive.extractfile(member)):
+                found[name] = file.read()
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(f"the archive lacks {', '.join(missing)}")
+    return found
 
 
 class _ProgressBar:

@@ -4,24 +4,35 @@ import os
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32
 
 from evofool.datasets.dataset import HELD_OUT_EVERY, Dataset, split
-from evofool.errors import EvofoolError, UsageError, require_printable, root_cause
-from evofool.images import read_image
+from evofool.datasets.stored import Images, StoredImages
+from evofool.errors import EvofoolError, UsageError, require_positive, require_printable, root_cause
+from evofool.images import read_shape
+
+IN_MEMORY = 2_000_000_000
+"""Bytes of pixels up to which the images of a folder are decoded at once; more stay in their files."""
 
 
-def load_folder(folder: Path) -> Dataset:
+def load_folder(folder: Path, image_size: int | None = None) -> Dataset:
     """Load `FOLDER/<class name>/<image>`, or the same below both `FOLDER/train` and `FOLDER/test`.
 
-    All images have one size, in any format that `read_image` reads. They are grey if every file is, else RGB;
+    The images may be in any format that `read_image` reads. They are grey if every file is, else RGB;
     transparency is dropped and hidden files are ignored. Without a `train` and a `test` folder every fifth
-    image of each class is held out.
+    image of each class is held out. Of more than 2 GB of pixels the images of the dataset are `StoredImages`.
+
+    Args:
+        folder: where the images are.
+        image_size: height and width to which all are cropped and resized, as `load_photograph` does; without
+            it all must have one size.
 
     Raises:
-        UsageError: there is no such folder, or a name that cannot be printed in one line.
+        UsageError: there is no such folder, a name that cannot be printed in one line, or a size that is not
+            positive.
         EvofoolError: the folder is laid out otherwise, or an image cannot be read.
     """
+    require_positive(image_size=image_size)
     # Not folder.is_dir(), which raises an error of its own where a name is too long.
     if not os.path.isdir(folder):
         raise UsageError(f"there is no folder {folder} to load images from")
@@ -35,7 +46,12 @@ def load_folder(folder: Path) -> Dataset:
                     f"{class_folder} needs {HELD_OUT_EVERY} images or more, as every fifth is held out for "
                     f"testing, and has {len(found)}"
                 )
-        return split(name, _names(classes), *_read_classes(classes))
+        images, labels = _images_of(classes, image_size)
+        whole = split(name, _names(classes), images, labels)
+        return whole._replace(
+            train_images=_in_memory(whole.train_images, images),
+            test_images=_in_memory(whole.test_images, images),
+        )
 
     train, test = _classes(folder / "train"), _classes(folder / "test")
     if odd := set(_names(train)) ^ set(_names(test)):
@@ -45,11 +61,14 @@ def load_folder(folder: Path) -> Dataset:
     for class_folder in (*train, *test):
         if not _visible(class_folder):
             raise EvofoolError(f"{class_folder} has no images")
-    # Read together, so that both parts agree in size and in channels.
-    images, labels = _read_classes([*train, *test])
+    # Taken together, so that both parts agree in size and in channels.
+    images, labels = _images_of([*train, *test], image_size)
     is_test = labels >= len(train)
-    test_labels = labels[is_test] - np.int32(len(train))
-    return Dataset(name, _names(train), images[~is_test], labels[~is_test], images[is_test], test_labels)
+    return Dataset(
+        *(name, _names(train)),
+        *(_in_memory(images.subset(~is_test), images), labels[~is_test]),
+        *(_in_memory(images.subset(is_test), images), labels[is_test] - np.int32(len(train))),
+    )
 
 
 def _classes(folder: Path) -> list[Path]:
@@ -77,28 +96,35 @@ def _visible(folder: Path) -> list[Path]:
         raise EvofoolError(f"cannot list {folder}: {root_cause(error)}") from error
 
 
-def _read_classes(
-    class_folders: list[Path],
-) -> tuple[UInt8[np.ndarray, "n h w c"], Int32[np.ndarray, " n"]]:
-    """All images of the folders; the label of each is the index of its folder."""
+def _images_of(
+    class_folders: list[Path], image_size: int | None
+) -> tuple[StoredImages, Int32[np.ndarray, " n"]]:
+    """All images of the folders, not yet decoded; the label of each is the index of its folder."""
     paths, labels = [], []
     for label, class_folder in enumerate(class_folders):
         found = _visible(class_folder)
         paths += found
         labels += [label] * len(found)
+    shapes = [read_shape(path) for path in paths]
+    height, width, _ = shapes[0]
+    if image_size is not None:
+        height = width = image_size
+    else:
+        for path, shape in zip(paths, shapes, strict=True):
+            if shape[:2] != (height, width):
+                raise EvofoolError(
+                    f"{path} is {_size(shape)} and {paths[0]} is {_size(shapes[0])}: give an image size, to "
+                    "which all are cropped and resized"
+                )
+    channels = max(shape[2] for shape in shapes)
+    return StoredImages(paths, (height, width, channels)), np.array(labels, np.int32)
 
-    images = [read_image(path) for path in paths]
-    for path, image in zip(paths, images, strict=True):
-        if image.shape[:2] != images[0].shape[:2]:
-            raise EvofoolError(
-                f"{path} is {_size(image)} and {paths[0]} is {_size(images[0])}: "
-                "resize the images to one size first"
-            )
-    channels = max(image.shape[2] for image in images)
-    shape = (*images[0].shape[:2], channels)
-    return np.stack([np.broadcast_to(image, shape) for image in images]), np.array(labels, np.int32)
+
+def _in_memory(part: Images, whole: StoredImages) -> Images:
+    """A part of a dataset, decoded if the whole fits into memory."""
+    return part[:] if whole.nbytes <= IN_MEMORY else part
 
 
-def _size(image: UInt8[np.ndarray, "h w c"]) -> str:
-    height, width = image.shape[:2]
+def _size(shape: tuple[int, int, int]) -> str:
+    height, width, _ = shape
     return f"{width}x{height}"

@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+from evofool.datasets.cifar10 import CIFAR10, load_cifar10
 from evofool.datasets.dataset import Dataset
 from evofool.datasets.digits import load_digits
+from evofool.datasets.downloads import cache_folder, download_all
 from evofool.datasets.folder import load_folder
-from evofool.datasets.mnist import load_mnist
-from evofool.errors import unknown_name
+from evofool.datasets.mnist import load_mnist, mnist_downloads
+from evofool.errors import UsageError, unknown_name
 from evofool.registry import Entry, NoOptions, Registry
 
 DATASETS = Registry(
@@ -23,23 +25,34 @@ DATASETS = Registry(
             NoOptions,
             load_mnist,
         ),
+        "cifar10": Entry(
+            "60,000 colour images of 32x32 in 10 classes; `evofool fetch cifar10` downloads them once",
+            NoOptions,
+            load_cifar10,
+        ),
     },
 )
 """The datasets by name; `build()` loads each."""
 
 
-def load_dataset(name: str) -> Dataset:
+_DOWNLOADS = {"mnist": mnist_downloads, "cifar10": lambda: CIFAR10}
+"""The files of the datasets that have to be downloaded."""
+
+
+def load_dataset(name: str, *, image_size: int | None = None) -> Dataset:
     """Load a dataset by its name or from a folder.
 
     Args:
         name: one of `DATASETS`, or the path of a folder laid out as `load_folder` says; "mnist" is the
             dataset even where there is a folder of that name, which is "./mnist".
+        image_size: crop and resize the images of a folder to this height and width, in pixels.
 
     Returns:
         The `Dataset`; from a folder it has at least two classes with images in both parts.
 
     Raises:
-        UsageError: the name is unknown or there is no such folder.
+        UsageError: the name is unknown, there is no such folder, or a size that is not positive or is given
+            for a dataset that is no folder.
         EvofoolError: the data is missing, damaged, or laid out otherwise.
 
     Example:
@@ -50,7 +63,40 @@ def load_dataset(name: str) -> Dataset:
         'five'
     """
     if name in DATASETS:
+        if image_size is not None:
+            raise UsageError(f"the images of {name} have one size: an image size is for folders of images")
         return DATASETS[name].build()
     if os.path.exists(name) or "/" in name or os.sep in name:
-        return load_folder(Path(os.path.expanduser(name)))
+        return load_folder(Path(os.path.expanduser(name)), image_size)
     raise unknown_name("dataset", name, [*DATASETS, "the path of a folder"])
+
+
+def fetch(name: str, base_url: str | None = None, *, quiet: bool = False) -> Path:
+    """Download a dataset into the user's cache, where `load_dataset` finds it.
+
+    The cache is `$EVOFOOL_CACHE`, or else the system's usual place. Each download is checked against its
+    known MD5 sum before it takes its place, so a failed, interrupted or wrong one changes nothing; a file
+    that is already there and right is not downloaded again.
+
+    Args:
+        name: "mnist" or "cifar10".
+        base_url: the address of a folder with the same files, instead of the public ones.
+        quiet: show no progress bar.
+
+    Returns:
+        The folder of the files.
+
+    Raises:
+        UsageError: the name is unknown.
+        EvofoolError: a file could not be downloaded or stored, or is not the right one.
+
+    Example:
+        >>> fetch("mnist", "http://localhost:8000")  # doctest: +SKIP
+        PosixPath('/home/ada/.cache/evofool/mnist')
+    """
+    if name not in _DOWNLOADS:
+        raise unknown_name("download", name, _DOWNLOADS)
+    downloads = _DOWNLOADS[name]()
+    folder = cache_folder() / name
+    download_all([each if base_url is None else each.at(base_url) for each in downloads], folder, quiet=quiet)
+    return folder

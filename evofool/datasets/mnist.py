@@ -11,8 +11,8 @@ from jaxtyping import Int32, UInt8
 
 from evofool.datasets.dataset import Dataset
 from evofool.datasets.digits import DIGIT_NAMES
-from evofool.datasets.downloads import Download, cache_folder, download_all, plain_or_gz, unpacked
-from evofool.errors import EvofoolError, root_cause, unknown_name
+from evofool.datasets.downloads import Download, data_folders, plain_or_gz, unpacked
+from evofool.errors import EvofoolError, root_cause
 
 # MD5 of the unpacked files: a mirror may pack them anew, and some servers unpack on the way.
 MNIST_MD5 = {
@@ -36,9 +36,7 @@ def load_mnist() -> Dataset:
     Raises:
         EvofoolError: the files are missing or damaged.
     """
-    folders = [_cached()]
-    if data := os.environ.get("EVOFOOL_DATA"):
-        folders.insert(0, Path(data) / "mnist")
+    folders = data_folders("mnist")
     for folder in folders:
         # All four from one folder: files of two origins need not belong together.
         paths = [path for file_name in MNIST_MD5 if (path := plain_or_gz(folder, file_name))]
@@ -50,38 +48,12 @@ def load_mnist() -> Dataset:
     )
 
 
-def fetch(name: str, base_url: str | None = None, *, quiet: bool = False) -> Path:
-    """Download a dataset into the user's cache, where `load_dataset` finds it.
-
-    The cache is `$EVOFOOL_CACHE`, or else the system's usual place. Each file is checked against its known
-    MD5 sum before it takes its place, so a failed, interrupted or wrong download changes nothing; a file that
-    is already there and right is not downloaded again.
-
-    Args:
-        name: "mnist", the only dataset that has to be downloaded.
-        base_url: the address of the four .gz files, instead of the public mirrors.
-        quiet: show no progress bar.
-
-    Returns:
-        The folder of the files.
-
-    Raises:
-        UsageError: the name is unknown.
-        EvofoolError: a file could not be downloaded or stored, or is not the right one.
-
-    Example:
-        >>> fetch("mnist", "http://localhost:8000")  # doctest: +SKIP
-        PosixPath('/home/ada/.cache/evofool/mnist')
-    """
-    if name != "mnist":
-        raise unknown_name("download", name, ["mnist"])
-    mirrors = MNIST_MIRRORS if base_url is None else (base_url,)
-    downloads = [
-        Download(file_name, [f"{mirror.rstrip('/')}/{file_name}.gz" for mirror in mirrors], f"md5:{md5}")
+def mnist_downloads() -> tuple[Download, ...]:
+    """The four files, each from the first mirror that has it."""
+    return tuple(
+        Download(file_name, [f"{mirror}{file_name}.gz" for mirror in MNIST_MIRRORS], f"md5:{md5}")
         for file_name, md5 in MNIST_MD5.items()
-    ]
-    download_all(downloads, _cached(), quiet=quiet)
-    return _cached()
+    )
 
 
 def read_idx(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "..."]:
@@ -132,10 +104,6 @@ def read_idx(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "..."]:
             f"{len(content) - start} follow"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-
-
-def _cached() -> Path:
-    return cache_folder() / "mnist"
 
 
 def _load_part(

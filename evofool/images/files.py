@@ -3,12 +3,13 @@
 import io
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from evofool.errors import EvofoolError, UsageError, root_cause
 from evofool.files import replacing
@@ -128,29 +129,80 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w c"]:
         ...     read_image(Path(folder, "black.jpg")).shape
         (4, 5, 3)
     """
-    try:
-        with warnings.catch_warnings():
-            # Pillow only warns of an image of more than 89 million pixels, and of damage that it repairs.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            mode, pixels = _decode(path)
-    # Pillow's decoders raise OSError, SyntaxError, struct.error, IndexError and others for a damaged file.
-    except Exception as error:
-        raise EvofoolError(f"cannot read {path} as an image: {root_cause(error)}") from error
-    if mode in ("I", "F"):
-        raise EvofoolError(f"{path} has pixels of 32 bits, whose range is unknown: save it with 8 bits first")
+    with without_warnings():
+        return decode(path)
+
+
+def decode(path: Path) -> UInt8[np.ndarray, "h w c"]:
+    """The same for a thread inside `without_warnings`, which is of the whole process."""
+    with _opened(path) as image:
+        upright = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):
+            # By hand, because Pillow's own conversion clips 16 bits to 8 instead of scaling them.
+            pixels = (np.asarray(upright) >> 8).astype(np.uint8)
+        else:
+            pixels = np.asarray(upright.convert("L" if _is_grey(image) else "RGB"))
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def _decode(path: Path) -> tuple[str, UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]]:
-    """The mode of a file in Pillow's words, and its pixels in 8 bits."""
-    with Image.open(path, formats=FORMATS) as image:
-        mode = image.mode
-        upright = ImageOps.exif_transpose(image)
-        if mode.startswith("I;16"):
-            # By hand, because Pillow's own conversion clips 16 bits to 8 instead of scaling them.
-            return mode, (np.asarray(upright) >> 8).astype(np.uint8)
-        return mode, np.asarray(upright.convert("L" if mode in ("1", "L", "LA") else "RGB"))
+def read_shape(path: Path) -> tuple[int, int, int]:
+    """The shape of the pixels that `read_image` would read, from the head of the file alone.
+
+    Args:
+        path: a file in any format that `read_image` reads.
+
+    Returns:
+        Height, width and channels: 1 if the file is grey, 3 otherwise.
+
+    Raises:
+        EvofoolError: as `read_image`, but damage behind the head is not found.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (5, 4)).save(f"{folder}/black.jpg")
+        ...     read_shape(Path(folder, "black.jpg"))
+        (4, 5, 3)
+    """
+    with without_warnings(), _opened(path) as image:
+        # Pillow turns a TIFF itself. Of a PNG it would decode the pixels, to look for EXIF behind them.
+        has_exif = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
+        turned = has_exif and image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+        width, height = reversed(image.size) if turned else image.size
+        return height, width, 1 if _is_grey(image) else 3
+
+
+_SIDEWAYS = (5, 6, 7, 8)
+"""The camera's orientations in which height and width are exchanged."""
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Pillow only warns of an image of more than 89 million pixels, and of damage that it repairs.
+
+    Inside the block the first is an error and the second is silent.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image file whose range of values is known; every failure in the block is an `EvofoolError`."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.mode in ("I", "F"):
+                raise ValueError("its pixels have 32 bits, whose range is unknown: save it with 8 bits first")
+            yield image
+    # Pillow's decoders raise OSError, SyntaxError, struct.error, IndexError and others for a damaged file.
+    except Exception as error:
+        raise EvofoolError(f"cannot read {path} as an image: {root_cause(error)}") from error
+
+
+def _is_grey(image: Image.Image) -> bool:
+    return image.mode in ("1", "L", "LA") or image.mode.startswith("I;16")
 
 
 def require_drawable(shape: tuple[int, ...]) -> None:

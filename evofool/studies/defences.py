@@ -9,12 +9,12 @@ import numpy as np
 import tyro
 
 from evofool.classifiers import Classifier, create_classifier, load_classifier
-from evofool.datasets import Dataset
+from evofool.datasets import Dataset, with_extra_class
 from evofool.errors import UsageError, require_positive, require_seed
 from evofool.report import contact_sheet, format_confidence
 from evofool.studies.evolving import evolved
 from evofool.studies.fooling import Fooling, FoolingOptions, confidences_in_batches, fool, see
-from evofool.studies.networks import with_fooling_class
+from evofool.studies.networks import FOOLING
 from evofool.studies.pictures import load_pictures
 from evofool.studies.study import Column, Figure, Row, Spread, StudyResult, Table
 from evofool.studies.subject import alike
@@ -154,7 +154,8 @@ def _networks(options: DefencesOptions, work: Work, dataset: Dataset, seed: int)
             continue
         taught = dataset
         if name == "retrained":
-            taught = with_fooling_class(dataset, _fooling_images(options, work, known["plain"], seed))
+            fooling = _fooling_images(options, work, known["plain"], seed)
+            taught = with_extra_class(dataset, FOOLING, fooling, every=None)
         start = partial(
             create_classifier,
             *(options.network, dataset.train_images.shape[1:], taught.class_names),
@@ -182,7 +183,7 @@ def _fooling_images(options: DefencesOptions, work: Work, plain: Classifier, see
 
 
 def _clean(classifier: Classifier, dataset: Dataset) -> dict[str, float]:
-    taken_for = confidences_in_batches(classifier, dataset.test_images).argmax(axis=1)
+    taken_for = confidences_in_batches(classifier, np.asarray(dataset.test_images)).argmax(axis=1)
     rejected = taken_for >= len(dataset.class_names)
     return {
         "error": float(np.mean(taken_for != dataset.test_labels)),

@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, get_args
 
-import numpy as np
 import tyro
-from jaxtyping import UInt8
 
 from evofool.classifiers import Classifier, create_classifier, resized
 from evofool.classifiers.networks import NetworkLogits
-from evofool.datasets import Dataset
+from evofool.datasets import Dataset, Half, half
 from evofool.errors import UsageError, require_positive
 from evofool.studies.work import Work
 from evofool.training import TrainingOptions
@@ -81,8 +79,8 @@ def members(options: NetworkOptions, work: Work, *, parts: bool = False) -> list
         train = partial(trained_networks, work, networks=options.networks, epochs=options.epochs)
         found += train(dataset, starts=options.starts)
         if parts:
-            for half, data in zip(halves(dataset), ("first half", "second half"), strict=True):
-                found += train(half, data=data)
+            for which in get_args(Half):
+                found += train(half(dataset, which), data=f"{which} half")
     return found + [member_of(work.load_classifier(name)) for name in options.classifiers]
 
 
@@ -133,34 +131,6 @@ def member_of(classifier: Classifier) -> Member:
     logits = classifier.logits_function
     network = logits.network if isinstance(logits, NetworkLogits) else classifier.spec.name
     return Member(classifier.spec.name, classifier, network, classifier.spec.training_data.partition(",")[0])
-
-
-def halves(dataset: Dataset) -> list[Dataset]:
-    """The dataset with two disjoint halves of its training images (Szegedy et al., ICLR 2014, section 4.2).
-
-    Every second image of each class belongs to the same half.
-    """
-    first = np.zeros(len(dataset.train_labels), bool)
-    for label in range(len(dataset.class_names)):
-        first[np.flatnonzero(dataset.train_labels == label)[::2]] = True
-    return [
-        dataset._replace(
-            name=f"{dataset.name}, {which} half",
-            train_images=dataset.train_images[part],
-            train_labels=dataset.train_labels[part],
-        )
-        for which, part in (("first", first), ("second", ~first))
-    ]
-
-
-def with_fooling_class(dataset: Dataset, images: UInt8[np.ndarray, "n h w c"]) -> Dataset:
-    """The dataset with one more class to learn, of images that fooled a network; it is tested as before."""
-    label = np.full(len(images), len(dataset.class_names), np.int32)
-    return dataset._replace(
-        class_names=(*dataset.class_names, FOOLING),
-        train_images=np.concatenate([dataset.train_images, images]),
-        train_labels=np.concatenate([dataset.train_labels, label]),
-    )
 
 
 def relation(source: Member, target: Member) -> str:

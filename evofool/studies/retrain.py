@@ -10,12 +10,12 @@ from jaxtyping import UInt8
 
 from evofool.attacks import predicted_classes
 from evofool.classifiers import Classifier, create_classifier
-from evofool.datasets import Dataset
+from evofool.datasets import Dataset, with_extra_class
 from evofool.errors import UsageError, require_positive, require_seed
 from evofool.images import from_uint8
 from evofool.report import contact_sheet, format_confidence, steps_plot
 from evofool.studies.evolving import Evolvable, Evolved, evolved
-from evofool.studies.networks import FOOLING, with_fooling_class
+from evofool.studies.networks import FOOLING
 from evofool.studies.study import Cell, Column, Figure, Row, Spread, StudyResult, Table
 from evofool.studies.work import Work
 from evofool.training import TrainingOptions
@@ -133,7 +133,7 @@ def _loop(options: RetrainOptions, work: Work, dataset: Dataset, seed: int) -> l
     iterations = []
     for number in work.each(range(1, options.iterations + 1), f"network of seed {seed}"):
         step = f"seed-{seed}/iteration-{number:02}"
-        taught = with_fooling_class(dataset, seen) if len(seen) else dataset
+        taught = with_extra_class(dataset, FOOLING, seen, every=None) if len(seen) else dataset
         own = _MOST_ITERATIONS * seed + number - 1
         classifier, accuracy = work.trained(
             f"{step}-network",

@@ -232,7 +232,7 @@ def _itself(classifier: Classifier) -> Classifier:
 def _half_changed(dataset: Dataset, change: Float[np.ndarray, "h w c"], seed: int) -> Dataset:
     """The dataset with the change added to a random half of its training images."""
     chosen = np.random.default_rng(seed).random(len(dataset.train_images)) < 0.5
-    images = dataset.train_images.copy()
+    images = np.array(dataset.train_images)
     images[chosen] = np.rint(np.clip(images[chosen] + 255 * change, 0, 255)).astype(np.uint8)
     return dataset._replace(train_images=images)
 

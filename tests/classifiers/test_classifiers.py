@@ -22,7 +22,7 @@ from evofool.numerics.convolution import conv_general_dilated
 from evofool.training import test_accuracy
 
 DIGITS = tuple("0123456789")
-SMALL_NETWORKS = ("lenet", "cnn", "mlp", "linear")
+SMALL_NETWORKS = ("lenet", "cnn", "mlp", "linear", "resnet")
 
 
 def test_lenet_gives_the_golden_logits(data: Path, lenet: evofool.Classifier) -> None:

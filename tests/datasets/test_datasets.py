@@ -18,9 +18,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from evofool.datasets import fetch, load_dataset, read_idx
+from evofool.datasets import (
+    Dataset,
+    StoredImages,
+    fetch,
+    folder,
+    half,
+    load_dataset,
+    read_idx,
+    with_extra_class,
+)
 from evofool.datasets import mnist as mnist_files
 from evofool.errors import EvofoolError, UsageError
+from evofool.images import load_photograph
 from tests.conftest import Mirror
 
 SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -131,7 +141,7 @@ def test_digits_without_scikit_learn_say_what_to_install(monkeypatch: pytest.Mon
 def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
     line = error_line(load_dataset, name)
     assert repr(name) in line
-    assert "Allowed: digits, mnist, the path of a folder" in line
+    assert "Allowed: digits, mnist, cifar10, the path of a folder" in line
 
 
 # IDX files
@@ -376,7 +386,97 @@ def test_folder_images_must_have_one_size(tmp_path: Path) -> None:
     assert str(tmp_path / "b" / "0.png") in line
     assert "5x7" in line
     assert "7x5" in line
-    assert "resize" in line
+    assert "give an image size" in line
+    assert "image_size must be above zero" in error_line(load_dataset, str(tmp_path), image_size=0)
+
+
+def test_folder_images_are_fitted_to_a_size(tmp_path: Path) -> None:
+    write_images(tmp_path / "a", 5)
+    write_images(tmp_path / "b", 5, mode="RGB", size=(40, 20))
+    loaded = load_dataset(str(tmp_path), image_size=6)
+    assert loaded.train_images.shape == (8, 6, 6, 3)
+    assert loaded.test_images.shape == (2, 6, 6, 3)
+    for row, (name, number) in enumerate([(name, number) for name in "ab" for number in range(4)]):
+        expected = load_photograph(tmp_path / name / f"{number}.png", (6, 6, 3))
+        np.testing.assert_array_equal(loaded.train_images[row], expected)
+
+
+def test_an_image_size_is_for_folders() -> None:
+    assert "the images of digits have one size" in error_line(load_dataset, "digits", image_size=32)
+
+
+def test_a_large_folder_stays_in_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_images(tmp_path / "a", 6)
+    write_images(tmp_path / "b", 7)
+    small = load_dataset(str(tmp_path))
+    monkeypatch.setattr(folder, "IN_MEMORY", small.train_images.nbytes)  # less than both parts
+    large = load_dataset(str(tmp_path))
+    assert isinstance(large.train_images, StoredImages)
+    assert isinstance(large.test_images, StoredImages)
+    assert large.train_images.shape == small.train_images.shape
+    np.testing.assert_array_equal(np.asarray(large.train_images), small.train_images)
+    for index in (slice(2, 5), np.array([3, 0, 3]), small.train_labels == 1, slice(0, 0)):
+        np.testing.assert_array_equal(large.train_images[index], small.train_images[index])
+    both = [half(dataset, "second") for dataset in (large, small)]
+    both += [with_extra_class(dataset, "c", dataset.train_images) for dataset in (large, small)]
+    for stored, array in (both[:2], both[2:]):
+        assert isinstance(stored.train_images, StoredImages)
+        np.testing.assert_array_equal(stored.train_labels, array.train_labels)
+        np.testing.assert_array_equal(stored.train_images[:], array.train_images)
+        np.testing.assert_array_equal(stored.test_images[:], array.test_images)
+    monkeypatch.setattr(folder, "IN_MEMORY", small.train_images.nbytes + small.test_images.nbytes)
+    assert isinstance(load_dataset(str(tmp_path)).train_images, np.ndarray)
+
+
+# Halves, and one more class
+
+
+@given(counts=st.lists(st.integers(2, 9), min_size=1, max_size=4), seed=st.integers(0, 99))
+def test_halves_are_disjoint_and_stratified(counts: list[int], seed: int) -> None:
+    labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    np.random.default_rng(seed).shuffle(labels)
+    images = np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1)
+    whole = Dataset("it", tuple("abcd"[: len(counts)]), images, labels, images[:1], labels[:1])
+    first, second = half(whole, "first"), half(whole, "second")
+    assert np.bincount(first.train_labels).tolist() == [-(-count // 2) for count in counts]
+    assert np.bincount(second.train_labels).tolist() == [count // 2 for count in counts]
+    numbers = [part.train_images.ravel() for part in (first, second)]
+    assert sorted(np.concatenate(numbers)) == list(range(len(labels)))
+    for part, chosen in zip((first, second), numbers, strict=True):
+        np.testing.assert_array_equal(part.train_labels, labels[chosen])
+        assert part.test_images is whole.test_images
+
+
+def test_halves_are_cut_at_random_but_always_alike() -> None:
+    labels = np.zeros(200, np.int32)
+    images = np.arange(200, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    whole = Dataset("it", ("a",), images, labels, images[:1], labels[:1])
+    chosen = half(whole, "first").train_images.ravel()
+    # Of random halves, the sum of the numbers has a standard deviation of 408 around 9,950.
+    assert abs(int(chosen.sum(dtype=int)) - 9950) < 1600
+    assert chosen[:8].tolist() == [2, 3, 10, 12, 13, 14, 16, 18]
+    one = whole._replace(train_images=images[:1], train_labels=labels[:1])
+    assert "no halves" in error_line(half, one, "first")
+
+
+def test_an_extra_class_is_held_out_in_part() -> None:
+    digits = load_dataset("digits")
+    levels = np.arange(12, dtype=np.uint8)[:, None, None, None]
+    noise = np.broadcast_to(levels, (12, 28, 28, 1))
+    wider = with_extra_class(digits, "noise", noise)
+    assert wider.class_names == (*digits.class_names, "noise")
+    np.testing.assert_array_equal(wider.train_images[: len(digits.train_images)], digits.train_images)
+    assert wider.train_images[-10:, 0, 0, 0].tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 10, 11]
+    assert wider.test_images[-2:, 0, 0, 0].tolist() == [4, 9]
+    assert wider.train_labels[-10:].tolist() == [10] * 10
+    assert wider.test_labels.dtype == np.int32
+    for name, images, words in (
+        ("three", noise, "digits has a class 'three' already"),
+        ("noise", noise[:4], "'noise' needs 5 images or more"),
+        ("noise", noise[:, 1:], r"(27, 28, 1)"),
+        ("a\nb", noise, "control characters"),
+    ):
+        assert words in error_line(with_extra_class, digits, name, images)
 
 
 def test_folder_with_an_unreadable_image_names_it(tmp_path: Path) -> None:
@@ -571,6 +671,6 @@ def test_fetch_onto_a_full_disk(mirror: Mirror, cache: Path, monkeypatch: pytest
     assert contents(cache / "mnist") == {}
 
 
-def test_fetch_knows_mnist_only() -> None:
-    with pytest.raises(UsageError, match="Allowed: mnist"):
+def test_fetch_knows_what_can_be_downloaded() -> None:
+    with pytest.raises(UsageError, match="Allowed: mnist, cifar10"):
         fetch("digits")

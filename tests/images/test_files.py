@@ -8,7 +8,16 @@ import pytest
 from PIL import Image
 
 from evofool.errors import EvofoolError
-from evofool.images import image_files, load_photograph, read_image, read_png, to_uint8, write_png
+from evofool.images import (
+    image_files,
+    load_photograph,
+    load_photographs,
+    read_image,
+    read_png,
+    read_shape,
+    to_uint8,
+    write_png,
+)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "webp", "tiff"])
@@ -47,6 +56,34 @@ def test_a_camera_held_sideways_gives_an_upright_image(tmp_path: Path) -> None:
     exif[0x0112] = 6
     picture.save(tmp_path / "it.jpg", exif=exif)
     assert read_image(tmp_path / "it.jpg").shape == (20, 10, 3)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff", "gif", "bmp"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_the_head_of_a_file_tells_the_shape_of_its_pixels(suffix: str, mode: str, tmp_path: Path) -> None:
+    path = tmp_path / f"it.{suffix}"
+    # Pillow turns a TIFF or not, depending on its mode.
+    for orientation in (1,) if suffix == "tiff" else (1, 3, 6, 8):
+        picture = Image.new(mode, (20, 10))
+        exif = picture.getexif()
+        exif[0x0112] = orientation
+        try:
+            picture.save(path, exif=exif)
+        except (OSError, KeyError):
+            pytest.skip(f"{suffix} has no {mode}")
+        assert read_shape(path) == read_image(path).shape
+
+
+def test_many_photographs_are_those_one_by_one(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    paths = [tmp_path / f"{number}.png" for number in range(9)]
+    for path in paths:
+        write_png(path, random.integers(256, size=(*random.integers(5, 30, 2), 3), dtype=np.uint8))
+    expected = [load_photograph(path, (8, 10, 1)) for path in paths]
+    np.testing.assert_array_equal(load_photographs(paths, (8, 10, 1)), expected)
+    paths[4].write_bytes(b"not an image")
+    with pytest.raises(EvofoolError, match=f"cannot read {paths[4]} as an image"):
+        load_photographs(paths, (8, 10, 1))
 
 
 def test_every_level_survives_a_png(tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import jax
 from flax import nnx
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from evofool.classifiers.classifier import (
     Activation,
@@ -19,9 +20,10 @@ from evofool.classifiers.networks.alexnet import AlexNet
 from evofool.classifiers.networks.caffenet import CaffeNet
 from evofool.classifiers.networks.googlenet import GoogLeNet
 from evofool.classifiers.networks.mobilenet import WIDTHS, MobileNetV1
+from evofool.classifiers.networks.resnet import ResNet
 from evofool.classifiers.networks.small import CNN, MLP, LeNet, Linear, Maxout
 from evofool.classifiers.networks.squeezenet import SqueezeNet
-from evofool.errors import require_seed
+from evofool.errors import UsageError, require_seed
 from evofool.registry import Entry, NoOptions, Registry
 
 NETWORKS = Registry(
@@ -32,6 +34,7 @@ NETWORKS = Registry(
         "mlp": Entry("two hidden layers of 100 ReLU units", NoOptions, MLP),
         "maxout": Entry("two hidden layers of 240 maxout units of 5 pieces", NoOptions, Maxout),
         "linear": Entry("softmax regression: one template per class", NoOptions, Linear),
+        "resnet": Entry("a residual network of seven layers for small colour images", NoOptions, ResNet),
         "squeezenet-1.0": Entry("SqueezeNet 1.0, as trained in Caffe", NoOptions, SqueezeNet),
         "alexnet": Entry("AlexNet in one column, as in torchvision", NoOptions, AlexNet),
         "caffenet": Entry("CaffeNet: AlexNet with pooling before normalisation", NoOptions, CaffeNet),
@@ -47,6 +50,18 @@ NETWORKS = Registry(
 """The networks by name; `build(input_shape, classes, rngs=...)` makes each with random weights."""
 
 
+class Dropout(NamedTuple):
+    """Which hidden units are dropped: each with a probability, drawn from a key."""
+
+    rate: float
+    key: Key[Array, ""]
+
+
+def dropout_layers(network: nnx.Module) -> list[nnx.Dropout]:
+    """The layers of a network that drop hidden units."""
+    return [layer for _, layer in nnx.iter_modules(network) if isinstance(layer, nnx.Dropout)]
+
+
 @dataclass(frozen=True)
 class NetworkLogits:
     """The logits function of a network: its structure without its weights.
@@ -58,11 +73,36 @@ class NetworkLogits:
     network: str
     graphdef: nnx.GraphDef
 
-    def __call__(self, params: PyTree, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
-        """Logits of images in [0, 1] for the given weights."""
+    def __call__(
+        self, params: PyTree, images: Float[Array, "n h w c"], dropout: Dropout | None = None
+    ) -> Float[Array, "n k"]:
+        """Logits of images in [0, 1] for the given weights, with or without hidden units dropped."""
+        network = nnx.merge(self.graphdef, params)
+        if dropout is not None:
+            # One stream for all layers, which draw their keys from it in turn.
+            keys = nnx.Rngs(dropout=dropout.key)
+            for layer in dropout_layers(network):
+                layer.rate, layer.deterministic, layer.rngs = dropout.rate, False, keys
         named = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
         with jax.default_matmul_precision(named or "highest"):
-            return nnx.merge(self.graphdef, params)(images)
+            return network(images)
+
+
+def network_of(classifier: Classifier) -> str:
+    """The name of a classifier's network.
+
+    Raises:
+        UsageError: it is not one of evofool's networks.
+
+    Example:
+        >>> network_of(create_classifier("linear", (8, 8, 1), ("even", "odd"), name="parity"))
+        'linear'
+    """
+    if not isinstance(classifier.logits_function, NetworkLogits):
+        raise UsageError(
+            f"{classifier.spec.name} is not one of evofool's networks, so it cannot be trained or saved"
+        )
+    return classifier.logits_function.network
 
 
 def create_classifier(

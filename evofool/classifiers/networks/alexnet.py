@@ -5,7 +5,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from evofool.classifiers.networks.layers import conv, dense, flatten, overlapping_max_pool, require_rgb
+from evofool.classifiers.networks.layers import (
+    conv,
+    dense,
+    flatten,
+    hidden_dropout,
+    overlapping_max_pool,
+    require_rgb,
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Subtracted from red, green and blue in [0, 1] by torchvision's networks."""
@@ -38,6 +45,7 @@ class AlexNet(nnx.Module):
         self.fc6 = dense(_POOLED * _POOLED * 256, 4096, rngs)
         self.fc7 = dense(4096, 4096, rngs)
         self.fc8 = dense(4096, classes, rngs)
+        self.dropout = hidden_dropout()
 
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
         """Logits of RGB images in [0, 1]."""
@@ -47,9 +55,9 @@ class AlexNet(nnx.Module):
         x = jax.nn.relu(self.conv3(x))
         x = jax.nn.relu(self.conv4(x))
         x = overlapping_max_pool(jax.nn.relu(self.conv5(x)))
-        x = jax.nn.relu(self.fc6(flatten(_average_tiles(x))))
-        x = jax.nn.relu(self.fc7(x))
-        return self.fc8(x)
+        x = jax.nn.relu(self.fc6(self.dropout(flatten(_average_tiles(x)))))
+        x = jax.nn.relu(self.fc7(self.dropout(x)))
+        return self.fc8(self.dropout(x))
 
 
 def _average_tiles(x: Float[Array, "n h w c"]) -> Float[Array, "n 6 6 c"]:

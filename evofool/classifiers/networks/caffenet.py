@@ -5,7 +5,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from evofool.classifiers.networks.layers import conv, dense, flatten, overlapping_max_pool, require_rgb
+from evofool.classifiers.networks.layers import (
+    conv,
+    dense,
+    flatten,
+    hidden_dropout,
+    overlapping_max_pool,
+    require_rgb,
+)
 
 MEAN = (122.67891434, 116.66876762, 104.00698793)
 """Subtracted from red, green and blue in 0..255: the mean over all pixels of Caffe's mean image."""
@@ -34,6 +41,7 @@ class CaffeNet(nnx.Module):
         self.fc6 = dense(rows * columns * 256, 4096, rngs)
         self.fc7 = dense(4096, 4096, rngs)
         self.fc8 = dense(4096, classes, rngs)
+        self.dropout = hidden_dropout()
 
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
         """Logits of RGB images in [0, 1]."""
@@ -43,9 +51,9 @@ class CaffeNet(nnx.Module):
         x = jax.nn.relu(self.conv3(normalised(x)))
         x = jax.nn.relu(self.conv4(x))
         x = overlapping_max_pool(jax.nn.relu(self.conv5(x)), round_up=True)
-        x = jax.nn.relu(self.fc6(flatten(x)))
-        x = jax.nn.relu(self.fc7(x))
-        return self.fc8(x)
+        x = jax.nn.relu(self.fc6(self.dropout(flatten(x))))
+        x = jax.nn.relu(self.fc7(self.dropout(x)))
+        return self.fc8(self.dropout(x))
 
 
 def normalised(

@@ -5,7 +5,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from evofool.classifiers.networks.layers import conv, dense, overlapping_max_pool, pointwise, require_rgb
+from evofool.classifiers.networks.layers import (
+    conv,
+    dense,
+    hidden_dropout,
+    overlapping_max_pool,
+    pointwise,
+    require_rgb,
+)
 
 # Channels of the 1x1 branch, the 3x3 branch (reduced, then out), the second 3x3 branch (likewise) and the
 # pooled branch: table 1 of the paper.
@@ -67,6 +74,7 @@ class GoogLeNet(nnx.Module):
             setattr(self, f"inception{name}", Inception(inputs, outputs, rngs))
             inputs = outputs[0] + outputs[2] + outputs[4] + outputs[5]
         self.fc = dense(inputs, classes, rngs)
+        self.dropout = hidden_dropout()
 
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
         """Logits of RGB images in [0, 1]."""
@@ -80,4 +88,4 @@ class GoogLeNet(nnx.Module):
                 edges = [(0, length % 2) for length in x.shape[1:3]]
                 x = nnx.max_pool(x, (2, 2), (2, 2), edges)
             x = getattr(self, f"inception{name}")(x)
-        return self.fc(x.mean(axis=(1, 2), dtype=jnp.float32))
+        return self.fc(self.dropout(x.mean(axis=(1, 2), dtype=jnp.float32)))

@@ -74,6 +74,7 @@ def conv(
     stride: int = 1,
     padding: int | str = "VALID",
     groups: int = 1,
+    kernel_init: nnx.Initializer = nnx.initializers.lecun_normal(),  # noqa: B008
 ) -> nnx.Conv:
     """A convolution with square windows."""
     return nnx.Conv(
@@ -85,6 +86,7 @@ def conv(
         feature_group_count=groups,
         conv_general_dilated=conv_general_dilated,
         promote_dtype=_as_the_weights,
+        kernel_init=kernel_init,
         rngs=rngs,
     )
 
@@ -97,6 +99,11 @@ def pointwise(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
 def dense(inputs: int, outputs: int, rngs: nnx.Rngs) -> Dense:
     """A fully connected layer over flat images. Its sums, logits included, are in single precision."""
     return Dense(inputs, outputs, promote_dtype=_as_the_weights, dot_general=_at_least_float32, rngs=rngs)
+
+
+def hidden_dropout() -> nnx.Dropout:
+    """A layer that drops hidden units inside `with_dropout` and does nothing elsewhere. It has no weights."""
+    return nnx.Dropout(0.0, deterministic=True)
 
 
 def overlapping_max_pool(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from evofool.classifiers.networks.layers import Depthwise, conv, dense, pointwise, require_rgb
+from evofool.classifiers.networks.layers import Depthwise, conv, dense, hidden_dropout, pointwise, require_rgb
 from evofool.errors import require_positive
 
 # Channels at width 1 and stride of each depthwise separable convolution: table 1 of the paper.
@@ -47,6 +47,7 @@ class MobileNetV1(nnx.Module):
             setattr(self, f"conv_pw_{number}", pointwise(inputs, int(outputs * width), rngs))
             inputs = int(outputs * width)
         self.conv_preds = dense(inputs, classes, rngs)
+        self.dropout = hidden_dropout()
 
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
         """Logits of RGB images in [0, 1]."""
@@ -54,7 +55,7 @@ class MobileNetV1(nnx.Module):
         for number, (_, stride) in enumerate(BLOCKS, start=1):
             x = jax.nn.relu6(getattr(self, f"conv_dw_{number}")(_pad(x, stride)))
             x = jax.nn.relu6(getattr(self, f"conv_pw_{number}")(x))
-        return self.conv_preds(x.mean(axis=(1, 2)))
+        return self.conv_preds(self.dropout(x.mean(axis=(1, 2))))
 
 
 def _pad(x: Float[Array, "n h w c"], stride: int) -> Float[Array, "n h2 w2 c"]:

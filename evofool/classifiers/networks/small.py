@@ -4,7 +4,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from evofool.classifiers.networks.layers import conv, dense, flatten
+from evofool.classifiers.networks.layers import conv, dense, flatten, hidden_dropout
 from evofool.errors import UsageError
 from evofool.numerics.convolution import max_pool
 
@@ -24,6 +24,7 @@ class LeNet(nnx.Module):
         self.conv1 = conv(channels, 20, 5, rngs)
         self.conv2 = conv(20, 50, 5, rngs)
         self.fc1 = dense(rows * columns * 50, 500, rngs)
+        self.dropout = hidden_dropout()
         self.fc2 = dense(500, classes, rngs)
 
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
@@ -31,8 +32,8 @@ class LeNet(nnx.Module):
         x = images * (255 / 256)
         x = max_pool(self.conv1(x))
         x = max_pool(self.conv2(x))
-        x = jax.nn.relu(self.fc1(flatten(x)))
-        return self.fc2(x)
+        x = jax.nn.relu(self.fc1(self.dropout(flatten(x))))
+        return self.fc2(self.dropout(x))
 
 
 class CNN(nnx.Module):
@@ -49,14 +50,15 @@ class CNN(nnx.Module):
         self.conv1 = conv(channels, 32, 3, rngs)
         self.conv2 = conv(32, 64, 3, rngs)
         self.fc1 = dense(rows * columns * 64, 128, rngs)
+        self.dropout = hidden_dropout()
         self.fc2 = dense(128, classes, rngs)
 
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
         """Logits of images in [0, 1]."""
         x = jax.nn.relu(self.conv1(images))
         x = max_pool(jax.nn.relu(self.conv2(x)))
-        x = jax.nn.relu(self.fc1(flatten(x)))
-        return self.fc2(x)
+        x = jax.nn.relu(self.fc1(self.dropout(flatten(x))))
+        return self.fc2(self.dropout(x))
 
 
 class MLP(nnx.Module):
@@ -67,12 +69,13 @@ class MLP(nnx.Module):
         self.fc1 = dense(height * width * channels, 100, rngs)
         self.fc2 = dense(100, 100, rngs)
         self.fc3 = dense(100, classes, rngs)
+        self.dropout = hidden_dropout()
 
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
         """Logits of images in [0, 1]."""
         x = jax.nn.relu(self.fc1(flatten(images)))
-        x = jax.nn.relu(self.fc2(x))
-        return self.fc3(x)
+        x = jax.nn.relu(self.fc2(self.dropout(x)))
+        return self.fc3(self.dropout(x))
 
 
 class Maxout(nnx.Module):
@@ -87,12 +90,13 @@ class Maxout(nnx.Module):
         self.fc1 = dense(height * width * channels, 240 * 5, rngs)
         self.fc2 = dense(240, 240 * 5, rngs)
         self.fc3 = dense(240, classes, rngs)
+        self.dropout = hidden_dropout()
 
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
         """Logits of images in [0, 1]."""
         x = self.fc1(flatten(images)).reshape(-1, 240, 5).max(axis=2)
-        x = self.fc2(x).reshape(-1, 240, 5).max(axis=2)
-        return self.fc3(x)
+        x = self.fc2(self.dropout(x)).reshape(-1, 240, 5).max(axis=2)
+        return self.fc3(self.dropout(x))
 
 
 class Linear(nnx.Module):

@@ -5,7 +5,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from evofool.classifiers.networks.layers import conv, overlapping_max_pool, pointwise, require_rgb
+from evofool.classifiers.networks.layers import (
+    conv,
+    hidden_dropout,
+    overlapping_max_pool,
+    pointwise,
+    require_rgb,
+)
 
 CAFFE_MEAN = (123.0, 117.0, 104.0)
 """Subtracted from red, green and blue in 0..255 by Caffe's ImageNet networks."""
@@ -47,6 +53,7 @@ class SqueezeNet(nnx.Module):
         self.fire8 = Fire(384, 64, 256, rngs)
         self.fire9 = Fire(512, 64, 256, rngs)
         self.conv_final = pointwise(512, classes, rngs)
+        self.dropout = hidden_dropout()
 
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
         """Logits of RGB images in [0, 1]."""
@@ -54,6 +61,6 @@ class SqueezeNet(nnx.Module):
         x = overlapping_max_pool(jax.nn.relu(self.conv1(x)), round_up=True)
         x = overlapping_max_pool(self.fire4(self.fire3(self.fire2(x))), round_up=True)
         x = overlapping_max_pool(self.fire8(self.fire7(self.fire6(self.fire5(x)))), round_up=True)
-        x = jnp.pad(self.fire9(x), ((0, 0), (1, 1), (1, 1), (0, 0)))
+        x = jnp.pad(self.dropout(self.fire9(x)), ((0, 0), (1, 1), (1, 1), (0, 0)))
         x = jax.nn.relu(self.conv_final(x))
         return x.mean(axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
