@@ -19,12 +19,12 @@ from evofool.datasets.stored import Images, StoredImages
 from evofool.errors import (
     EvofoolError,
     UsageError,
+    require_below_one,
     require_choice,
     require_not_negative,
     require_positive,
     require_seed,
     require_share,
-    shown,
 )
 from evofool.images import flip_and_crop
 from evofool.numerics.batches import in_batches
@@ -71,8 +71,7 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         require_positive(epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate)
         require_not_negative(weight_decay=self.weight_decay)
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout must be at least 0 and below 1, not {shown(self.dropout)}")
+        require_below_one(dropout=self.dropout)
         require_choice(get_args(Augment), augment=self.augment)
         require_seed(self.seed)
         require_share(epsilon=self.epsilon)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from evofool.classifiers.classifier import Activation, Classifier, LogitsFunction
 from evofool.classifiers.networks import Dropout, NetworkLogits, dropout_layers, network_of
-from evofool.errors import UsageError, require_choice, require_positive, shown
+from evofool.errors import UsageError, require_below_one, require_choice, require_positive
 from evofool.numerics.platform import name_of_tensorfloat32
 from evofool.numerics.reductions import logsumexp
 
@@ -223,8 +223,7 @@ def with_dropout(classifier: Classifier, rate: float, key: Key[Array, ""]) -> Cl
 
 def require_dropout(classifier: Classifier, rate: float) -> None:
     """Raise `UsageError` unless `with_dropout` takes these."""
-    if not 0 <= rate < 1:
-        raise UsageError(f"dropout must be at least 0 and below 1, not {shown(rate)}")
+    require_below_one(dropout=rate)
     network = network_of(classifier)
     if not dropout_layers(nnx.merge(classifier.logits_function.graphdef, classifier.params)):  # type: ignore[attr-defined]
         raise UsageError(f"{network} has no hidden units that could be dropped")
