@@ -109,6 +109,15 @@ def require_share(**values: float | int | None) -> None:
     _require(lambda value: 0 <= value <= 1, "between 0 and 1", values)
 
 
+def require_below_one(**values: float | int | None) -> None:
+    """Raise `UsageError` naming the first option that is not in [0, 1).
+
+    Example:
+        >>> require_below_one(dropout=0.5)
+    """
+    _require(lambda value: 0 <= value < 1, "at least 0 and below 1", values)
+
+
 def require_choice(allowed: Collection[str], **values: str) -> None:
     """Raise `UsageError` naming the first option that is not one of those allowed.
 

@@ -19,12 +19,12 @@ from evofool.datasets.stored import Images, StoredImages
 from evofool.errors import (
     EvofoolError,
     UsageError,
+    require_below_one,
     require_choice,
     require_not_negative,
     require_positive,
     require_seed,
     require_share,
-    shown,
 )
 from evofool.images import flip_and_crop
 from evofool.numerics.batches import in_batches
@@ -71,8 +71,7 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         require_positive(epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate)
         require_not_negative(weight_decay=self.weight_decay)
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout must be at least 0 and below 1, not {shown(self.dropout)}")
+        require_below_one(dropout=self.dropout)
         require_choice(get_args(Augment), augment=self.augment)
         require_seed(self.seed)
         require_share(epsilon=self.epsilon)
@@ -142,24 +141,14 @@ def train(
     options = replace(options, batch_size=min(options.batch_size, len(dataset.train_images)))
     steps = len(dataset.train_images) // options.batch_size
     optimizer_state = _optimizer(options, steps).init(classifier.params)
-    stored = isinstance(dataset.train_images, StoredImages)
-    images = dataset.train_images if stored else jnp.asarray(dataset.train_images)
+    images = dataset.train_images
+    held = images if isinstance(images, StoredImages) else jnp.asarray(images)
     losses: list[float] = []
     for epoch in range(options.epochs):
         key = jax.random.fold_in(jax.random.key(options.seed), epoch)
         order = jax.random.permutation(key, len(images))[: steps * options.batch_size]
-        losses_of_epoch: list[Float[Array, " s"]] = []
-        for part in _parts(images, dataset.train_labels, order.reshape(steps, options.batch_size)):
-            # The device has at most one part to work on while the next is decoded.
-            jax.block_until_ready(losses_of_epoch)
-            classifier, optimizer_state, losses_of_part = _steps(
-                *(classifier, optimizer_state, part, key),
-                # The seed is in the key: without it, all seeds share a compiled program.
-                options=replace(options, seed=0),
-                steps_of_epoch=steps,
-            )
-            losses_of_epoch.append(losses_of_part)
-        loss = jnp.concatenate(losses_of_epoch)[:steps].mean()
+        parts = _parts(held, dataset.train_labels, order.reshape(steps, options.batch_size))
+        classifier, optimizer_state, loss = _epoch(classifier, optimizer_state, parts, key, options, steps)
         losses.append(float(loss))
         if not (np.isfinite(losses[-1]) and _all_finite(classifier.params)):
             raise EvofoolError(
@@ -203,6 +192,28 @@ def _are_correct(
 @jax.jit
 def _all_finite(params: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]))
+
+
+def _epoch(
+    classifier: Classifier,
+    optimizer_state: PyTree,
+    parts: Iterator["_Part"],
+    key: Key[Array, ""],
+    options: TrainingOptions,
+    steps: int,
+) -> tuple[Classifier, PyTree, Float[Array, ""]]:
+    """The classifier and the optimiser's state after an epoch, and its mean loss."""
+    # The seed is in the key: without it, all seeds share a compiled program.
+    options = replace(options, seed=0)
+    losses: list[Float[Array, " s"]] = []
+    for part in parts:
+        # The device has at most one part to work on while the next is decoded.
+        jax.block_until_ready(losses)
+        classifier, optimizer_state, losses_of_part = _steps(
+            classifier, optimizer_state, part, key, options=options, steps_of_epoch=steps
+        )
+        losses.append(losses_of_part)
+    return classifier, optimizer_state, jnp.concatenate(losses)[:steps].mean()
 
 
 class _Part(NamedTuple):

@@ -32,7 +32,7 @@ from mnist_classifiers import console
 from run import run
 from tables import markdown, spread
 
-from evofool.classifiers import create_classifier
+from evofool.classifiers import Classifier, create_classifier, with_dropout
 from evofool.datasets import load_dataset
 from evofool.files import replacing
 
@@ -71,7 +71,7 @@ class Outcome(NamedTuple):
 class Data(NamedTuple):
     """Images in 0..255 and labels."""
 
-    images: UInt8[Array, "n 784"]
+    images: UInt8[Array, "n 28 28 1"]
     labels: Int[Array, " n"]
 
 
@@ -84,10 +84,10 @@ def main(out: Path = Path("runs/adversarial-training"), epochs: int = 60, seeds:
         seeds: runs of each setting.
     """
     mnist = load_dataset("mnist")
-    flat, labels = mnist.train_images.reshape(-1, 784), mnist.train_labels
-    training = Data(jnp.asarray(flat[:-VALIDATION_IMAGES]), jnp.asarray(labels[:-VALIDATION_IMAGES]))
-    validation = Data(jnp.asarray(flat[-VALIDATION_IMAGES:]), jnp.asarray(labels[-VALIDATION_IMAGES:]))
-    test = Data(jnp.asarray(mnist.test_images.reshape(-1, 784)), jnp.asarray(mnist.test_labels))
+    images, labels = jnp.asarray(mnist.train_images), jnp.asarray(mnist.train_labels)
+    training = Data(images[:-VALIDATION_IMAGES], labels[:-VALIDATION_IMAGES])
+    validation = Data(images[-VALIDATION_IMAGES:], labels[-VALIDATION_IMAGES:])
+    test = Data(jnp.asarray(mnist.test_images), jnp.asarray(mnist.test_labels))
     settings = [
         Setting(length, regularised, adversarial)
         for length, regularised in ((FEW_EPOCHS, False), (FEW_EPOCHS, True), (epochs, True))
@@ -111,9 +111,9 @@ def outcome_of(
     if path.is_file():
         return Outcome(**json.loads(path.read_text()))
     history = []
-    for epoch, params in enumerate(trained(setting, seed, training), start=1):
-        validated = (attacked_error if setting.adversarial else error)(params, validation)
-        errors = (validated, error(params, test), attacked_error(params, test))
+    for epoch, classifier in enumerate(trained(setting, seed, training), start=1):
+        validated = (attacked_error if setting.adversarial else error)(classifier, validation)
+        errors = (validated, error(classifier, test), attacked_error(classifier, test))
         history.append(tuple(map(float, errors)))
         console.print(f"{path.stem}: epoch {epoch}, errors {history[-1]}")
     stopped = int(np.argmin([validated for validated, _, _ in history]))
@@ -124,79 +124,79 @@ def outcome_of(
     return outcome
 
 
-def trained(setting: Setting, seed: int, training: Data) -> Iterator[PyTree]:
-    """The weights after each epoch."""
+def trained(setting: Setting, seed: int, training: Data) -> Iterator[Classifier]:
+    """The classifier after each epoch."""
     digits = tuple("0123456789")
-    params = create_classifier("maxout", (28, 28, 1), digits, seed=seed).params
+    classifier = create_classifier("maxout", (28, 28, 1), digits, seed=seed)
     steps = len(training.labels) // BATCH_SIZE
     rate = optax.cosine_decay_schedule(SGD_RATE if setting.regularised else ADAM_RATE, setting.epochs * steps)
     optimizer = optax.sgd(rate, MOMENTUM) if setting.regularised else optax.adam(rate)
-    state = optimizer.init(params)
+    state = optimizer.init(classifier)
     for epoch in range(setting.epochs):
         key = jax.random.fold_in(jax.random.key(seed), epoch)
-        params, state = one_epoch(optimizer, setting._replace(epochs=0), params, state, training, key)
-        yield params
+        classifier, state = one_epoch(optimizer, setting._replace(epochs=0), classifier, state, training, key)
+        yield classifier
 
 
 @partial(jax.jit, static_argnames=("optimizer", "setting"))
 def one_epoch(
     optimizer: optax.GradientTransformation,
     setting: Setting,
-    params: PyTree,
+    classifier: Classifier,
     state: PyTree,
     training: Data,
     key: Key[Array, ""],
-) -> tuple[PyTree, PyTree]:
-    """The weights and the optimiser's state after a pass over the training images."""
+) -> tuple[Classifier, PyTree]:
+    """The classifier and the optimiser's state after a pass over the training images."""
     order_key, dropout_key = jax.random.split(key)
     steps = len(training.labels) // BATCH_SIZE
     order = jax.random.permutation(order_key, len(training.labels))[: steps * BATCH_SIZE]
 
-    def loss(params: PyTree, images: Array, labels: Array, key: Key[Array, ""]) -> Array:
-        scores = logits(params, images, key if setting.regularised else None)
+    def loss(classifier: Classifier, images: Array, labels: Array, key: Key[Array, ""]) -> Array:
+        scores = logits(classifier, images, key if setting.regularised else None)
         return optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
 
-    def total_loss(params: PyTree, images: Array, labels: Array, key: Key[Array, ""]) -> Array:
-        clean = loss(params, images, labels, key)
+    def total_loss(classifier: Classifier, images: Array, labels: Array, key: Key[Array, ""]) -> Array:
+        clean = loss(classifier, images, labels, key)
         if not setting.adversarial:
             return clean
-        of_attack = jax.random.fold_in(key, 1) if setting.other_units else key
-        slope = jax.grad(loss, argnums=1)(params, images, labels, of_attack)
+        # 0 and 1 are the keys of the pixels and of the hidden units.
+        of_attack = jax.random.fold_in(key, 2) if setting.other_units else key
+        slope = jax.grad(loss, argnums=1)(classifier, images, labels, of_attack)
         attacked = jax.lax.stop_gradient(jnp.clip(images + EPSILON * jnp.sign(slope), 0, 1))
-        return (clean + loss(params, attacked, labels, key)) / 2
+        return (clean + loss(classifier, attacked, labels, key)) / 2
 
-    def step(carry: tuple[PyTree, PyTree], batch: tuple[Array, Array]) -> tuple[tuple[PyTree, PyTree], None]:
-        params, state = carry
+    def step(
+        carry: tuple[Classifier, PyTree], batch: tuple[Array, Array]
+    ) -> tuple[tuple[Classifier, PyTree], None]:
+        classifier, state = carry
         chosen, number = batch
         images, labels = training.images[chosen] / 255, training.labels[chosen]
         key = jax.random.fold_in(dropout_key, number)
-        gradient = jax.grad(total_loss)(params, images, labels, key)
+        gradient = jax.grad(total_loss)(classifier, images, labels, key)
         updates, state = optimizer.update(gradient, state)
-        params = optax.apply_updates(params, updates)
-        return (limited(params) if setting.regularised else params, state), None
+        classifier = optax.apply_updates(classifier, updates)
+        return (limited(classifier) if setting.regularised else classifier, state), None
 
     batches = order.reshape(steps, BATCH_SIZE), jnp.arange(steps)
-    (params, state), _ = jax.lax.scan(step, (params, state), batches)
-    return params, state
+    (classifier, state), _ = jax.lax.scan(step, (classifier, state), batches)
+    return classifier, state
 
 
-def logits(params: PyTree, images: Float[Array, "n 784"], key: Key[Array, ""] | None) -> Float[Array, "n 10"]:
-    """The network of `evofool.classifiers.networks.small.Maxout`, with dropout where a key is given."""
-    x = images
-    for layer, (name, share) in enumerate(
-        {"fc1": INPUT_DROPOUT, "fc2": HIDDEN_DROPOUT, "fc3": HIDDEN_DROPOUT}.items()
-    ):
-        if key is not None:
-            kept = jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - share, x.shape)
-            x = jnp.where(kept, x / (1 - share), 0)
-        x = x @ params[name]["kernel"][...] + params[name]["bias"][...]
-        if name != "fc3":
-            x = x.reshape(-1, 240, 5).max(axis=2)
-    return x
+def logits(
+    classifier: Classifier, images: Float[Array, "n h w c"], key: Key[Array, ""] | None
+) -> Float[Array, "n 10"]:
+    """Logits, with dropout of pixels and of hidden units where a key is given."""
+    if key is None:
+        return classifier.logits(images)
+    pixel_key, hidden_key = jax.random.split(key)
+    kept = jax.random.bernoulli(pixel_key, 1 - INPUT_DROPOUT, images.shape)
+    images = jnp.where(kept, images / (1 - INPUT_DROPOUT), 0)
+    return with_dropout(classifier, HIDDEN_DROPOUT, hidden_key).logits(images)
 
 
-def limited(params: PyTree) -> PyTree:
-    """The weights with the norm of each column of a matrix at most `LARGEST_NORM`."""
+def limited(classifier: Classifier) -> Classifier:
+    """The classifier with the norm of each column of a matrix at most `LARGEST_NORM`."""
 
     def limit(weights: Array) -> Array:
         if weights.ndim < 2:
@@ -204,26 +204,26 @@ def limited(params: PyTree) -> PyTree:
         norms = jnp.linalg.norm(weights, axis=0)
         return weights * jnp.minimum(1, LARGEST_NORM / (norms + 1e-7))
 
-    return jax.tree.map(limit, params)
+    return jax.tree.map(limit, classifier)
 
 
 @jax.jit
-def error(params: PyTree, data: Data) -> Float[Array, ""]:
+def error(classifier: Classifier, data: Data) -> Float[Array, ""]:
     """The share of images that are misclassified."""
-    return jnp.mean(logits(params, data.images / 255, None).argmax(axis=1) != data.labels)
+    return jnp.mean(logits(classifier, data.images / 255, None).argmax(axis=1) != data.labels)
 
 
 @jax.jit
-def attacked_error(params: PyTree, data: Data) -> Float[Array, ""]:
+def attacked_error(classifier: Classifier, data: Data) -> Float[Array, ""]:
     """The same after a fast gradient sign step of 0.25."""
 
     def loss(images: Array) -> Array:
-        scores = logits(params, images, None)
+        scores = logits(classifier, images, None)
         return optax.softmax_cross_entropy_with_integer_labels(scores, data.labels).sum()
 
     images = data.images / 255
     attacked = jnp.clip(images + EPSILON * jnp.sign(jax.grad(loss)(images)), 0, 1)
-    return jnp.mean(logits(params, attacked, None).argmax(axis=1) != data.labels)
+    return jnp.mean(logits(classifier, attacked, None).argmax(axis=1) != data.labels)
 
 
 def training_of(setting: Setting) -> str:

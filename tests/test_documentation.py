@@ -39,7 +39,7 @@ PAGES = (
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")),
 )
 PROGRAMS = ("evofool", "python", "pip", "make", "chmod")
-NEEDS_DATA = ("mnist", *(name for name in CLASSIFIERS if name != "lenet-digits"))
+NEEDS_DATA = ("mnist", "cifar10", *(name for name in CLASSIFIERS if name != "lenet-digits"))
 
 NOTE = """#!/bin/sh
 { printf '%s\\037' "${0##*/}" "$@"; echo; } >> "$NOTED"
@@ -161,6 +161,8 @@ def make_files(folder: Path) -> None:
     for part in ("digits", "some", "others", "a", "b"):
         for number in range(3):
             draw(f"{part}/{number}.png")
+    for number in range(5):
+        draw(f"elites/{number}.png")
     for name in ("panda.jpg", "giant_panda.jpg"):
         draw("panda.png", (240, 240, 3))
         (folder / "panda.png").rename(folder / name)

@@ -7,7 +7,7 @@ import tyro
 
 from evofool.classifiers.released import RELEASED, fetch_weights
 from evofool.console import make_console
-from evofool.datasets import fetch
+from evofool.datasets import DOWNLOADABLE, fetch
 from evofool.errors import unknown_name
 
 
@@ -20,7 +20,7 @@ class Fetch:
     classifiers, such as alexnet, this command says how to get their weights.
 
     Attributes:
-        name: what to download: mnist (11 MB), squeezenet-1.0 (5 MB) or caffenet (244 MB).
+        name: what to download: mnist (11 MB), cifar10 (170 MB), squeezenet-1.0 (5 MB) or caffenet (244 MB).
         url: address of a folder with the same files, instead of the public ones.
         quiet: print nothing but errors.
     """
@@ -32,10 +32,11 @@ class Fetch:
     def run(self) -> int:
         """Download; returns the exit code."""
         console = make_console(quiet=self.quiet)
-        if self.name not in ("mnist", *RELEASED):
-            raise unknown_name("download", self.name, ["mnist", *RELEASED])
-        if self.name == "mnist":
-            console.print(f"mnist is in {fetch(self.name, self.url, quiet=self.quiet)}", soft_wrap=True)
+        if self.name not in (*DOWNLOADABLE, *RELEASED):
+            raise unknown_name("download", self.name, [*DOWNLOADABLE, *RELEASED])
+        if self.name in DOWNLOADABLE:
+            folder = fetch(self.name, self.url, quiet=self.quiet)
+            console.print(f"{self.name} is in {folder}", soft_wrap=True)
             return 0
         path = fetch_weights(self.name, self.url, quiet=self.quiet)
         console.print(f"{self.name} is in {path}\nLicence: {RELEASED[self.name].licence}", soft_wrap=True)

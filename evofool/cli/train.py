@@ -45,11 +45,11 @@ class Train:
         dataset: digits, mnist, cifar10, or a folder with a folder of images per class.
         image_size: crop and resize the images of a folder to this height and width, in pixels; without it
             all must have one size.
-        half: train on one of two fixed disjoint halves of the training images: first or second; all tests.
+        half: train on one of two disjoint halves of the training images, which are always the same.
         extra_class: add the images of a folder, cropped and resized, as one more class; with --from the
             network gets one more output if it lacks the class.
-        activation: softmax: classes compete; sigmoid: each class has its own score. It is softmax unless
-            --from is given.
+        activation: softmax: classes compete; sigmoid: each class has its own score; softmax unless --from is
+            given.
         adversarial: fgsm: take half of the loss on images after a fast gradient sign step, of 0.25 unless
             --epsilon is given; none: train plainly.
         overwrite: replace the file if it exists.

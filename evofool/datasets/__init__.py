@@ -6,13 +6,14 @@ Everything here is NumPy: scaling pixels and moving them to a device is left to 
 from evofool.datasets.dataset import Dataset, Half, half, with_extra_class
 from evofool.datasets.digits import DIGIT_NAMES
 from evofool.datasets.downloads import cache_folder
-from evofool.datasets.known import DATASETS, fetch, load_dataset
+from evofool.datasets.known import DATASETS, DOWNLOADABLE, fetch, load_dataset
 from evofool.datasets.mnist import read_idx
 from evofool.datasets.stored import StoredImages
 
 __all__ = [
     "DATASETS",
     "DIGIT_NAMES",
+    "DOWNLOADABLE",
     "Dataset",
     "Half",
     "StoredImages",

@@ -23,16 +23,8 @@ _TRAINING = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _TEST = "test_batch.bin"
 _NAMES = "batches.meta.txt"
 
-CIFAR10 = (
-    Download(
-        "cifar-10-binary.tar.gz",
-        ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
-        # As on https://www.cs.toronto.edu/~kriz/cifar.html.
-        "md5:c32a1d4ab5d03f1284b67883e8d87530",
-        members=(*_TRAINING, _TEST, _NAMES),
-    ),
-)
-"""The original archive of the binary version."""
+CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+"""Of the archive, as on https://www.cs.toronto.edu/~kriz/cifar.html."""
 
 
 def load_cifar10() -> Dataset:
@@ -59,6 +51,18 @@ def load_cifar10() -> Dataset:
     raise EvofoolError(
         f"the batches of CIFAR-10 are not in {' or in '.join(map(str, folders))}: run `evofool fetch "
         "cifar10`, or set EVOFOOL_DATA to a folder that has them in cifar10/"
+    )
+
+
+def cifar10_downloads() -> tuple[Download, ...]:
+    """The original archive of the binary version."""
+    return (
+        Download(
+            "cifar-10-binary.tar.gz",
+            ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+            f"md5:{CIFAR10_MD5}",
+            members=(*_TRAINING, _TEST, _NAMES),
+        ),
     )
 
 

@@ -140,7 +140,7 @@ def _download(download: Download, folder: Path, progress_bar: "_ProgressBar") ->
                     raise ValueError(f"not the right file (its checksum is {found}, not {download.checksum})")
                 _store(content, download, Path(scratch), folder)
             return
-        except (OSError, EOFError, ValueError, zlib.error) as error:
+        except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
             failures.append(f"{url}: {root_cause(error)}")
             progress_bar.reset()
     what = f"{'unpack' if download.members else 'download'} {download.addresses[0].rpartition('/')[2]}"

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from evofool.datasets.cifar10 import CIFAR10, load_cifar10
+from evofool.datasets.cifar10 import cifar10_downloads, load_cifar10
 from evofool.datasets.dataset import Dataset
 from evofool.datasets.digits import load_digits
 from evofool.datasets.downloads import cache_folder, download_all
@@ -35,8 +35,8 @@ DATASETS = Registry(
 """The datasets by name; `build()` loads each."""
 
 
-_DOWNLOADS = {"mnist": mnist_downloads, "cifar10": lambda: CIFAR10}
-"""The files of the datasets that have to be downloaded."""
+DOWNLOADABLE = {"mnist": mnist_downloads, "cifar10": cifar10_downloads}
+"""What makes the list of the files of each dataset that has to be downloaded."""
 
 
 def load_dataset(name: str, *, image_size: int | None = None) -> Dataset:
@@ -94,9 +94,9 @@ def fetch(name: str, base_url: str | None = None, *, quiet: bool = False) -> Pat
         >>> fetch("mnist", "http://localhost:8000")  # doctest: +SKIP
         PosixPath('/home/ada/.cache/evofool/mnist')
     """
-    if name not in _DOWNLOADS:
-        raise unknown_name("download", name, _DOWNLOADS)
-    downloads = _DOWNLOADS[name]()
+    if name not in DOWNLOADABLE:
+        raise unknown_name("download", name, DOWNLOADABLE)
+    downloads = DOWNLOADABLE[name]()
     folder = cache_folder() / name
     download_all([each if base_url is None else each.at(base_url) for each in downloads], folder, quiet=quiet)
     return folder

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evofool.datasets import cifar10, fetch, known, load_dataset
+from evofool.datasets import cifar10, fetch, load_dataset
 from evofool.errors import EvofoolError
 from tests.conftest import Mirror
 
@@ -138,9 +138,7 @@ def served(small: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> Mirr
 
 
 def _serve(mirror: Mirror, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    (download,) = cifar10.CIFAR10
-    checksum = f"md5:{hashlib.md5(content).hexdigest()}"
-    monkeypatch.setattr(known, "CIFAR10", (download._replace(checksum=checksum),))
+    monkeypatch.setattr(cifar10, "CIFAR10_MD5", hashlib.md5(content).hexdigest())
     mirror.files = {"cifar-10-binary.tar.gz": content}
 
 
