@@ -26,7 +26,7 @@ class Entry(NamedTuple):
     Attributes:
         summary: what it is, in one line.
         options: the dataclass of its options; their order is that of help texts. Each has a default, unless
-            the choice is a composition of classifiers, whose options need none.
+            the choice is a composition of classifiers.
         build: the function that is configured by these options.
         aliases: other names that the field has for it.
     """

@@ -263,13 +263,13 @@ def test_another_class_is_added_trained_saved_and_loaded(tmp_path: Path) -> None
     np.testing.assert_allclose(wide.logits(images)[:, :10], lenet.logits(images), rtol=1e-5, atol=1e-5)
     assert wide.spec.class_names == (*lenet.spec.class_names, "noise")
     dataset = digits._replace(
-        train_images=np.concatenate([digits.train_images, noise[:300]]),
-        train_labels=np.concatenate([digits.train_labels, np.full(300, 10, digits.train_labels.dtype)]),
+        train_images=np.concatenate([digits.train_images[:500], noise[:300]]),
+        train_labels=np.concatenate([digits.train_labels[:500], np.full(300, 10, digits.train_labels.dtype)]),
         test_images=noise[300:],
         test_labels=np.full(100, 10, digits.test_labels.dtype),
         class_names=wide.spec.class_names,
     )
-    result = train(wide, dataset, TrainingOptions(epochs=1))
+    result = train(wide, dataset, TrainingOptions(epochs=1, batch_size=32))
     assert result.test_accuracy > 0.9
     save_classifier(tmp_path / "it.safetensors", result.classifier, training_data="x", test_accuracy=1.0)
     again = load_classifier(tmp_path / "it.safetensors")
@@ -279,11 +279,11 @@ def test_another_class_is_added_trained_saved_and_loaded(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("network", "shape"),
-    [("squeezenet-1.0", (32, 32, 3)), ("mobilenet-v1-0.25", (32, 32, 3)), ("maxout", (4, 4, 1))],
+    [("squeezenet-1.0", (32, 32, 3)), ("maxout", (4, 4, 1))],
 )
 def test_every_network_can_get_another_class(network: str, shape: tuple[int, int, int]) -> None:
     shapes = create_classifier(network, shape, ("this", "that"), seed=None)
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes.params)
+    zeros = jax.tree.map(lambda leaf: jnp.asarray(np.zeros(leaf.shape, leaf.dtype)), shapes.params)
     classifier = dataclasses.replace(shapes, params=zeros)
     wide = with_extra_class(classifier, "neither")
     assert jax.eval_shape(Classifier.logits, wide, jnp.zeros((1, *shape))).shape == (1, 3)
@@ -341,7 +341,7 @@ def test_an_image_gets_the_same_bits_in_any_batch() -> None:
         for name, classifier in classifiers.items()
     }
     together = _all_confidences(classifiers, images)
-    for count in (1, 3, 9):
+    for count in (1, 9):
         alone = _all_confidences(classifiers, {name: each[:count] for name, each in images.items()})
         for name, confidences in alone.items():
             np.testing.assert_array_equal(confidences, together[name][:count], err_msg=name)
