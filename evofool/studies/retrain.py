@@ -133,19 +133,15 @@ def retrain(options: RetrainOptions, work: Work) -> StudyResult:
     ]
     of_mnist = given is None and options.dataset == "mnist"
     columns = _COLUMNS_OF_MNIST if of_mnist else _COLUMNS
-    what = f"{options.network if given is None else given.spec.name} on {options.dataset}"
+    network = options.network if given is None else given.spec.name
+    what = f"{network} on {options.dataset}, {options.encoding} encoding"
     figures: dict[str, Figure] = {
-        f"Median confidence of images evolved for {what}, {options.encoding} encoding": _curve(
-            loops, of_mnist
-        ),
-        f"Images evolved for {what}, {options.encoding} encoding": _sheet(dataset, loops[0]),
+        f"Median confidence of images evolved for {what}": _curve(loops, of_mnist),
+        f"Images evolved for {what}": _sheet(dataset, loops[0]),
     }
-    title = f"Images evolved for {what}, retrained with them: {options.encoding} encoding"
-    return StudyResult(
-        {title: Table(columns, rows if of_mnist else [*rows, *_REPORTED_OF_IMAGENET])},
-        figures,
-        _differences(options),
-    )
+    table = Table(columns, rows if of_mnist else [*rows, *_REPORTED_OF_IMAGENET])
+    title = f"Retrained with the images evolved for it: {what}"
+    return StudyResult({title: table}, figures, _differences(options))
 
 
 def _loop(
