@@ -1,14 +1,12 @@
 """Write the tables of README.md from the registries: `python scripts/readme_tables.py`."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 from run import run
-from tables import markdown
+from tables import markdown, renewed
 
 from evofool.classifiers import CLASSIFIERS, COMPOSITIONS, NETWORKS
-from evofool.errors import unknown_name
 from evofool.registry import Registry
 from evofool.results import Kind
 from evofool.runs import RUN
@@ -18,23 +16,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 def main() -> None:
     """Rewrite the tables."""
-    README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-def renewed(text: str) -> str:
-    """A Markdown text with new tables between each `<!-- table: NAME -->` and `<!-- end -->`.
-
-    Raises:
-        UsageError: there is no table of this name.
-    """
-
-    def table(found: re.Match[str]) -> str:
-        name = found[1]
-        if name not in TABLES:
-            raise unknown_name("table", name, TABLES)
-        return f"<!-- table: {name} -->\n{TABLES[name]()}\n<!-- end -->"
-
-    return re.sub(r"<!-- table: (.+?) -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
+    README.write_text(renewed(README.read_text(encoding="utf-8"), TABLES), encoding="utf-8")
 
 
 def of_registry(registry: Registry) -> str:

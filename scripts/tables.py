@@ -1,9 +1,11 @@
-"""Cells and rows of Markdown tables."""
+"""Cells and rows of Markdown tables, and pages that have them."""
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from evofool.errors import unknown_name
 from evofool.report import format_confidence
 
 
@@ -33,3 +35,30 @@ def spread(values: Sequence[float], form: Callable[[float], str] = confidence) -
     """
     low, middle, high = (form(float(np.quantile(values, q))) for q in (0, 0.5, 1))
     return middle if len(values) == 1 else f"{middle} ({low} to {high})"
+
+
+def renewed(text: str, tables: Mapping[str, Callable[[], str]], *, others: bool = False) -> str:
+    """A Markdown text with new tables between each `<!-- table: NAME -->` and `<!-- end -->`.
+
+    Args:
+        text: the page.
+        tables: functions that return the tables, by name.
+        others: leave tables that are not among these as they are.
+
+    Raises:
+        UsageError: there is no table of this name.
+
+    Example:
+        >>> renewed("<!-- table: ages -->\n<!-- end -->", {"ages": lambda: "| 7 |"}).splitlines()
+        ['<!-- table: ages -->', '| 7 |', '<!-- end -->']
+    """
+
+    def table(found: re.Match[str]) -> str:
+        name = found[1]
+        if name in tables:
+            return f"<!-- table: {name} -->\n{tables[name]()}\n<!-- end -->"
+        if others:
+            return found[0]
+        raise unknown_name("table", name, tables)
+
+    return re.sub(r"<!-- table: (.+?) -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)

@@ -144,20 +144,40 @@ def test_the_tables_of_the_readme_match_the_registries(module: Callable[[str], M
     text = script.README.read_text()
     for name in script.TABLES:
         assert f"<!-- table: {name} -->" in text
-    assert script.renewed(text) == text
+    assert module("tables").renewed(text, script.TABLES) == text
 
 
 def test_a_table_is_renewed_between_its_markers_only(module: Callable[[str], ModuleType]) -> None:
     script = module("readme_tables")
     before, after = "before\n<!-- table: classifiers -->\n", "<!-- end -->\nafter | old |\n"
-    renewed = script.renewed(f"{before}| old |\n{after}")
+    renew = module("tables").renewed
+    renewed = renew(f"{before}| old |\n{after}", script.TABLES)
     assert renewed.startswith(before)
     assert renewed.endswith(after)
     assert "`lenet-digits`" in renewed
     with pytest.raises(UsageError, match="did you mean 'classifiers'"):
-        script.renewed("<!-- table: classifier -->\n<!-- end -->")
+        renew("<!-- table: classifier -->\n<!-- end -->", script.TABLES)
     kind = Kind("a note", {"a.txt": Content("Note", "a short text"), "more/": Content("More", "others")})
     assert script.of_results(kind).splitlines()[2:] == ["| `a.txt` | a short text |", "| `more/` | others |"]
+
+
+def test_the_tables_of_a_study_are_put_into_a_page(
+    module: Callable[[str], ModuleType], evofool_main: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    study, page = tmp_path / "noise", tmp_path / "page.md"
+    assert evofool_main("study", "rubbish", "--count", 4, "--out", study)[0] == 0
+    other = "<!-- table: other, A title -->\n| kept |\n<!-- end -->\n"
+    page.write_text(
+        f"# Page\n{other}<!-- table: noise, Certainty about noise -->\n| old |\n<!-- end -->\n"
+        "<!-- table: noise, notes -->\n<!-- end -->\n"
+    )
+    module("study_tables").main(page, (study,))
+    text = page.read_text()
+    assert "| old |" not in text
+    assert other in text
+    table, _, notes = (study / "tables.md").read_text().partition("## What differs from the source")
+    assert table.partition("\n\n")[2].strip() in text
+    assert notes.strip() in text
 
 
 def test_a_run_is_extended_from_where_it_ended(module: Callable[[str], ModuleType], tmp_path: Path) -> None:
