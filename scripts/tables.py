@@ -38,7 +38,7 @@ def spread(values: Sequence[float], form: Callable[[float], str] = confidence) -
 
 
 def renewed(text: str, tables: Mapping[str, Callable[[], str]], *, others: bool = False) -> str:
-    """A Markdown text with new tables between each `<!-- table: NAME -->` and `<!-- end -->`.
+    r"""A Markdown text with new tables between each `<!-- table: NAME -->` and `<!-- end -->`.
 
     Args:
         text: the page.
