@@ -30,6 +30,7 @@ from evofool.datasets import DIGIT_NAMES
 from evofool.images import write_png
 from evofool.processes import ProcessOptions
 from evofool.runs import RunDirectory
+from evofool.studies.directory import KIND, begin_study
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
@@ -49,10 +50,12 @@ import os, sys
 args = sys.argv[1:]
 if args[0] == "fetch":
     sys.exit(0)  # needs a network
-for option in ("--generations", "--batch-size", "--policies", "--count"):
-    if option in args:
-        value = args.index(option) + 1
-        args[value] = str(min(int(args[value]), 4))
+most = dict.fromkeys(("--generations", "--batch-size", "--policies", "--count"), 4)
+if args[0] == "study":
+    most |= dict.fromkeys(("--runs", "--iterations", "--epochs", "--rounds", "--starts", "--seeds"), 1)
+for option in most.keys() & set(args):
+    value = args.index(option) + 1
+    args[value] = str(min(int(args[value]), most[option]))
 if args[0] == "train":
     args += ["--epochs", "1"]
 os.execv(sys.executable, [sys.executable, "-m", "evofool", *args])
@@ -111,6 +114,10 @@ def parse(command: Sequence[str]) -> None:
             if args[0] == "evolve" and parsed.out is not None and not parsed.processes.process_id:
                 settings = parsed.settings  # of a run that a later command may resume
                 RunDirectory.create(parsed.out, settings, load_classifier("lenet-digits")).results.release()
+            if args[0] == "study" and getattr(parsed, "out", None) is not None:
+                results = parsed.create_results(KIND, "study")  # which a later command may resume
+                begin_study(args[1], parsed.options, results)
+                results.release()
         case ["python", "-m", "pytest", path, *_]:
             assert (ROOT / path).exists()
         case ["python", "-m", "benchmarks", *args]:

@@ -6,6 +6,7 @@ them, the form of the command, parses the command line.
 """
 
 import dataclasses
+import inspect
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType
@@ -87,8 +88,18 @@ def form_of(command: AnyOptions) -> type:
         fields.append((_inner(field.name), Annotated[inner, tyro.conf.arg(name=name)], inner()))
     made = [(name, hint, dataclasses.field(default=default)) for name, hint, default in fields]
     return dataclasses.make_dataclass(
-        type(command).__name__, made, frozen=True, namespace={"__doc__": type(command).__doc__}
+        type(command).__name__, made, frozen=True, namespace={"__doc__": _documentation(type(command))}
     )
+
+
+def _documentation(options: type) -> str:
+    """The docstring of a dataclass with the attributes of those that it extends."""
+    texts = [
+        inspect.cleandoc(each.__doc__ or "") for each in options.__mro__ if dataclasses.is_dataclass(each)
+    ]
+    summary = texts[0].partition("Attributes:")[0]
+    attributes = [text.partition("Attributes:\n")[2].partition("\n\n")[0] for text in texts]
+    return f"{summary}Attributes:\n" + "\n".join(filter(None, attributes))
 
 
 def presented(command: type) -> type:
