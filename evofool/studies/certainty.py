@@ -47,6 +47,15 @@ class Certainty(NamedTuple):
         above = self.confidences > threshold
         return float(self.confidences[above].mean()) if above.any() else float("nan")
 
+    def commonest(self) -> tuple[int, float]:
+        """The class that most images get, and their share."""
+        shares = self.class_shares(int(self.classes.max()) + 1)
+        return int(shares.argmax()), float(shares.max())
+
+    def surest(self, count: int) -> list[int]:
+        """The images with the highest confidences, at most so many, the highest first."""
+        return np.argsort(-self.confidences, kind="stable")[:count].tolist()
+
     def class_shares(self, count: int) -> Float[np.ndarray, " count"]:
         """The share of the images that each of `count` classes gets."""
         return np.bincount(self.classes, minlength=count) / len(self.classes)

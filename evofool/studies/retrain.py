@@ -18,7 +18,7 @@ from evofool.images import from_uint8
 from evofool.report import contact_sheet, format_confidence, steps_plot
 from evofool.studies.evolving import Evolvable, Evolved, evolved
 from evofool.studies.networks import FOOLING
-from evofool.studies.study import Cell, Column, Figure, Row, Spread, StudyResult, Table
+from evofool.studies.study import Cell, Column, Figure, Row, Spread, StudyResult, Table, reported
 from evofool.studies.work import Work
 from evofool.training import TrainingOptions, test_accuracy
 
@@ -31,20 +31,16 @@ _REPORTED = (
 _COLUMNS = {
     "iteration": Column("iteration"),
     "median_confidence": Column("median confidence", format_confidence),
+    "reported": Column("the paper's median", format_confidence),
     "longer": Column("with the source's budget", format_confidence),
     "over_9999": Column("over 99.99%", "{:.1%}".format),
     "test_error": Column("test error", "{:.2%}".format),
     "recall": Column("unseen fooling images recognised", "{:.1%}".format),
     "trained_on": Column("training images", "{:,}".format),
 }
-_COLUMNS_OF_MNIST = {
-    **{name: _COLUMNS[name] for name in ("iteration", "median_confidence")},
-    "reported": Column("the paper's median", format_confidence),
-    **_COLUMNS,
-}
 _REPORTED_OF_IMAGENET = (
-    Row({"iteration": 1, "median_confidence": 0.881}, reported=_IMAGENET),
-    Row({"iteration": 2, "median_confidence": 0.117}, reported=_IMAGENET),
+    reported(_IMAGENET, iteration=1, median_confidence=0.881),
+    reported(_IMAGENET, iteration=2, median_confidence=0.117),
 )
 _HELD_OUT_EVERY = 5
 _FINE_TUNING_RATE = 2e-4
@@ -133,20 +129,21 @@ def retrain(options: RetrainOptions, work: Work) -> StudyResult:
     given = None if options.classifier is None else work.load_classifier(options.classifier)
     seeds = range(options.seed, options.seed + options.seeds)
     loops = [_loop(options, work, dataset, given, seed) for seed in work.each(seeds, "seed")]
-    medians = dict(enumerate(_REPORTED, 1))
+    of_mnist = given is None and options.dataset == "mnist"
+    medians = dict(enumerate(_REPORTED, 1)) if of_mnist else {}
     rows = [
         Row({"iteration": number, "reported": medians.get(number), **_cells(each)})
         for number, each in enumerate(zip(*loops, strict=True), 1)
     ]
-    of_mnist = given is None and options.dataset == "mnist"
-    columns = _COLUMNS_OF_MNIST if of_mnist else _COLUMNS
     network = options.network if given is None else given.spec.name
     what = f"{network} on {options.dataset}, {options.encoding} encoding"
     figures: dict[str, Figure] = {
         f"Median confidence of images evolved for {what}": _curve(loops, of_mnist),
         f"Images evolved for {what}": _sheet(dataset, loops[0]),
     }
-    table = Table(columns, rows if of_mnist else [*rows, *_REPORTED_OF_IMAGENET])
+    used = {name for row in rows for name, cell in row.cells.items() if cell is not None}
+    columns = {name: column for name, column in _COLUMNS.items() if name in used}
+    table = Table(columns, rows if given is None else [*rows, *_REPORTED_OF_IMAGENET])
     title = f"Retrained with the images evolved for it: {what}"
     return StudyResult({title: table}, figures, _differences(options))
 
@@ -237,8 +234,8 @@ def _curve(loops: Sequence[list[Iteration]], of_mnist: bool) -> Figure:
         "measured, with the lowest and the highest of all seeds": np.quantile(medians, [0.5, 0, 1], axis=0).T
     }
     if of_mnist:
-        reported = np.array(_REPORTED[: medians.shape[1]])
-        lines[f"reported: {_PAPER}"] = np.repeat(reported[:, None], 3, axis=1)
+        of_paper = np.array(_REPORTED[: medians.shape[1]])
+        lines[f"reported: {_PAPER}"] = np.repeat(of_paper[:, None], 3, axis=1)
     return partial(steps_plot, lines=lines, label="iteration")
 
 

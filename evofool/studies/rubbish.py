@@ -21,7 +21,7 @@ from evofool.studies.certainty import (
     noise_images_at,
 )
 from evofool.studies.pictures import load_pictures
-from evofool.studies.study import Column, Figure, Row, StudyResult, Table
+from evofool.studies.study import Cell, Column, Figure, Row, StudyResult, Table, reported
 from evofool.studies.work import Work
 
 _SUREST = 8
@@ -36,23 +36,11 @@ _COLUMNS = {
     "commonest_class": Column("commonest"),
     "commonest_share": Column("share", "{:.0%}".format),
 }
+_PAPER = "Goodfellow, Shlens & Szegedy (ICLR 2015), appendix A: a maxout network, MNIST"
+_THREAD = "question-and-answer thread"
 _REPORTED = (
-    Row(
-        {
-            "classifier": "maxout (MNIST)",
-            "images": "gaussian noise",
-            "count": 10_000,
-            "threshold": 0.5,
-            "share_above": 0.9835,
-            "mean_confidence_above": 0.928,
-        },
-        reported="Goodfellow, Shlens & Szegedy (ICLR 2015), appendix A",
-    ),
-    Row(
-        {"classifier": "a network", "images": "noise", "mean_confidence_above": "high"}
-        | {"commonest_class": "horse", "commonest_share": 0.7},
-        reported="question-and-answer thread",
-    ),
+    reported(_PAPER, images="gaussian noise", count=10_000, share_above=0.9835, mean_confidence_above=0.928),
+    reported(_THREAD, images="noise", commonest_class="horse", commonest_share=0.7),
 )
 _DIFFERENCES = (
     "Goodfellow et al. draw noise from N(0, 1) without limits; here images stay in [0, 1] and have 8 bits: "
@@ -95,15 +83,9 @@ class RubbishOptions:
 def rubbish(options: RubbishOptions, work: Work) -> StudyResult:
     """Show classifiers noise: the rubbish class of Goodfellow et al. (ICLR 2015, section 7 and appendix A).
 
-    A classifier that knows its limits would be certain about none of it.
-
     Args:
         options: the classifiers, the noise, and the images to compare with.
         work: loads the classifiers.
-
-    Raises:
-        UsageError: a classifier or an image is unknown.
-        EvofoolError: a file cannot be read.
     """
     classifiers = [work.load_classifier(name) for name in options.classifiers]
     sets = load_pictures(options.images)
@@ -119,40 +101,25 @@ def rubbish(options: RubbishOptions, work: Work) -> StudyResult:
             fitted = pictures.fitted(classifier)
             found[pictures.name] = certainty(classifier, from_uint8(fitted.images))
             notes += fitted.notes
-        rows += [_row(options, classifier, images, about) for images, about in found.items()]
+        for images, about in found.items():
+            commonest, share = about.commonest()
+            cells: dict[str, Cell] = {"classifier": classifier.spec.name, "images": images}
+            cells |= {"count": len(about.classes), "threshold": options.threshold}
+            cells |= {"share_above": about.share_above(options.threshold)}
+            cells |= {"mean_confidence_above": about.mean_confidence_above(options.threshold)}
+            cells |= {"share_above_99": about.share_above(0.99), "commonest_share": share}
+            rows.append(Row(cells | {"commonest_class": classifier.spec.class_names[commonest]}))
     return StudyResult({"Certainty about noise": Table(_COLUMNS, [*rows, *_REPORTED])}, figures, notes)
-
-
-def _row(options: RubbishOptions, classifier: Classifier, images: str, found: Certainty) -> Row:
-    shares = found.class_shares(len(classifier.spec.class_names))
-    return Row(
-        {
-            "classifier": classifier.spec.name,
-            "images": images,
-            "count": len(found.classes),
-            "threshold": options.threshold,
-            "share_above": found.share_above(options.threshold),
-            "mean_confidence_above": found.mean_confidence_above(options.threshold),
-            "share_above_99": found.share_above(0.99),
-            "commonest_class": classifier.spec.class_names[int(shares.argmax())],
-            "commonest_share": float(shares.max()),
-        }
-    )
 
 
 def _surest(options: RubbishOptions, classifier: Classifier, found: dict[str, Certainty]) -> Figure:
     """The images of each noise that a classifier is surest of, a row for each."""
     images, names, confidences = [], [], []
     for noise, about in zip(get_args(Noise), found.values(), strict=True):
-        surest = np.argsort(-about.confidences, kind="stable")[:_SUREST].tolist()
+        surest = about.surest(_SUREST)
         images.append(to_uint8(noise_images_at(classifier, noise, surest, seed=options.seed)))
         names += [classifier.spec.class_names[index] for index in about.classes[surest]]
         confidences.append(about.confidences[surest])
-    return partial(
-        contact_sheet,
-        images=np.concatenate(images),
-        names=names,
-        confidences=np.concatenate(confidences),
-        columns=min(_SUREST, options.count),
-        subtitle=f"uniform above, Gaussian below; of {options.count:,} images each",
-    )
+    arrays = (np.concatenate(images), names, np.concatenate(confidences))
+    subtitle = f"uniform above, Gaussian below; of {options.count:,} images each"
+    return partial(contact_sheet, *arrays, columns=min(_SUREST, options.count), subtitle=subtitle)

@@ -89,6 +89,16 @@ class Row(NamedTuple):
     reported: str = ""
 
 
+def reported(source: str, **cells: Cell) -> Row:
+    """A row of values that a paper reports.
+
+    Args:
+        source: the paper, cited in full.
+        cells: the values by the name of their column.
+    """
+    return Row(cells, source)
+
+
 class Table(NamedTuple):
     """A table.
 
@@ -122,7 +132,7 @@ class Table(NamedTuple):
             cells = {name: cell.median if isinstance(cell, Spread) else cell for name, cell in cells.items()}
         texts = [column.shown(cells[name]) for name, column in self.columns.items()]
         if row.reported:
-            texts[0] += f" [{1 + self.sources.index(row.reported)}]"
+            texts[0] = f"{texts[0]} [{1 + self.sources.index(row.reported)}]".strip()
         return texts
 
     def records(self) -> list[dict[str, str | int | float | None]]:

@@ -1,5 +1,6 @@
 """Can a classifier be fooled by one who may only ask it?"""
 
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
@@ -21,22 +22,21 @@ from evofool.datasets import Dataset
 from evofool.errors import require_positive, require_seed, require_share
 from evofool.images import from_uint8, to_uint8
 from evofool.studies.networks import NetworkOptions, members
-from evofool.studies.study import Column, Row, Spread, StudyResult, Table
+from evofool.studies.study import Column, Row, Spread, StudyResult, Table, reported
 from evofool.studies.work import Work
 from evofool.training import TrainingOptions
 
+_PERCENT = "{:.1%}".format
 _COLUMNS = {
     "asked": Column("asked"),
     "substitute": Column("substitute"),
     "queries": Column("queries", "{:,.0f}".format),
-    "agreement": Column("agrees on held-out images", "{:.1%}".format),
-    "substitute_fooled": Column("substitute fooled", "{:.1%}".format),
-    "fooled": Column("asked one fooled", "{:.1%}".format),
+    "agreement": Column("agrees on held-out images", _PERCENT),
+    "substitute_fooled": Column("substitute fooled", _PERCENT),
+    "fooled": Column("asked one fooled", _PERCENT),
 }
-_REPORTED = Row(
-    {"asked": "a service", "substitute": "a small CNN", "queries": 6400, "fooled": 0.8424},
-    reported="Papernot et al. (ASIA CCS 2017), MNIST, epsilon 0.3",
-)
+_PAPER = "Papernot et al. (ASIA CCS 2017), MNIST, epsilon 0.3"
+_REPORTED = reported(_PAPER, asked="a service", substitute="a small CNN", queries=6400, fooled=0.8424)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class SubstituteOptions(NetworkOptions):
     """What is asked, how often, and what learns the answers.
 
     Attributes:
-        substitutes: networks that learn the answers, of which the first attack is computed.
+        substitutes: networks that learn the answers, each on its own.
         first: images that are asked first, from the test set.
         rounds: how often the images are doubled, by steps along the signs of the substitute's gradient.
         step: the size of such a step, in [0, 1].
@@ -53,7 +53,7 @@ class SubstituteOptions(NetworkOptions):
         seed: of the substitutes.
     """
 
-    substitutes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ("cnn", "mlp")
+    substitutes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ("lenet", "mlp")
     first: int = 150
     rounds: int = 5
     step: float = 0.1
@@ -74,57 +74,51 @@ def substitute(options: SubstituteOptions, work: Work) -> StudyResult:
     Args:
         options: what is asked, and what learns.
         work: keeps the networks.
-
-    Raises:
-        UsageError: something is unknown.
-        EvofoolError: data is missing or damaged.
     """
     dataset = work.load_dataset(options.dataset)
-    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    found: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
     for asked in work.each(members(options, work), "classifier"):
         for network in options.substitutes:
             step = f"{asked.name}/{network}".replace(" ", "-")
-            cells = _fooled_through(options, work, step, asked.classifier, network, dataset)
-            found.setdefault((asked.network, network), []).append(cells)
+            model, queries = _substitute(options, work, step, asked.classifier, network, dataset)
+            cells = _fooled(options, asked.classifier, model, dataset) | {"queries": float(queries)}
+            found[asked.network, network].append(cells)
     rows = [
-        Row(
-            {"asked": asked, "substitute": network}
-            | {key: Spread.of([e[key] for e in all_]) for key in all_[0]}
-        )
-        for (asked, network), all_ in found.items()
+        Row({"asked": asked, "substitute": network, **Spread.of_each(cells)})
+        for (asked, network), cells in found.items()
     ]
     note = (
-        f"The first {options.first} test images are asked, and those made of them; the others are attacked."
+        f"The first {options.first} test images are asked and what is made of them; the others are attacked."
     )
     return StudyResult({"Fooled by answers alone": Table(_COLUMNS, [*rows, _REPORTED])}, {}, [note])
 
 
-def _fooled_through(
+def _substitute(
     options: SubstituteOptions, work: Work, step: str, asked: Classifier, network: str, dataset: Dataset
-) -> dict[str, float]:
-    images = dataset.test_images[: options.first]
-    shape, names = asked.spec.input_shape, asked.spec.class_names
-    start = partial(create_classifier, network, shape, names, seed=options.seed)
-    training = TrainingOptions(
-        options.substitute_epochs, batch_size=min(128, options.first), seed=options.seed
-    )
+) -> tuple[Classifier, int]:
+    """A network that has learnt the answers of a classifier, and how many answers."""
+    images, spec = dataset.test_images[: options.first], asked.spec
+    start = partial(create_classifier, network, spec.input_shape, spec.class_names, seed=options.seed)
+    training = TrainingOptions(options.substitute_epochs, seed=options.seed)
     for number in range(options.rounds + 1):
         answers = np.asarray(predicted_classes(asked, from_uint8(images)), np.int32)
         learnt = dataset._replace(train_images=images, train_labels=answers)
         model, _ = work.trained(f"{step}-{number}", start, learnt, training)
         if number < options.rounds:
-            # Against the class of each image, where the substitute's answer changes fastest.
             gradient, _ = input_gradient(model, from_uint8(images), Targeted(answers))
             moved = jnp.clip(from_uint8(images) + options.step * jnp.sign(gradient), 0, 1)
             images = np.concatenate([images, np.asarray(to_uint8(moved))])
-    held_out, labels = from_uint8(dataset.test_images[options.first :]), dataset.test_labels[options.first :]
+    return model, len(images)
+
+
+def _fooled(
+    options: SubstituteOptions, asked: Classifier, model: Classifier, dataset: Dataset
+) -> dict[str, float]:
+    images, labels = from_uint8(dataset.test_images[options.first :]), dataset.test_labels[options.first :]
     attack = FastGradientSignOptions(options.epsilon)
-    attacked = from_uint8(to_uint8(fast_gradient_sign(model, held_out, Untargeted(labels), attack).images))
+    attacked = from_uint8(to_uint8(fast_gradient_sign(model, images, Untargeted(labels), attack).images))
     return {
-        "queries": float(len(images)),
-        "agreement": float(
-            jnp.mean(predicted_classes(model, held_out) == predicted_classes(asked, held_out))
-        ),
+        "agreement": float(jnp.mean(predicted_classes(model, images) == predicted_classes(asked, images))),
         "substitute_fooled": float(jnp.mean(predicted_classes(model, attacked) != labels)),
         "fooled": float(jnp.mean(predicted_classes(asked, attacked) != labels)),
     }

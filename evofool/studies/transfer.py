@@ -27,7 +27,7 @@ from evofool.studies.fooling import (
 )
 from evofool.studies.networks import Member, NetworkOptions, members, of_size, relation
 from evofool.studies.pictures import load_pictures
-from evofool.studies.study import Cell, Column, Figure, Row, Spread, StudyResult, Table
+from evofool.studies.study import Cell, Column, Figure, Row, Spread, StudyResult, Table, reported
 from evofool.studies.subject import alike
 from evofool.studies.work import Work
 
@@ -47,23 +47,13 @@ _COLUMNS = {
     "mean_confidence": Column("mean confidence", format_confidence),
     "control": Column("control fooled", _PERCENT),
 }
+_NGUYEN = "Nguyen et al. (CVPR 2015, section 3.3), ImageNet"
+_GOODFELLOW = "Goodfellow, Shlens & Szegedy (ICLR 2015, section 8)"
 _REPORTED = (
-    Row(
-        {"way": "cppn", "relation": "same network, other start", "same_class": "often", "over_999": "some"},
-        reported="Nguyen et al. (CVPR 2015, section 3.3), ImageNet",
-    ),
-    Row(
-        {"way": "cppn", "relation": "other network", "same_class": "less often"},
-        reported="Nguyen et al. (CVPR 2015, section 3.3), ImageNet",
-    ),
-    Row(
-        {"way": "evolution", "relation": "other network", "fooled": "images cannot be reused"},
-        reported="question-and-answer thread",
-    ),
-    Row(
-        {"way": "gradients", "relation": "other network", "same_class": "often"},
-        reported="Goodfellow, Shlens & Szegedy (ICLR 2015, section 8)",
-    ),
+    reported(_NGUYEN, way="cppn", relation="same network, other start", same_class="often", over_999="some"),
+    reported(_NGUYEN, way="cppn", relation="other network", same_class="less often"),
+    reported("question-and-answer thread", way="evolution", relation="other network", fooled="never"),
+    reported(_GOODFELLOW, way="gradients", relation="other network", same_class="often"),
 )
 
 

@@ -19,7 +19,7 @@ from evofool.report import contact_sheet
 from evofool.report.attacks import amplified
 from evofool.studies.networks import Member, NetworkOptions, members, of_size
 from evofool.studies.pictures import Pictures, load_pictures
-from evofool.studies.study import Column, Figure, Row, Spread, StudyResult, Table
+from evofool.studies.study import Column, Figure, Row, Spread, StudyResult, Table, reported
 from evofool.studies.work import Work
 from evofool.training import TrainingOptions
 
@@ -34,8 +34,8 @@ _ROUNDS = {
     "test_error": Column("test error", "{:.2%}".format),
 }
 _ROUNDS_REPORTED = (
-    Row({"network": "VGG-F", "round": "0 times", "fooled": 0.937}, reported=f"{_PAPER}, ImageNet"),
-    Row({"network": "VGG-F", "round": "again and again", "fooled": 0.80}, reported=f"{_PAPER}, ImageNet"),
+    reported(f"{_PAPER}, ImageNet", network="VGG-F", round="0 times", fooled=0.937),
+    reported(f"{_PAPER}, ImageNet", network="VGG-F", round="again and again", fooled=0.80),
 )
 _LEAST_REPORTED = 0.53
 _FINE_TUNING_RATE = 2e-4
@@ -244,11 +244,11 @@ def _matrix(compared: Sequence[Member], rates: dict[tuple[str, str], list[float]
         Row({"made for": name} | {each.name: Spread.of(rates[name, each.name]) for each in compared})
         for name in [*(member.name for member in compared), "random signs"]
     ]
-    reported = Row(
-        {"made for": "VGG-19; any other network", compared[0].name: f"more than {_LEAST_REPORTED:.0%}"},
-        reported=f"{_PAPER}, ImageNet, epsilon 10/255",
+    of_paper = reported(
+        f"{_PAPER}, ImageNet, epsilon 10/255",
+        **{"made for": "VGG-19; any other network", compared[0].name: f"more than {_LEAST_REPORTED:.0%}"},
     )
-    return Table(columns, [*rows, reported])
+    return Table(columns, [*rows, of_paper])
 
 
 def _notes(options: UniversalStudyOptions, learnt: Pictures, held_out: Pictures) -> list[str]:
