@@ -29,18 +29,16 @@ _COLUMNS = {
     "classifier": Column("classifier"),
     "images": Column("images"),
     "count": Column("count", "{:,}".format),
-    "threshold": Column("threshold", "{:.4g}".format),
-    "share_above": Column("above", "{:.2%}".format),
+    "share_above": Column("above the threshold", "{:.2%}".format),
     "mean_confidence_above": Column("mean above", format_confidence),
     "share_above_99": Column("above 99%", "{:.2%}".format),
     "commonest_class": Column("commonest"),
     "commonest_share": Column("share", "{:.0%}".format),
 }
 _PAPER = "Goodfellow, Shlens & Szegedy (ICLR 2015), appendix A: a maxout network, MNIST"
-_THREAD = "question-and-answer thread"
 _REPORTED = (
     reported(_PAPER, images="gaussian noise", count=10_000, share_above=0.9835, mean_confidence_above=0.928),
-    reported(_THREAD, images="noise", commonest_class="horse", commonest_share=0.7),
+    reported("question-and-answer thread", images="noise", commonest_class="horse", commonest_share=0.7),
 )
 _DIFFERENCES = (
     "Goodfellow et al. draw noise from N(0, 1) without limits; here images stay in [0, 1] and have 8 bits: "
@@ -103,12 +101,12 @@ def rubbish(options: RubbishOptions, work: Work) -> StudyResult:
             notes += fitted.notes
         for images, about in found.items():
             commonest, share = about.commonest()
-            cells: dict[str, Cell] = {"classifier": classifier.spec.name, "images": images}
-            cells |= {"count": len(about.classes), "threshold": options.threshold}
-            cells |= {"share_above": about.share_above(options.threshold)}
-            cells |= {"mean_confidence_above": about.mean_confidence_above(options.threshold)}
+            cells: dict[str, Cell] = {"classifier": name, "images": images, "count": len(about.classes)}
+            cells["share_above"] = about.share_above(options.threshold)
+            cells["mean_confidence_above"] = about.mean_confidence_above(options.threshold)
             cells |= {"share_above_99": about.share_above(0.99), "commonest_share": share}
             rows.append(Row(cells | {"commonest_class": classifier.spec.class_names[commonest]}))
+    notes.append(f"The threshold is {options.threshold:.4g}; that of Goodfellow et al. is 0.5.")
     return StudyResult({"Certainty about noise": Table(_COLUMNS, [*rows, *_REPORTED])}, figures, notes)
 
 

@@ -26,6 +26,7 @@ from evofool.studies.study import Column, Row, Spread, StudyResult, Table, repor
 from evofool.studies.work import Work
 from evofool.training import TrainingOptions
 
+_STEP = 0.1
 _PERCENT = "{:.1%}".format
 _COLUMNS = {
     "asked": Column("asked"),
@@ -46,8 +47,7 @@ class SubstituteOptions(NetworkOptions):
     Attributes:
         substitutes: networks that learn the answers, each on its own.
         first: images that are asked first, from the test set.
-        rounds: how often the images are doubled, by steps along the signs of the substitute's gradient.
-        step: the size of such a step, in [0, 1].
+        rounds: how often the images are doubled, by steps of 0.1 along the substitute's gradient.
         substitute_epochs: passes over the images in each round.
         epsilon: the change of every pixel in the attack, in [0, 1].
         seed: of the substitutes.
@@ -56,7 +56,6 @@ class SubstituteOptions(NetworkOptions):
     substitutes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ("lenet", "mlp")
     first: int = 150
     rounds: int = 5
-    step: float = 0.1
     substitute_epochs: int = 10
     epsilon: float = 0.3
     seed: int = 0
@@ -64,7 +63,7 @@ class SubstituteOptions(NetworkOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(first=self.first, rounds=self.rounds, substitute_epochs=self.substitute_epochs)
-        require_share(epsilon=self.epsilon, step=self.step)
+        require_share(epsilon=self.epsilon)
         require_seed(self.seed)
 
 
@@ -83,10 +82,7 @@ def substitute(options: SubstituteOptions, work: Work) -> StudyResult:
             model, queries = _substitute(options, work, step, asked.classifier, network, dataset)
             cells = _fooled(options, asked.classifier, model, dataset) | {"queries": float(queries)}
             found[asked.network, network].append(cells)
-    rows = [
-        Row({"asked": asked, "substitute": network, **Spread.of_each(cells)})
-        for (asked, network), cells in found.items()
-    ]
+    rows = [Row({"asked": a, "substitute": s, **Spread.of_each(each)}) for (a, s), each in found.items()]
     note = (
         f"The first {options.first} test images are asked and what is made of them; the others are attacked."
     )
@@ -106,7 +102,7 @@ def _substitute(
         model, _ = work.trained(f"{step}-{number}", start, learnt, training)
         if number < options.rounds:
             gradient, _ = input_gradient(model, from_uint8(images), Targeted(answers))
-            moved = jnp.clip(from_uint8(images) + options.step * jnp.sign(gradient), 0, 1)
+            moved = jnp.clip(from_uint8(images) + _STEP * jnp.sign(gradient), 0, 1)
             images = np.concatenate([images, np.asarray(to_uint8(moved))])
     return model, len(images)
 
