@@ -11,6 +11,7 @@ from evofool.classifiers import Classifier, create_classifier, resized
 from evofool.classifiers.networks import NetworkLogits
 from evofool.datasets import Dataset, Half, half
 from evofool.errors import UsageError, require_positive
+from evofool.files import unique
 from evofool.studies.work import Work
 from evofool.training import TrainingOptions
 
@@ -81,7 +82,9 @@ def members(options: NetworkOptions, work: Work, *, parts: bool = False) -> list
         if parts:
             for which in get_args(Half):
                 found += train(half(dataset, which), data=f"{which} half")
-    return found + [member_of(work.load_classifier(name)) for name in options.classifiers]
+    found += [member_of(work.load_classifier(name)) for name in options.classifiers]
+    names = unique([member.name for member in found])
+    return [member._replace(name=name) for member, name in zip(found, names, strict=True)]
 
 
 def of_size(target: Member, source: Member) -> Classifier:

@@ -20,13 +20,14 @@ from evofool.studies.fooling import (
     FoolingOptions,
     Seen,
     Way,
+    confidences_in_batches,
     fool,
     magnified,
     see,
     with_noise,
 )
 from evofool.studies.networks import Member, NetworkOptions, members, of_size, relation
-from evofool.studies.pictures import load_pictures
+from evofool.studies.pictures import Pictures, load_pictures
 from evofool.studies.study import Cell, Column, Figure, Row, Spread, StudyResult, Table, reported
 from evofool.studies.subject import alike
 from evofool.studies.work import Work
@@ -47,6 +48,14 @@ _COLUMNS = {
     "mean_confidence": Column("mean confidence", format_confidence),
     "control": Column("control fooled", _PERCENT),
 }
+_COLUMNS_OF_GIVEN = {
+    "way": Column("images"),
+    "relation": Column("shown to"),
+    "images": Column("count", "{:,}".format),
+    "certain": Column("above 50%", _PERCENT),
+    "same_class": Column("taken for their class", _PERCENT),
+    "mean_confidence": Column("mean confidence", format_confidence),
+}
 _NGUYEN = "Nguyen et al. (CVPR 2015, section 3.3), ImageNet"
 _GOODFELLOW = "Goodfellow, Shlens & Szegedy (ICLR 2015, section 8)"
 _REPORTED = (
@@ -63,12 +72,15 @@ class TransferOptions(FoolingOptions, NetworkOptions):
 
     Attributes:
         halves: train each network also on two disjoint halves of the training images.
+        images: further images to show to all classifiers: datasets, files, folders, directories of runs and
+            of attacks.
         magnify: factors that changes are multiplied by.
         seeds: how often each classifier is fooled.
         seed: the first seed.
     """
 
     halves: bool = False
+    images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|FILE|FOLDER...")] = ()
     magnify: Annotated[tuple[float, ...], tyro.conf.arg(metavar="FACTOR...")] = (1.0, 2.0)
     seeds: int = 1
     seed: int = 0
@@ -112,6 +124,7 @@ def transfer(options: TransferOptions, work: Work) -> StudyResult:
     compared = members(options, work, parts=options.halves)
     pictures = load_pictures([options.dataset])[0]
     subject = alike(pictures, [member.classifier for member in compared], options.count)
+    elsewhere = load_pictures(options.images)
     found: list[Carried] = []
     figures: dict[str, Figure] = {}
     for seed in work.each(range(options.seed, options.seed + options.seeds), "seed"):
@@ -125,11 +138,12 @@ def transfer(options: TransferOptions, work: Work) -> StudyResult:
                 untaught = made(step=f"{step}-control", classifier=_shuffled(source.classifier, seed))
             for factor in options.magnify if untaught is None else (1.0,):
                 larger = magnified(fooling, factor)
+                own = see(source.classifier, larger)
                 seen = [see(of_size(target, source), larger) for target in compared]
                 control = with_noise(larger, seed) if untaught is None else untaught
                 for target, each in zip(compared, seen, strict=True):
                     of_control = see(of_size(target, source), control).fooled
-                    cells = _cells(see(source.classifier, larger), each, of_control)
+                    cells = _cells(own, each, of_control)
                     found.append(Carried(way, factor, source, target, cells))
                 title = f"All take for the same class: by {way} for {source.name}"
                 if title not in figures and (sheet := _sheet(source, larger, seen)):
@@ -138,7 +152,12 @@ def transfer(options: TransferOptions, work: Work) -> StudyResult:
     for (way, factor), group in _grouped(found, lambda each: (each.way, each.magnify)).items():
         times = "" if way in OF_NOTHING else f", change times {factor:g}"
         tables[f"Fooled (taken for the same class): {way}{times}"] = _matrix(compared, group)
-    return StudyResult(tables, figures, _notes(compared))
+    notes = _notes(compared)
+    if elsewhere:
+        rows, further = _from_elsewhere(elsewhere, compared)
+        tables["Images from elsewhere"] = Table(_COLUMNS_OF_GIVEN, rows)
+        notes += further
+    return StudyResult(tables, figures, notes)
 
 
 def _shuffled(classifier: Classifier, seed: int) -> Classifier:
@@ -194,7 +213,7 @@ def _matrix(compared: Sequence[Member], found: Sequence[Carried]) -> Table:
     for source in compared:
         cells: dict[str, Cell] = {"made for": source.name}
         for target in compared:
-            group = [each.cells for each in found if (each.source, each.target) == (source, target)]
+            group = [each.cells for each in found if each.source is source and each.target is target]
             fooled, same = (np.mean([cells[name] for cells in group]) for name in ("fooled", "same_class"))
             cells[target.name] = f"{fooled:.0%} ({same:.0%})"
         rows.append(Row(cells))
@@ -211,6 +230,24 @@ def _sheet(source: Member, fooling: Fooling, seen: Sequence[Seen]) -> Figure | N
     names = [source.classifier.spec.class_names[fooling.classes[index]] for index in chosen]
     subtitle = f"{by_all.sum():,} of {len(by_all):,} images; below each, the lowest confidence of all"
     return partial(contact_sheet, fooling.images[chosen], names, lowest[chosen], subtitle=subtitle)
+
+
+def _from_elsewhere(sets: Sequence[Pictures], compared: Sequence[Member]) -> tuple[list[Row], list[str]]:
+    """How all classifiers see images that were not made here, and what was done to fit them."""
+    rows, notes = [], []
+    for pictures, target in product(sets, compared):
+        fitted, spec = pictures.fitted(target.classifier), target.classifier.spec
+        confidences = confidences_in_batches(target.classifier, fitted.images)
+        taken_for = [spec.class_names[index] for index in confidences.argmax(axis=1)]
+        same = [name == wanted for name, wanted in zip(taken_for, pictures.classes, strict=True)]
+        highest = confidences.max(axis=1)
+        cells: dict[str, Cell] = {"way": pictures.name, "relation": target.name, "images": len(same)}
+        cells |= {"certain": float((highest > 0.5).mean()), "mean_confidence": float(highest.mean())}
+        if any(pictures.classes):
+            cells["same_class"] = float(np.mean(same))
+        rows.append(Row(cells))
+        notes += fitted.notes
+    return rows, notes
 
 
 def _notes(compared: Sequence[Member]) -> list[str]:
