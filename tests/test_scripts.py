@@ -53,14 +53,12 @@ def script(monkeypatch: pytest.MonkeyPatch, module: Callable[[str], ModuleType])
     [
         ("reproduce_fgsm", ("--classifiers", "none"), "MNIST"),
         ("reproduce_lbfgs", ("--classifiers", "none"), "MNIST"),
-        ("reproduce_universal", ("--classifiers", "none"), "MNIST"),
         ("reproduce_student_teacher", (), "MNIST"),
         ("reproduce_gradient_ascent", (), "lenet_nguyen2015"),
         ("reproduce_panda_to_vulture", (), "set EVOFOOL_DATA"),
         ("reproduce_panda_to_vulture", ("--networks", "lenet-digits"), "photos/giant_panda.jpg"),
         ("reproduce_fooling_mnist", ("--out", "runs"), "lenet_nguyen2015"),
         ("reproduce_fooling_imagenet", ("--out", "runs"), "squeezenet"),
-        ("reproduce_universal", ("--out", "/proc/none"), "MNIST"),
         ("reproduce_student_teacher", ("--out", "/proc/none"), "/proc/none"),
     ],
 )
