@@ -76,6 +76,21 @@ def test_two_processes_make_the_run_of_one_which_goes_on_with_it(
 
 
 @pytest.mark.slow
+def test_independent_runs_over_processes_are_those_of_one_process(
+    tmp_path: Path, several: Several, evofool_main: Main
+) -> None:
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    options = ("--generations", 12, *SMALL, "--seeds", 3)
+    assert evofool_main("evolve", *options, "--out", alone, "--quiet")[0] == 0
+    shortened = ("--generations", 7, *SMALL, "--seeds", 3, "--out", together, "--quiet")
+    assert ended(several(*shortened, devices=2)) == [(0, "", "")] * 2
+    assert ended(several("--resume", together, "--generations", 12, "--quiet")) == [(0, "", "")] * 2
+    for seed in range(5, 8):
+        assert same_elites(alone / "seeds" / str(seed), together / "seeds" / str(seed))
+    assert (alone / "seeds.csv").read_bytes() == (together / "seeds.csv").read_bytes()
+
+
+@pytest.mark.slow
 def test_only_process_0_needs_the_directory(whole: Path, tmp_path: Path, several: Several) -> None:
     run = copy_of(whole, tmp_path)
     shutil.rmtree(run / "checkpoints" / "60")
