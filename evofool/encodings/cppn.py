@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from evofool.caching import cached
 from evofool.encodings.cppn_options import Coordinates, CPPNOptions
 from evofool.encodings.cppn_rendering import render_graphs
 from evofool.encodings.cppn_variation import drawn, uniform_numbers, vary_graphs
@@ -14,6 +15,7 @@ from evofool.encodings.graphs import FUNCTIONS, INPUTS, Graphs
 from evofool.errors import UsageError
 
 
+@cached
 def cppn(image_shape: tuple[int, int, int], options: CPPNOptions = CPPNOptions()) -> Encoding:
     """Networks from position to colour, varied as in Nguyen et al. (CVPR 2015, section 2.2).
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from evofool.caching import cached
 from evofool.encodings.colour import hls_to_rgb
 from evofool.encodings.encoding import Encoding, Vary, require_grey_or_rgb, vary_by
 from evofool.encodings.operators import iso_line_variation, polynomial_mutation, simulated_binary_crossover
@@ -116,6 +117,7 @@ class DirectOptions:
     variation: SourceVariation | IsoLineVariation | None = choice(_VARIATIONS, SourceVariation())
 
 
+@cached
 def direct(image_shape: tuple[int, int, int], options: DirectOptions = DirectOptions()) -> Encoding:
     """One gene per pixel and channel (Nguyen et al., CVPR 2015, section 2.2).
 

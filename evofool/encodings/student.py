@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from evofool.caching import cached
 from evofool.encodings.encoding import Encoding, Estimator, Vary, vary_by
 from evofool.errors import require_positive
 from evofool.numerics.random_numbers import centred_uniform, normals, random_words
@@ -85,6 +86,7 @@ class StudentOptions:
         require_positive(hidden=self.hidden)
 
 
+@cached
 def student(image_shape: tuple[int, int, int], options: StudentOptions = StudentOptions()) -> Encoding:
     """Drawings of ones and zeros: `image = 1[W relu(b) > 0]` (Frigeni's student).
 

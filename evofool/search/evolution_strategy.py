@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped, UInt8
 
+from evofool.caching import cached
 from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Estimator, Genomes
 from evofool.errors import UsageError, require_choice, require_positive, unknown_name
@@ -130,6 +131,7 @@ class EvolutionState(NamedTuple):
         return f"EvolutionState(generation {self.generation}, {self.archive})"
 
 
+@cached
 def evolution_strategy(
     encoding: Encoding,
     options: StrategyOptions = StrategyOptions(),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from evofool.caching import cached
 from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Genomes
 from evofool.errors import require_positive
@@ -57,6 +58,7 @@ class MapElitesState(NamedTuple):
         return f"MapElitesState(generation {self.generation}, {self.archive})"
 
 
+@cached
 def map_elites(
     encoding: Encoding,
     options: MapElitesOptions = MapElitesOptions(),
