@@ -153,6 +153,16 @@ CLASSIFIERS = Registry(
             NoOptions,
             partial(_load_imagenet, "googlenet"),
         ),
+        "vgg16": Entry(
+            "VGG-16 (ImageNet, 224x224); weights: `evofool fetch`",
+            NoOptions,
+            partial(_load_imagenet, "vgg16"),
+        ),
+        "vgg19": Entry(
+            "VGG-19 (ImageNet, 224x224); weights: `evofool fetch`",
+            NoOptions,
+            partial(_load_imagenet, "vgg19"),
+        ),
         **{
             f"mobilenet-v1-{width}": Entry(
                 f"MobileNet v1 of width {width} (ImageNet, 224x224); weights: `evofool fetch`",

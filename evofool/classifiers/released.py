@@ -124,8 +124,7 @@ RELEASED: dict[str, Released] = {
         licence="unrestricted use (models/bvlc_reference_caffenet/readme.md of https://github.com/BVLC/caffe)",
         download=_CAFFENET,
     ),
-    "alexnet": _torchvision("alexnet"),
-    "googlenet": _torchvision("googlenet"),
+    **{name: _torchvision(name) for name in ("alexnet", "googlenet", "vgg16", "vgg19")},
     **{f"mobilenet-v1-{width}": _mobilenet(width) for width in WIDTHS},
 }
 """The weights that classifiers need, by the name of the classifier."""

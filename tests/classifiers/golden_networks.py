@@ -14,7 +14,7 @@ from evofool import Classifier, load_classifier
 # Written by `python tests/test_torch_networks.py`, which needs PyTorch: for each network the names and shapes
 # of its state dict, and the logits of the images below for the weights below.
 GOLDEN = Path(__file__).parent / "golden" / "torch_logits.npz"
-SIDES = {"alexnet": 224, "caffenet": 227, "googlenet": 224}
+SIDES = {"alexnet": 224, "caffenet": 227, "googlenet": 224, "vgg16": 224, "vgg19": 224}
 CLASSES = tuple(f"class {index}" for index in range(10))
 
 

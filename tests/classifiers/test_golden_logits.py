@@ -1,4 +1,4 @@
-"""AlexNet, CaffeNet and GoogLeNet against logits that PyTorch computed once, where it is not installed."""
+"""The networks of Caffe and torchvision against logits that PyTorch computed, where it is not installed."""
 
 import jax
 import numpy as np
@@ -7,7 +7,11 @@ import pytest
 from tests.classifiers.golden_networks import SIDES, golden_network
 
 
-@pytest.mark.parametrize("name", SIDES)
+@pytest.mark.parametrize(
+    # VGG-19 is VGG-16 with three more layers, and its half a gigabyte of weights takes as long.
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name == "vgg19" else ()) for name in SIDES],
+)
 def test_logits_are_those_that_torch_computed(name: str) -> None:
     classifier, images, expected = golden_network(name)
     found = jax.jit(lambda classifier, images: classifier.logits(images))(classifier, images)

@@ -86,7 +86,7 @@ def test_a_path_loads_the_same_as_a_name(network: str, classifier: Classifier, d
 
 
 INCOMPLETE = {
-    "alexnet": ("alexnet as torchvision", {"features.10.weight": (256, 256, 3, 3)}),
+    "alexnet": ("alexnet as torchvision", {"features.6.weight": (384, 192, 3, 3)}),
     "caffenet": ("caffenet as Caffe", {"fc8.weight": (2, 4096)}),
     "googlenet": (
         "googlenet as torchvision",
@@ -96,6 +96,8 @@ INCOMPLETE = {
             **{"fc.weight": (2, 1024), "fc.bias": (2,)},
         },
     ),
+    "vgg16": ("vgg16 as torchvision", {"features.17.weight": (512, 256, 3, 3)}),
+    "vgg19": ("vgg19 as torchvision", {"features.16.weight": (256, 256, 3, 3)}),
 }
 
 
@@ -195,6 +197,8 @@ def test_classes_of_one_name_are_told_apart_by_index(classifier: Classifier) -> 
         ("caffenet", (227, 227, 4)),
         ("googlenet", (14, 64, 3)),
         ("googlenet", (64, 64, 2)),
+        ("vgg16", (31, 64, 3)),
+        ("vgg19", (224, 224, 1)),
     ],
 )
 def test_images_that_a_network_cannot_take_are_refused(network: str, shape: tuple[int, int, int]) -> None:
@@ -202,7 +206,10 @@ def test_images_that_a_network_cannot_take_are_refused(network: str, shape: tupl
         create_classifier(network, shape, ("this", "that"))
 
 
-SMALLEST = {"squeezenet-1.0": 21, "mobilenet-v1-0.25": 32, "alexnet": 63, "caffenet": 39, "googlenet": 15}
+SMALLEST = {
+    **{"squeezenet-1.0": 21, "mobilenet-v1-0.25": 32, "alexnet": 63, "caffenet": 39, "googlenet": 15},
+    **{"vgg16": 32, "vgg19": 32},
+}
 
 
 @pytest.mark.parametrize(("network", "side"), SMALLEST.items())

@@ -1,7 +1,8 @@
-"""AlexNet, CaffeNet and GoogLeNet against PyTorch, layer by layer, with random weights in its layout."""
+"""AlexNet, CaffeNet, GoogLeNet and VGG against PyTorch, layer by layer, with random weights in its layout."""
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,6 +126,29 @@ class TorchGoogLeNet(tnn.Module):
         return self.fc(x.mean(dim=(2, 3)))
 
 
+class TorchVGG(tnn.Module):
+    def __init__(self, configuration: str) -> None:
+        super().__init__()
+        layers: list[Any] = []
+        inputs = 3
+        for outputs in configuration.split():
+            if outputs == "M":
+                layers.append(tnn.MaxPool2d(2, 2))
+            else:
+                layers += [tnn.Conv2d(inputs, int(outputs), 3, padding=1), tnn.ReLU()]
+                inputs = int(outputs)
+        self.features = tnn.Sequential(*layers)
+        self.avgpool = tnn.AdaptiveAvgPool2d((7, 7))
+        self.classifier = tnn.Sequential(
+            *(tnn.Linear(512 * 7 * 7, 4096), tnn.ReLU(), tnn.Dropout()),
+            *(tnn.Linear(4096, 4096), tnn.ReLU(), tnn.Dropout()),
+            tnn.Linear(4096, len(CLASSES)),
+        )
+
+    def forward(self, x: Any) -> Any:
+        return self.classifier(torch.flatten(self.avgpool(self.features(imagenet_normalised(x))), 1))
+
+
 def per_channel(*values: float) -> Any:
     return torch.tensor(values).reshape(1, 3, 1, 1)
 
@@ -137,6 +161,45 @@ def alexnet_layer(name: str) -> str:
     names = ("features.0", "features.3", "features.6", "features.8", "features.10")
     layers = dict(zip(names, ("conv1", "conv2", "conv3", "conv4", "conv5"), strict=True))
     return (layers | {"classifier.1": "fc6", "classifier.4": "fc7", "classifier.6": "fc8"})[name]
+
+
+VGG_CONFIGURATIONS = {
+    "vgg16": "64 64 M 128 128 M 256 256 256 M 512 512 512 M 512 512 512 M",
+    "vgg19": "64 64 M 128 128 M 256 256 256 256 M 512 512 512 512 M 512 512 512 512 M",
+}
+VGG_LAYERS = {
+    "vgg16": {
+        **{
+            0: "conv1_1",
+            2: "conv1_2",
+            5: "conv2_1",
+            7: "conv2_2",
+            10: "conv3_1",
+            12: "conv3_2",
+            14: "conv3_3",
+        },
+        **{17: "conv4_1", 19: "conv4_2", 21: "conv4_3", 24: "conv5_1", 26: "conv5_2", 28: "conv5_3"},
+    },
+    "vgg19": {
+        **{
+            0: "conv1_1",
+            2: "conv1_2",
+            5: "conv2_1",
+            7: "conv2_2",
+            10: "conv3_1",
+            12: "conv3_2",
+            14: "conv3_3",
+        },
+        **{16: "conv3_4", 19: "conv4_1", 21: "conv4_2", 23: "conv4_3", 25: "conv4_4"},
+        **{28: "conv5_1", 30: "conv5_2", 32: "conv5_3", 34: "conv5_4"},
+    },
+}
+
+
+def vgg_layer(name: str, network: str) -> str:
+    part, index = name.split(".")
+    dense = {0: "fc6", 3: "fc7", 6: "fc8"}
+    return (dense if part == "classifier" else VGG_LAYERS[network])[int(index)]
 
 
 def googlenet_layer(name: str) -> str:
@@ -157,6 +220,12 @@ CASES = {
     "alexnet": Case(TorchAlexNet, alexnet_layer, (tnn.Conv2d, tnn.Linear)),
     "caffenet": Case(TorchCaffeNet, str, (tnn.Conv2d, tnn.Linear)),
     "googlenet": Case(TorchGoogLeNet, googlenet_layer, (tnn.BatchNorm2d, tnn.Linear)),
+    **{
+        name: Case(
+            partial(TorchVGG, configuration), partial(vgg_layer, network=name), (tnn.Conv2d, tnn.Linear)
+        )
+        for name, configuration in VGG_CONFIGURATIONS.items()
+    },
 }
 
 
@@ -281,12 +350,15 @@ def test_a_path_loads_the_same_as_a_name(loaded: Loaded) -> None:
     jax.tree.map(np.testing.assert_array_equal, found.params, loaded.classifier.params)
 
 
-@pytest.mark.parametrize("loaded", ["alexnet"], indirect=True)
-@pytest.mark.parametrize("shape", [(63, 140, 3), (200, 111, 3)])
-def test_alexnet_averages_tiles_of_other_sizes_as_torch_does(
+@pytest.mark.parametrize(
+    ("loaded", "shape"),
+    [("alexnet", (63, 140, 3)), ("alexnet", (200, 111, 3)), ("vgg16", (33, 260, 3))],
+    indirect=["loaded"],
+)
+def test_tiles_of_images_of_other_sizes_are_averaged_as_by_torch(
     loaded: Loaded, shape: tuple[int, int, int]
 ) -> None:
-    classifier = create_classifier("alexnet", shape, CLASSES, seed=None)
+    classifier = create_classifier(loaded.name, shape, CLASSES, seed=None)
     images = np.random.default_rng(2).random((1, *shape), np.float32)
     found = jax.jit(classifier.logits_function)(loaded.classifier.params, images)
     expected = logits_of_torch(loaded.model, images)

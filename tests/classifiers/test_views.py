@@ -100,6 +100,7 @@ def test_wrappers_compose_and_compile_once(digits: Classifier, images: np.ndarra
         ("alexnet", (80, 63, 3)),
         ("caffenet", (39, 50, 3)),
         ("googlenet", (32, 32, 3)),
+        ("vgg16", (32, 40, 3)),
     ],
 )
 def test_half_precision_computes_in_half_precision(network: str, shape: tuple[int, int, int]) -> None:

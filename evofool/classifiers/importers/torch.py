@@ -1,9 +1,11 @@
-"""AlexNet and GoogLeNet as torchvision stores them: the state dict of each.
+"""AlexNet, GoogLeNet and VGG as torchvision stores them: the state dict of each.
 
 Per layer there are `.weight` and `.bias`. Kernels are OIHW; dense layers are (out, in), and the first one of
-AlexNet reads channel, row, column. GoogLeNet has a batch normalisation after each convolution
+AlexNet and of VGG reads channel, row, column. GoogLeNet has a batch normalisation after each convolution
 (`conv1.bn.weight`, `.bias`, `.running_mean`, `.running_var`), and auxiliary classifiers, which are ignored.
 """
+
+from functools import partial
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from evofool.classifiers.importers.layout import (
     has,
     renamed,
 )
+from evofool.classifiers.networks.vgg import CONVOLUTIONS
 
 _ALEXNET_LAYERS = {
     **{"features.0": "conv1", "features.3": "conv2", "features.6": "conv3"},
@@ -36,6 +39,17 @@ def _alexnet(arrays: Arrays) -> dict[str, np.ndarray]:
     return from_channels_first(renamed(arrays, _ALEXNET_LAYERS), flattened="fc6", channels=256)
 
 
+def _vgg(arrays: Arrays, *, layers: int) -> dict[str, np.ndarray]:
+    names = {"classifier.0": "fc6", "classifier.3": "fc7", "classifier.6": "fc8"}
+    index = 0
+    for block, convolutions in enumerate(CONVOLUTIONS[layers], start=1):
+        for number in range(1, convolutions + 1):
+            names[f"features.{index}"] = f"conv{block}_{number}"
+            index += 2  # a ReLU follows
+        index += 1  # the pooling
+    return from_channels_first(renamed(arrays, names), flattened="fc6", channels=512)
+
+
 def _googlenet(arrays: Arrays) -> dict[str, np.ndarray]:
     rest = {
         name: array
@@ -53,6 +67,8 @@ def _googlenet(arrays: Arrays) -> dict[str, np.ndarray]:
 
 
 LAYOUTS = (
-    Layout("alexnet", "torchvision", (224, 224, 3), has("features.10.weight"), _alexnet),
+    Layout("alexnet", "torchvision", (224, 224, 3), has("features.6.weight"), _alexnet),
     Layout("googlenet", "torchvision", (224, 224, 3), has("inception3a.branch1.conv.weight"), _googlenet),
+    Layout("vgg16", "torchvision", (224, 224, 3), has("features.17.weight"), partial(_vgg, layers=16)),
+    Layout("vgg19", "torchvision", (224, 224, 3), has("features.16.weight"), partial(_vgg, layers=19)),
 )

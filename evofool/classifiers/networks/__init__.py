@@ -23,6 +23,7 @@ from evofool.classifiers.networks.mobilenet import WIDTHS, MobileNetV1
 from evofool.classifiers.networks.resnet import ResNet
 from evofool.classifiers.networks.small import CNN, MLP, LeNet, Linear, Maxout
 from evofool.classifiers.networks.squeezenet import SqueezeNet
+from evofool.classifiers.networks.vgg import VGG
 from evofool.errors import UsageError, require_seed
 from evofool.registry import Entry, NoOptions, Registry
 
@@ -39,6 +40,8 @@ NETWORKS = Registry(
         "alexnet": Entry("AlexNet in one column, as in torchvision", NoOptions, AlexNet),
         "caffenet": Entry("CaffeNet: AlexNet with pooling before normalisation", NoOptions, CaffeNet),
         "googlenet": Entry("GoogLeNet with batch normalisation, as in torchvision", NoOptions, GoogLeNet),
+        "vgg16": Entry("VGG-16, as in torchvision", NoOptions, partial(VGG, layers=16)),
+        "vgg19": Entry("VGG-19, as in torchvision", NoOptions, partial(VGG, layers=19)),
         **{
             f"mobilenet-v1-{width}": Entry(
                 f"MobileNet v1 of width {width}, as in Keras", NoOptions, partial(MobileNetV1, width=width)

@@ -1,24 +1,19 @@
 """AlexNet as in torchvision."""
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from evofool.classifiers.networks.layers import (
+    average_tiles,
     conv,
     dense,
     flatten,
     hidden_dropout,
+    imagenet_normalised,
     overlapping_max_pool,
     require_rgb,
 )
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""Subtracted from red, green and blue in [0, 1] by torchvision's networks."""
-
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-"""Divides the difference."""
 
 _SMALLEST = 63
 """Pixels: nothing of a smaller image remains after the third pooling."""
@@ -49,24 +44,12 @@ class AlexNet(nnx.Module):
 
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
         """Logits of RGB images in [0, 1]."""
-        x = (images - jnp.array(IMAGENET_MEAN)) / jnp.array(IMAGENET_DEVIATION)
+        x = imagenet_normalised(images)
         x = overlapping_max_pool(jax.nn.relu(self.conv1(x)))
         x = overlapping_max_pool(jax.nn.relu(self.conv2(x)))
         x = jax.nn.relu(self.conv3(x))
         x = jax.nn.relu(self.conv4(x))
         x = overlapping_max_pool(jax.nn.relu(self.conv5(x)))
-        x = jax.nn.relu(self.fc6(self.dropout(flatten(_average_tiles(x)))))
+        x = jax.nn.relu(self.fc6(self.dropout(flatten(average_tiles(x, _POOLED)))))
         x = jax.nn.relu(self.fc7(self.dropout(x)))
         return self.fc8(self.dropout(x))
-
-
-def _average_tiles(x: Float[Array, "n h w c"]) -> Float[Array, "n 6 6 c"]:
-    """The means of 6 times 6 tiles; tile i of n pixels goes from floor(i n / 6) to ceil((i + 1) n / 6)."""
-    for axis in (1, 2):
-        if (length := x.shape[axis]) != _POOLED:
-            tiles = [
-                jax.lax.slice_in_dim(x, i * length // _POOLED, -(-(i + 1) * length // _POOLED), axis=axis)
-                for i in range(_POOLED)
-            ]
-            x = jnp.stack([tile.mean(axis=axis) for tile in tiles], axis=axis)
-    return x

@@ -13,6 +13,12 @@ from evofool.numerics.convolution import conv_general_dilated
 
 Arrays = TypeVar("Arrays", bound=tuple[Any, ...])
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Subtracted from red, green and blue in [0, 1] by torchvision's networks."""
+
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+"""Divides the difference."""
+
 _DENSE_ROWS = 64
 """Below about 50 rows the CPU's matrix library sums in another order, so a row's result would depend on how
 many others are computed with it. Padding to this many rows keeps results bit-identical."""
@@ -106,12 +112,32 @@ def hidden_dropout() -> nnx.Dropout:
     return nnx.Dropout(0.0, deterministic=True)
 
 
+def imagenet_normalised(images: Float[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
+    """RGB images in [0, 1], less the mean of ImageNet's colours and divided by their deviation."""
+    return (images - jnp.array(IMAGENET_MEAN)) / jnp.array(IMAGENET_DEVIATION)
+
+
 def overlapping_max_pool(
     images: Float[Array, "n h w c"], *, round_up: bool = False
 ) -> Float[Array, "n h2 w2 c"]:
     """Max-pooling of 3x3 windows with stride 2; with `round_up` the last one may reach over the edge."""
     edges = [(0, (length - 3) % 2 if round_up else 0) for length in images.shape[1:3]]
     return nnx.max_pool(images, (3, 3), (2, 2), edges)
+
+
+def average_tiles(images: Float[Array, "n h w c"], count: int) -> Float[Array, "n t t c"]:
+    """The means of `count` times `count` tiles of each image, as of PyTorch's `AdaptiveAvgPool2d`.
+
+    Of n pixels, tile i has those from floor(i n / count) up to ceil((i + 1) n / count).
+    """
+    for axis in (1, 2):
+        if (length := images.shape[axis]) != count:
+            tiles = [
+                jax.lax.slice_in_dim(images, i * length // count, -(-(i + 1) * length // count), axis=axis)
+                for i in range(count)
+            ]
+            images = jnp.stack([tile.mean(axis=axis) for tile in tiles], axis=axis)
+    return images
 
 
 def flatten(images: Float[Array, "n h w c"]) -> Float[Array, "n i"]:
