@@ -259,8 +259,8 @@ def test_a_confidence_that_is_not_a_number_is_the_lowest_reward() -> None:
 
 def test_a_class_evolves_as_it_would_alone() -> None:
     together = evofool.run(strategy(), classifier(), 5, seed=1)
-    alone = evofool.run(strategy(targets=(7,)), classifier(), 5, seed=1)
-    assert_same(together, alone, slice(7, 8))
+    alone = evofool.run(strategy(targets=(1,)), classifier(), 5, seed=1)
+    assert_same(together, alone, slice(1, 2))
 
 
 def test_a_continued_run_equals_an_uninterrupted_one() -> None:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from functools import cache
 from typing import Any
 
 import jax
@@ -27,6 +28,12 @@ def classifier() -> evofool.Classifier:
     return evofool.load_classifier("lenet-digits")
 
 
+@cache
+def digits_search() -> evofool.Search:
+    """The same object in every test that does not need another, so that they share a compiled program."""
+    return evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(50))
+
+
 def small_run(batch_size: int, devices: int | None = None) -> Any:
     mesh = None if devices is None else evofool.population_mesh(devices)
     search = evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(batch_size))
@@ -34,9 +41,9 @@ def small_run(batch_size: int, devices: int | None = None) -> Any:
 
 
 def test_results_do_not_depend_on_the_length_of_chunks() -> None:
-    search = evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(50))
     digests = {
-        digest(evofool.run(search, classifier(), 60, seed=3, chunk=chunk)) for chunk in (None, 1, 7, 50)
+        digest(evofool.run(digits_search(), classifier(), 60, seed=3, chunk=chunk))
+        for chunk in (None, 1, 7, 50)
     }
     assert len(digests) == 1
 
@@ -67,22 +74,19 @@ def test_eight_devices_give_the_bits_of_one() -> None:
 
 
 def test_a_continued_run_equals_an_uninterrupted_one() -> None:
-    search = evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(20))
-    half = evofool.run(search, classifier(), 5, seed=1)
-    whole = evofool.run(search, classifier(), 10, state=half)
-    assert digest(whole) == digest(evofool.run(search, classifier(), 10, seed=1))
+    half = evofool.run(digits_search(), classifier(), 5, seed=1)
+    whole = evofool.run(digits_search(), classifier(), 10, state=half)
+    assert digest(whole) == digest(evofool.run(digits_search(), classifier(), 10, seed=1))
     assert int(whole.generation) == 10
 
 
 def test_different_seeds_give_different_elites() -> None:
-    search = evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(20))
-    first, second = (evofool.run(search, classifier(), 3, seed=seed) for seed in (1, 2))
+    first, second = (evofool.run(digits_search(), classifier(), 3, seed=seed) for seed in (1, 2))
     assert digest(first) != digest(second)
 
 
 def test_the_first_generation_is_random_and_fills_every_niche() -> None:
-    search = evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(40))
-    archive = evofool.run(search, classifier(), 1).archive
+    archive = evofool.run(digits_search(), classifier(), 1).archive
     assert np.all(np.asarray(archive.confidences) > -np.inf)
     assert archive.parents.tolist() == [-1] * 10
     assert archive.generations.tolist() == [1] * 10
@@ -91,17 +95,16 @@ def test_the_first_generation_is_random_and_fills_every_niche() -> None:
 
 def test_the_archives_confidences_are_those_of_the_saved_images() -> None:
     encoding = evofool.direct((28, 28, 1))
-    state = evofool.run(evofool.map_elites(encoding, evofool.MapElitesOptions(100)), classifier(), 30)
+    state = evofool.run(digits_search(), classifier(), 30)
     levels = to_uint8(round_to_8_bits(encoding.render(state.archive.genomes)))
     confidences = np.diag(classifier()(from_uint8(levels)))
     np.testing.assert_allclose(confidences, state.archive.confidences, atol=1e-6)
 
 
 def test_metrics_describe_the_archive() -> None:
-    search = evofool.map_elites(evofool.direct((28, 28, 1)), evofool.MapElitesOptions(100))
     seen = []
     state = evofool.run(
-        search, classifier(), 12, chunk=5, on_chunk=lambda state, metrics: seen.append(metrics)
+        digits_search(), classifier(), 12, chunk=5, on_chunk=lambda state, metrics: seen.append(metrics)
     )
     confidences = np.asarray(state.archive.confidences)
     last = {name: values[-1] for name, values in seen[-1].items()}
