@@ -57,7 +57,7 @@ def test_logits_do_not_depend_on_the_batch(network: str) -> None:
     images = jax.random.uniform(jax.random.key(0), (600, 28, 28, 1))
     logits = jax.jit(lambda classifier, images: classifier.logits(images))
     whole = np.asarray(logits(classifier, images))
-    for count in (8, 13, 25, 50, 64, 200):
+    for count in (8, 13, 64, 200):
         np.testing.assert_array_equal(logits(classifier, images[:count]), whole[:count])
 
 
@@ -93,8 +93,9 @@ def test_lenet_computes_what_caffe_does(data: Path, lenet: evofool.Classifier) -
     ],
 )
 def test_the_written_out_gradient_of_a_convolution_is_that_of_jax(strides, padding, size, window) -> None:
-    images = jax.random.normal(jax.random.key(size), (2, size, size, 3))
-    kernel = jax.random.normal(jax.random.key(window), (window, window, 3, 4))
+    random = np.random.default_rng(size)
+    images = random.standard_normal((2, size, size, 3), np.float32)
+    kernel = random.standard_normal((window, window, 3, 4), np.float32)
 
     def ours(images, kernel):
         return (conv_general_dilated(images, kernel, strides, padding) ** 2).sum()
@@ -104,14 +105,14 @@ def test_the_written_out_gradient_of_a_convolution_is_that_of_jax(strides, paddi
         output = jax.lax.conv_general_dilated(images, kernel, strides, padding, dimension_numbers=layout)
         return (output**2).sum()
 
-    for gradient, expected in zip(
-        jax.grad(ours, (0, 1))(images, kernel), jax.grad(theirs, (0, 1))(images, kernel), strict=True
-    ):
+    gradients = (jax.jit(jax.grad(function, (0, 1)))(images, kernel) for function in (ours, theirs))
+    for gradient, expected in zip(*gradients, strict=True):
         np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("network", SMALL_NETWORKS)
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize(
+    ("network", "activation"), [*((network, "softmax") for network in SMALL_NETWORKS), ("mlp", "sigmoid")]
+)
 def test_a_file_restores_the_whole_classifier(network: str, activation: str, tmp_path: Path) -> None:
     names = ("круг", "square", "tri angle")
     saved = evofool.create_classifier(network, (20, 24, 3), names, activation=activation, seed=3)
