@@ -14,8 +14,8 @@ from evofool.errors import UsageError, require_positive, require_seed
 from evofool.report import contact_sheet, format_confidence
 from evofool.studies.evolving import evolved
 from evofool.studies.fooling import Fooling, FoolingOptions, confidences_in_batches, fool, see
-from evofool.studies.networks import FOOLING
-from evofool.studies.pictures import load_pictures
+from evofool.studies.networks import FOOLING, require_networks
+from evofool.studies.pictures import COUNT, of_dataset
 from evofool.studies.study import Column, Figure, Row, Spread, StudyResult, Table, reported
 from evofool.studies.subject import alike
 from evofool.studies.work import Work
@@ -84,6 +84,7 @@ class DefencesOptions(FoolingOptions):
         super().__post_init__()
         require_positive(epochs=self.epochs, seeds=self.seeds)
         require_seed(self.seed)
+        require_networks(network=(self.network,))
         if not self.defences:
             raise UsageError("defences must name one or more")
 
@@ -107,7 +108,7 @@ def defences(options: DefencesOptions, work: Work) -> StudyResult:
         known = _networks(options, work, dataset, seed)
         built = {name: load_classifier(name, known=known) for name in options.defences}
         plain = known["plain"]
-        subject = alike(load_pictures([options.dataset])[0], [plain], options.count)
+        subject = alike(of_dataset(dataset, count=max(options.count, COUNT)), [plain], options.count)
         images, labels = subject.of(plain)
         made = partial(fool, work, images=images, labels=labels, options=options, seed=seed)
         classes = len(dataset.class_names)

@@ -8,10 +8,11 @@ from typing import Annotated, NamedTuple, get_args
 import tyro
 
 from evofool.classifiers import Classifier, create_classifier, resized
-from evofool.classifiers.networks import NetworkLogits
+from evofool.classifiers.networks import NETWORKS, NetworkLogits
 from evofool.datasets import Dataset, Half, half
 from evofool.errors import UsageError, require_positive
-from evofool.files import unique
+from evofool.files import file_name, unique
+from evofool.studies.pictures import COUNT, Pictures, load_pictures, of_dataset
 from evofool.studies.work import Work
 from evofool.training import TrainingOptions
 
@@ -42,6 +43,20 @@ class NetworkOptions:
         require_positive(starts=self.starts, epochs=self.epochs)
         if not self.networks and not self.classifiers:
             raise UsageError("there must be one or more networks or classifiers")
+        require_networks(networks=self.networks)
+
+
+def require_networks(**options: Sequence[str]) -> None:
+    """Raise `UsageError` naming the first option that has an unknown network, or the same twice.
+
+    Example:
+        >>> require_networks(substitutes=("linear", "mlp"))
+    """
+    for option, networks in options.items():
+        for network in networks:
+            NETWORKS.named(network)
+        if len(set(networks)) != len(networks):
+            raise UsageError(f"{option} must name each network once")
 
 
 FOOLING = "fooling"
@@ -53,6 +68,7 @@ class Member(NamedTuple):
 
     Attributes:
         name: in tables.
+        step: what the names of its steps begin with.
         classifier: with its weights.
         network: its architecture, and its preprocessing.
         data: what it has learnt from.
@@ -60,6 +76,7 @@ class Member(NamedTuple):
     """
 
     name: str
+    step: str
     classifier: Classifier
     network: str
     data: str
@@ -73,7 +90,12 @@ def members(options: NetworkOptions, work: Work, *, parts: bool = False) -> list
         options: which.
         work: of the study.
         parts: train each network also on both halves of the dataset.
+
+    Raises:
+        UsageError: a name is unknown, or a network does not take the images.
+        EvofoolError: data is missing or damaged.
     """
+    loaded = [member_of(work.load_classifier(name)) for name in options.classifiers]
     found: list[Member] = []
     if options.networks:
         dataset = work.load_dataset(options.dataset)
@@ -82,9 +104,23 @@ def members(options: NetworkOptions, work: Work, *, parts: bool = False) -> list
         if parts:
             for which in get_args(Half):
                 found += train(half(dataset, which), data=f"{which} half")
-    found += [member_of(work.load_classifier(name)) for name in options.classifiers]
-    names = unique([member.name for member in found])
-    return [member._replace(name=name) for member, name in zip(found, names, strict=True)]
+    found += loaded
+    # Two files may hold classifiers of one name.
+    names, steps = unique([each.name for each in found]), unique([each.step for each in found])
+    return [each._replace(name=name, step=step) for each, name, step in zip(found, names, steps, strict=True)]
+
+
+def pictures_of(options: NetworkOptions, work: Work, count: int) -> Pictures:
+    """The images that are changed: test images where a network is trained, else anything that has images.
+
+    Args:
+        options: which dataset or folder.
+        work: of the study.
+        count: how many are to be classified alike; a thousand images or more are tried.
+    """
+    if options.networks:
+        return of_dataset(work.load_dataset(options.dataset), count=max(count, COUNT))
+    return load_pictures([options.dataset])[0]
 
 
 def of_size(target: Member, source: Member) -> Classifier:
@@ -111,21 +147,18 @@ def trained_networks(
         epochs: passes over the training images.
         data: the part of the dataset that this is.
     """
+    shape, names = dataset.train_images.shape[1:], dataset.class_names
+    for network in networks:
+        create_classifier(network, shape, names, seed=None)  # fails before anything is trained
     members = []
     for network in work.each(networks, "network"):
         for seed in range(starts):
             name = f"{network} {seed}" if data == "all" else f"{network} {seed}, {data}"
-            start = partial(
-                create_classifier,
-                network,
-                dataset.train_images.shape[1:],
-                dataset.class_names,
-                name=name,
-                seed=seed,
-            )
+            start = partial(create_classifier, network, shape, names, name=name, seed=seed)
             options = TrainingOptions(epochs=epochs, seed=seed)
-            classifier, accuracy = work.trained(f"networks/{name.replace(' ', '-')}", start, dataset, options)
-            members.append(Member(name, classifier, network, data, 1 - accuracy))
+            step = name.replace(" ", "-")
+            classifier, accuracy = work.trained(f"networks/{step}", start, dataset, options)
+            members.append(Member(name, step, classifier, network, data, 1 - accuracy))
     return members
 
 
@@ -133,7 +166,8 @@ def member_of(classifier: Classifier) -> Member:
     """A classifier that was made elsewhere."""
     logits = classifier.logits_function
     network = logits.network if isinstance(logits, NetworkLogits) else classifier.spec.name
-    return Member(classifier.spec.name, classifier, network, classifier.spec.training_data.partition(",")[0])
+    name, data = classifier.spec.name, classifier.spec.training_data.partition(",")[0]
+    return Member(name, file_name(name) or "_", classifier, network, data)
 
 
 def relation(source: Member, target: Member) -> str:
@@ -142,7 +176,7 @@ def relation(source: Member, target: Member) -> str:
     Example:
         >>> from evofool import create_classifier
         >>> linear = create_classifier("linear", (8, 8, 1), ("even", "odd"))
-        >>> one, other = Member("a", linear, "linear", "all"), Member("b", linear, "linear", "all")
+        >>> one, other = (Member(name, name, linear, "linear", "all") for name in ("a", "b"))
         >>> relation(one, one), relation(one, other)
         ('itself', 'same network, other start')
     """
