@@ -62,6 +62,8 @@ class StudyCommand(ResultsCommand):
                 message = f"Stopped early. Continue with: evofool study {self.name} --resume {results.path}"
                 console.print(message, soft_wrap=True)
             raise
+        finally:
+            work.close()
         _print_study(console, result)
         print_present(console, results)
         return 0

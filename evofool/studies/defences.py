@@ -101,6 +101,7 @@ def defences(options: DefencesOptions, work: Work) -> StudyResult:
         EvofoolError: data is missing or damaged.
     """
     dataset = work.load_dataset(options.dataset)
+    _require_defences(options, dataset)
     clean: dict[str, list[dict[str, float]]] = {name: [] for name in options.defences}
     fooled: dict[tuple[str, str], list[dict[str, float]]] = {}
     figures: dict[str, Figure] = {}
@@ -143,6 +144,20 @@ def defences(options: DefencesOptions, work: Work) -> StudyResult:
         ),
     }
     return StudyResult(tables, figures, _notes(options))
+
+
+def _require_defences(options: DefencesOptions, dataset: Dataset) -> None:
+    """Raise the error of a defence that cannot be built before anything is trained."""
+    shape = dataset.train_images.shape[1:]
+    untrained = {
+        name: create_classifier(
+            *(options.network, shape),
+            (*dataset.class_names, FOOLING) if name == "retrained" else dataset.class_names,
+        )
+        for name in _TRAINED
+    }
+    for name in options.defences:
+        load_classifier(name, known=untrained)
 
 
 def _networks(options: DefencesOptions, work: Work, dataset: Dataset, seed: int) -> Mapping[str, Classifier]:

@@ -13,6 +13,7 @@ from evofool.datasets import Dataset, Half, half
 from evofool.errors import UsageError, require_positive
 from evofool.files import file_name, unique
 from evofool.studies.pictures import COUNT, Pictures, load_pictures, of_dataset
+from evofool.studies.subject import require_same_classes
 from evofool.studies.work import Work
 from evofool.training import TrainingOptions
 
@@ -83,22 +84,32 @@ class Member(NamedTuple):
     test_error: float | None = None
 
 
-def members(options: NetworkOptions, work: Work, *, parts: bool = False) -> list[Member]:
+def members(
+    options: NetworkOptions, work: Work, *, parts: bool = False, same_classes: bool = False
+) -> list[Member]:
     """The classifiers to compare, with those that are trained as steps of a study.
 
     Args:
         options: which.
         work: of the study.
         parts: train each network also on both halves of the dataset.
+        same_classes: all must have the same classes.
 
     Raises:
-        UsageError: a name is unknown, or a network does not take the images.
+        UsageError: a name is unknown, a network does not take the images, or the classes differ.
         EvofoolError: data is missing or damaged.
     """
     loaded = [member_of(work.load_classifier(name)) for name in options.classifiers]
     found: list[Member] = []
+    untrained: list[Classifier] = []
     if options.networks:
         dataset = work.load_dataset(options.dataset)
+        shape, names = dataset.train_images.shape[1:], dataset.class_names
+        untrained = [create_classifier(each, shape, names, seed=None) for each in options.networks]
+    # What cannot be compared is found before anything is trained.
+    if same_classes:
+        require_same_classes([*untrained, *(each.classifier for each in loaded)])
+    if options.networks:
         train = partial(trained_networks, work, networks=options.networks, epochs=options.epochs)
         found += train(dataset, starts=options.starts)
         if parts:
@@ -148,8 +159,6 @@ def trained_networks(
         data: the part of the dataset that this is.
     """
     shape, names = dataset.train_images.shape[1:], dataset.class_names
-    for network in networks:
-        create_classifier(network, shape, names, seed=None)  # fails before anything is trained
     members = []
     for network in work.each(networks, "network"):
         for seed in range(starts):

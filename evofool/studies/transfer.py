@@ -123,7 +123,7 @@ def transfer(options: TransferOptions, work: Work) -> StudyResult:
     """
     pictures = pictures_of(options, work, options.count)
     elsewhere = load_pictures(options.images)
-    compared = members(options, work, parts=options.halves)
+    compared = members(options, work, parts=options.halves, same_classes=True)
     subject = alike(pictures, [member.classifier for member in compared], options.count)
     found: list[Carried] = []
     figures: dict[str, Figure] = {}

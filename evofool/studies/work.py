@@ -212,6 +212,12 @@ class Work:
             finally:
                 self._progress = None
 
+    def close(self) -> None:
+        """Take the bars off the terminal, which an error in the work between them leaves there."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
     def begin(self) -> None:
         """Make the directory ready to be written to."""
         if self._begin is not None:
