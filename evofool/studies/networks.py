@@ -107,8 +107,10 @@ def members(
         shape, names = dataset.train_images.shape[1:], dataset.class_names
         untrained = [create_classifier(each, shape, names, seed=None) for each in options.networks]
     # What cannot be compared is found before anything is trained.
+    compared = [*untrained, *(each.classifier for each in loaded)]
+    _require_same_channels(compared)
     if same_classes:
-        require_same_classes([*untrained, *(each.classifier for each in loaded)])
+        require_same_classes(compared)
     if options.networks:
         train = partial(trained_networks, work, networks=options.networks, epochs=options.epochs)
         found += train(dataset, starts=options.starts)
@@ -119,6 +121,16 @@ def members(
     # Two files may hold classifiers of one name.
     names, steps = unique([each.name for each in found]), unique([each.step for each in found])
     return [each._replace(name=name, step=step) for each, name, step in zip(found, names, steps, strict=True)]
+
+
+def _require_same_channels(classifiers: Sequence[Classifier]) -> None:
+    first = classifiers[0].spec
+    for other in classifiers:
+        if other.spec.input_shape[2] != first.input_shape[2]:
+            raise UsageError(
+                f"{other.spec.name} takes images of {other.spec.input_shape[2]} channels (1 grey, 3 RGB) and "
+                f"{first.name} of {first.input_shape[2]}: one cannot be shown the other's images"
+            )
 
 
 def pictures_of(options: NetworkOptions, work: Work, count: int) -> Pictures:

@@ -181,7 +181,7 @@ def _cells(own: Seen, other: Seen, of_control: Bool[np.ndarray, " n"]) -> dict[s
         "over_9999": float((both > 0.9999).mean()),
         "mean_confidence": float(other.confidences.mean()),
         "control": float(of_control.mean()),
-        "images": len(other.fooled),
+        "images": float(len(other.fooled)),
     }
 
 
