@@ -119,8 +119,12 @@ def members(
                 found += train(half(dataset, which), data=f"{which} half")
     found += loaded
     # Two files may hold classifiers of one name.
-    names, steps = unique([each.name for each in found]), unique([each.step for each in found])
-    return [each._replace(name=name, step=step) for each, name, step in zip(found, names, steps, strict=True)]
+    unique_names = unique([each.name for each in found])
+    steps = unique([each.step for each in found])
+    return [
+        each._replace(name=name, step=step)
+        for each, name, step in zip(found, unique_names, steps, strict=True)
+    ]
 
 
 def _require_same_channels(classifiers: Sequence[Classifier]) -> None:
