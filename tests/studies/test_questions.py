@@ -210,7 +210,7 @@ def test_substitute(evofool_main, tmp_path) -> None:
     run(
         *(evofool_main, "substitute", "--networks", "linear", "--starts", 1, "--epochs", 1, "--first", 20),
         *("--substitutes", "linear", "--rounds", 2, "--substitute-epochs", 2, "--epsilon", EPSILON),
-        *("--step", EPSILON, "--out", out),
+        *("--out", out),
     )
     ((row,),) = tables(out).values()
     asked = SoftmaxRegression(out / "steps/networks/linear-0.safetensors")
@@ -286,7 +286,7 @@ NO_NETWORKS = ("--networks", "--classifiers", "lenet-digits")
         ("substitute SHORT --substitutes mlp mlp", "substitutes must name each network once"),
         ("substitute SHORT --first 0", "first must be above zero"),
         ("substitute SHORT --first 355", "first must be below 355"),
-        ("substitute SHORT --step 1.5", "step must be between 0 and 1"),
+        ("substitute SHORT --epsilon 1.5", "epsilon must be between 0 and 1"),
         ("substitute --networks --classifiers FILES/small.safetensors", "not (28, 28, 1)"),
     ],
 )
