@@ -4,8 +4,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
 
-from evofool.errors import UsageError, shown
+from evofool.errors import UsageError, require_choice, shown
 
 Value = str | int | float
 """What an option may be."""
@@ -16,6 +18,7 @@ LONGEST = 4096
 DEEPEST = 32
 """The most calls inside one another."""
 
+_KINDS = {float: "a number", int: "a whole number"}
 _SPECIAL = "(),=\"'"
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -99,6 +102,35 @@ def parse(text: str) -> Expression:
     if len(text) > LONGEST:
         raise UsageError(f"{shown(repr(text))} has {len(text)} characters, an expression at most {LONGEST}")
     return _Parser(text).whole()
+
+
+def option_value(owner: str, name: str, value: Expression, kind: Any) -> Value:
+    """The value of an option as the type that it has.
+
+    Args:
+        owner: whose option it is.
+        name: of the option.
+        value: as it was read.
+        kind: float, int, one of these or None, a choice (`Literal`), or else any text.
+
+    Raises:
+        UsageError: the value is of another type, or not one of those to choose from.
+
+    Example:
+        >>> option_value("smoothed", "sigma", 1, float)
+        1.0
+    """
+    kinds = [each for each in get_args(kind) if each is not NoneType]
+    if get_origin(kind) is not Literal and len(kinds) == 1:
+        (kind,) = kinds
+    if kind is float and isinstance(value, int):
+        return float(value)
+    if isinstance(value, Call) or not isinstance(value, kind if kind in _KINDS else str):
+        wanted = _KINDS.get(kind, "text")
+        raise UsageError(f"{name} of {owner} must be {wanted}, not {shown(to_text(value))}")
+    if get_origin(kind) is Literal:
+        require_choice(get_args(kind), **{name: str(value)})
+    return value
 
 
 class _Parser:

@@ -3,14 +3,19 @@
 import dataclasses
 import os
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import NamedTuple, get_type_hints
 
 from evofool.classifiers.compositions import COMPOSITIONS, takes_several, usage
-from evofool.errors import UsageError, require_choice, shown, unknown_name
-from evofool.expressions import Call, Expression, Value, has_special_characters, parse, to_text
+from evofool.errors import UsageError, unknown_name
+from evofool.expressions import (
+    Call,
+    Expression,
+    Value,
+    has_special_characters,
+    option_value,
+    parse,
+)
 from evofool.registry import Entry
-
-_KINDS = {float: "a number", int: "a whole number"}
 
 
 class Composition(NamedTuple):
@@ -110,21 +115,9 @@ def _split(call: Call, entry: Entry) -> tuple[list[Expression], dict[str, Value]
     options = {}
     for name, field in fields.items():
         if name in given:
-            value = _converted(call.name, name, given[name], hints[name])
+            value = option_value(call.name, name, given[name], hints[name])
             if value != field.default:
                 options[name] = value
         elif field.default is dataclasses.MISSING:
             raise UsageError(f"{call.name} needs {name}: {usage(entry)}")
     return classifiers, options
-
-
-def _converted(composition: str, name: str, value: Expression, kind: Any) -> Value:
-    """The value of an option as the type that it has: float, int, a choice, or any text."""
-    if kind is float and isinstance(value, int):
-        return float(value)
-    if isinstance(value, Call) or not isinstance(value, kind if kind in _KINDS else str):
-        wanted = _KINDS.get(kind, "text")
-        raise UsageError(f"{name} of {composition} must be {wanted}, not {shown(to_text(value))}")
-    if get_origin(kind) is Literal:
-        require_choice(get_args(kind), **{name: str(value)})
-    return value

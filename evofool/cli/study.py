@@ -51,16 +51,19 @@ class StudyCommand(ResultsCommand):
         """Answer; returns the exit code."""
         console = make_console(quiet=self.quiet)
         results = self._results()
+        begin = None if self.resume else lambda: begin_study(self.name, self.options, results)
+        work = Work(results, begin, console)
         try:
-            begin = None if self.resume else lambda: begin_study(self.name, self.options, results)
-            work = Work(results, begin, console)
             result = self.entry.build(self.options, work)
             work.begin()
             save_study(result, self.name, self.options, results)
         except KeyboardInterrupt:
-            message = f"Stopped early. Continue with: evofool study {self.name} --resume {results.path}"
-            console.print(message, soft_wrap=True)
+            if work.begun:
+                message = f"Stopped early. Continue with: evofool study {self.name} --resume {results.path}"
+                console.print(message, soft_wrap=True)
             raise
+        finally:
+            work.close()
         _print_study(console, result)
         print_present(console, results)
         return 0

@@ -14,8 +14,8 @@ from evofool.errors import UsageError, require_positive, require_seed
 from evofool.report import contact_sheet, format_confidence
 from evofool.studies.evolving import evolved
 from evofool.studies.fooling import Fooling, FoolingOptions, confidences_in_batches, fool, see
-from evofool.studies.networks import FOOLING
-from evofool.studies.pictures import load_pictures
+from evofool.studies.networks import FOOLING, require_networks
+from evofool.studies.pictures import COUNT, of_dataset
 from evofool.studies.study import Column, Figure, Row, Spread, StudyResult, Table, reported
 from evofool.studies.subject import alike
 from evofool.studies.work import Work
@@ -84,6 +84,7 @@ class DefencesOptions(FoolingOptions):
         super().__post_init__()
         require_positive(epochs=self.epochs, seeds=self.seeds)
         require_seed(self.seed)
+        require_networks(network=(self.network,))
         if not self.defences:
             raise UsageError("defences must name one or more")
 
@@ -100,6 +101,7 @@ def defences(options: DefencesOptions, work: Work) -> StudyResult:
         EvofoolError: data is missing or damaged.
     """
     dataset = work.load_dataset(options.dataset)
+    _require_defences(options, dataset)
     clean: dict[str, list[dict[str, float]]] = {name: [] for name in options.defences}
     fooled: dict[tuple[str, str], list[dict[str, float]]] = {}
     figures: dict[str, Figure] = {}
@@ -107,7 +109,7 @@ def defences(options: DefencesOptions, work: Work) -> StudyResult:
         known = _networks(options, work, dataset, seed)
         built = {name: load_classifier(name, known=known) for name in options.defences}
         plain = known["plain"]
-        subject = alike(load_pictures([options.dataset])[0], [plain], options.count)
+        subject = alike(of_dataset(dataset, count=max(options.count, COUNT)), [plain], options.count)
         images, labels = subject.of(plain)
         made = partial(fool, work, images=images, labels=labels, options=options, seed=seed)
         classes = len(dataset.class_names)
@@ -142,6 +144,20 @@ def defences(options: DefencesOptions, work: Work) -> StudyResult:
         ),
     }
     return StudyResult(tables, figures, _notes(options))
+
+
+def _require_defences(options: DefencesOptions, dataset: Dataset) -> None:
+    """Raise the error of a defence that cannot be built before anything is trained."""
+    shape = dataset.train_images.shape[1:]
+    untrained = {
+        name: create_classifier(
+            *(options.network, shape),
+            (*dataset.class_names, FOOLING) if name == "retrained" else dataset.class_names,
+        )
+        for name in _TRAINED
+    }
+    for name in options.defences:
+        load_classifier(name, known=untrained)
 
 
 def _networks(options: DefencesOptions, work: Work, dataset: Dataset, seed: int) -> Mapping[str, Classifier]:

@@ -8,10 +8,12 @@ from typing import Annotated, NamedTuple, get_args
 import tyro
 
 from evofool.classifiers import Classifier, create_classifier, resized
-from evofool.classifiers.networks import NetworkLogits
+from evofool.classifiers.networks import NETWORKS, NetworkLogits
 from evofool.datasets import Dataset, Half, half
 from evofool.errors import UsageError, require_positive
-from evofool.files import unique
+from evofool.files import file_name, unique
+from evofool.studies.pictures import COUNT, Pictures, load_pictures, of_dataset
+from evofool.studies.subject import require_same_classes
 from evofool.studies.work import Work
 from evofool.training import TrainingOptions
 
@@ -42,6 +44,20 @@ class NetworkOptions:
         require_positive(starts=self.starts, epochs=self.epochs)
         if not self.networks and not self.classifiers:
             raise UsageError("there must be one or more networks or classifiers")
+        require_networks(networks=self.networks)
+
+
+def require_networks(**options: Sequence[str]) -> None:
+    """Raise `UsageError` naming the first option that has an unknown network, or the same twice.
+
+    Example:
+        >>> require_networks(substitutes=("linear", "mlp"))
+    """
+    for option, networks in options.items():
+        for network in networks:
+            NETWORKS.named(network)
+        if len(set(networks)) != len(networks):
+            raise UsageError(f"{option} must name each network once")
 
 
 FOOLING = "fooling"
@@ -53,6 +69,7 @@ class Member(NamedTuple):
 
     Attributes:
         name: in tables.
+        step: what the names of its steps begin with.
         classifier: with its weights.
         network: its architecture, and its preprocessing.
         data: what it has learnt from.
@@ -60,31 +77,77 @@ class Member(NamedTuple):
     """
 
     name: str
+    step: str
     classifier: Classifier
     network: str
     data: str
     test_error: float | None = None
 
 
-def members(options: NetworkOptions, work: Work, *, parts: bool = False) -> list[Member]:
+def members(
+    options: NetworkOptions, work: Work, *, parts: bool = False, same_classes: bool = False
+) -> list[Member]:
     """The classifiers to compare, with those that are trained as steps of a study.
 
     Args:
         options: which.
         work: of the study.
         parts: train each network also on both halves of the dataset.
+        same_classes: all must have the same classes.
+
+    Raises:
+        UsageError: a name is unknown, a network does not take the images, or the classes differ.
+        EvofoolError: data is missing or damaged.
     """
+    loaded = [member_of(work.load_classifier(name)) for name in options.classifiers]
     found: list[Member] = []
+    untrained: list[Classifier] = []
     if options.networks:
         dataset = work.load_dataset(options.dataset)
+        shape, names = dataset.train_images.shape[1:], dataset.class_names
+        untrained = [create_classifier(each, shape, names, seed=None) for each in options.networks]
+    # What cannot be compared is found before anything is trained.
+    compared = [*untrained, *(each.classifier for each in loaded)]
+    _require_same_channels(compared)
+    if same_classes:
+        require_same_classes(compared)
+    if options.networks:
         train = partial(trained_networks, work, networks=options.networks, epochs=options.epochs)
         found += train(dataset, starts=options.starts)
         if parts:
             for which in get_args(Half):
                 found += train(half(dataset, which), data=f"{which} half")
-    found += [member_of(work.load_classifier(name)) for name in options.classifiers]
-    names = unique([member.name for member in found])
-    return [member._replace(name=name) for member, name in zip(found, names, strict=True)]
+    found += loaded
+    # Two files may hold classifiers of one name.
+    unique_names = unique([each.name for each in found])
+    steps = unique([each.step for each in found])
+    return [
+        each._replace(name=name, step=step)
+        for each, name, step in zip(found, unique_names, steps, strict=True)
+    ]
+
+
+def _require_same_channels(classifiers: Sequence[Classifier]) -> None:
+    first = classifiers[0].spec
+    for other in classifiers:
+        if other.spec.input_shape[2] != first.input_shape[2]:
+            raise UsageError(
+                f"{other.spec.name} takes images of {other.spec.input_shape[2]} channels (1 grey, 3 RGB) and "
+                f"{first.name} of {first.input_shape[2]}: one cannot be shown the other's images"
+            )
+
+
+def pictures_of(options: NetworkOptions, work: Work, count: int) -> Pictures:
+    """The images that are changed: test images where a network is trained, else anything that has images.
+
+    Args:
+        options: which dataset or folder.
+        work: of the study.
+        count: how many are to be classified alike; a thousand images or more are tried.
+    """
+    if options.networks:
+        return of_dataset(work.load_dataset(options.dataset), count=max(count, COUNT))
+    return load_pictures([options.dataset])[0]
 
 
 def of_size(target: Member, source: Member) -> Classifier:
@@ -111,21 +174,16 @@ def trained_networks(
         epochs: passes over the training images.
         data: the part of the dataset that this is.
     """
+    shape, names = dataset.train_images.shape[1:], dataset.class_names
     members = []
     for network in work.each(networks, "network"):
         for seed in range(starts):
             name = f"{network} {seed}" if data == "all" else f"{network} {seed}, {data}"
-            start = partial(
-                create_classifier,
-                network,
-                dataset.train_images.shape[1:],
-                dataset.class_names,
-                name=name,
-                seed=seed,
-            )
+            start = partial(create_classifier, network, shape, names, name=name, seed=seed)
             options = TrainingOptions(epochs=epochs, seed=seed)
-            classifier, accuracy = work.trained(f"networks/{name.replace(' ', '-')}", start, dataset, options)
-            members.append(Member(name, classifier, network, data, 1 - accuracy))
+            step = name.replace(" ", "-")
+            classifier, accuracy = work.trained(f"networks/{step}", start, dataset, options)
+            members.append(Member(name, step, classifier, network, data, 1 - accuracy))
     return members
 
 
@@ -133,7 +191,8 @@ def member_of(classifier: Classifier) -> Member:
     """A classifier that was made elsewhere."""
     logits = classifier.logits_function
     network = logits.network if isinstance(logits, NetworkLogits) else classifier.spec.name
-    return Member(classifier.spec.name, classifier, network, classifier.spec.training_data.partition(",")[0])
+    name, data = classifier.spec.name, classifier.spec.training_data.partition(",")[0]
+    return Member(name, file_name(name) or "_", classifier, network, data)
 
 
 def relation(source: Member, target: Member) -> str:
@@ -142,7 +201,7 @@ def relation(source: Member, target: Member) -> str:
     Example:
         >>> from evofool import create_classifier
         >>> linear = create_classifier("linear", (8, 8, 1), ("even", "odd"))
-        >>> one, other = Member("a", linear, "linear", "all"), Member("b", linear, "linear", "all")
+        >>> one, other = (Member(name, name, linear, "linear", "all") for name in ("a", "b"))
         >>> relation(one, one), relation(one, other)
         ('itself', 'same network, other start')
     """

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_type_hints
 
 import jax
 import numpy as np
@@ -15,11 +15,14 @@ from evofool.attacks import ATTACKS, AttackOptions, Goal, Untargeted, random_tar
 from evofool.classifiers import Classifier, load_classifier
 from evofool.datasets import DATASETS, Dataset, load_dataset
 from evofool.errors import EvofoolError, UsageError, unknown_name
-from evofool.expressions import Call, parse
+from evofool.expressions import Call, option_value, parse
 from evofool.images import alteration, fit_photograph, from_uint8, image_files, read_image, to_uint8
 
-_COUNT = 1000
-"""Images of a dataset, unless another number is given."""
+COUNT = 1000
+"""Images of a dataset, at most, unless another number is given."""
+
+Split = Literal["train", "test"]
+"""A part of a dataset."""
 
 Levels = UInt8[np.ndarray, "h w c"]
 
@@ -106,6 +109,29 @@ def load_pictures(sources: Sequence[str]) -> list[Pictures]:
     return sets
 
 
+def of_dataset(dataset: Dataset, *, count: int = COUNT, split: Split = "test") -> Pictures:
+    """Images of a dataset, at equal intervals.
+
+    Args:
+        dataset: any.
+        count: how many at most.
+        split: of which part.
+
+    Example:
+        >>> len(of_dataset(load_dataset("digits"), count=20).pictures)
+        20
+    """
+    images, labels = (
+        (dataset.test_images, dataset.test_labels)
+        if split == "test"
+        else (dataset.train_images, dataset.train_labels)
+    )
+    count = min(count, len(images))
+    chosen = np.arange(count) * len(images) // count
+    names = [dataset.class_names[label] for label in labels[chosen]]
+    return Pictures(dataset.name, list(images[chosen]), names)
+
+
 def _directory(folder: Path) -> Pictures:
     if (folder / "seeds").is_dir():
         return _listed(folder, sorted((folder / "seeds").glob("*/elites.csv")), ["name"])
@@ -150,31 +176,26 @@ def _named(source: str) -> Pictures:
     if isinstance(expression, Call) and not expression.arguments:
         if expression.name not in DATASETS:
             raise unknown_name("source of images", expression.name, [*DATASETS, "a file or a folder"])
-        return _of_dataset(expression.name, load_dataset(expression.name), expression.options)
+        return _named_part(load_dataset(expression.name), expression.options)
     raise UsageError(
         f"{source!r} names no images: allowed are a dataset, an attack on one as in fgsm(mnist), a file, or "
         "a folder"
     )
 
 
-def _of_dataset(name: str, dataset: Dataset, options: Mapping[str, Any]) -> Pictures:
+def _named_part(dataset: Dataset, options: Mapping[str, Any]) -> Pictures:
+    """The part of a dataset that options choose, each of which a user wrote."""
     unknown = set(options) - {"count", "split"}
     if unknown:
         raise unknown_name("option of a dataset", min(unknown), ["count", "split"])
     split = options.get("split", "test")
-    if split not in ("test", "train"):
-        raise unknown_name("split", str(split), ["test", "train"])
-    images, labels = (
-        (dataset.test_images, dataset.test_labels)
-        if split == "test"
-        else (dataset.train_images, dataset.train_labels)
-    )
-    count = options.get("count", min(_COUNT, len(images)))
-    if not isinstance(count, int) or not 0 < count <= len(images):
-        raise UsageError(f"count must be 1 to {len(images)}, the {split} images of {name}, not {count}")
-    chosen = np.arange(count) * len(images) // count
-    names = [dataset.class_names[label] for label in labels[chosen]]
-    return Pictures(name, list(images[chosen]), names)
+    if split not in get_args(Split):
+        raise unknown_name("split", str(split), get_args(Split))
+    held = len(dataset.test_images if split == "test" else dataset.train_images)
+    count = options.get("count", COUNT)
+    if "count" in options and (not isinstance(count, int) or not 0 < count <= held):
+        raise UsageError(f"count must be 1 to {held}, the {split} images of {dataset.name}, not {count}")
+    return of_dataset(dataset, count=count, split=split)
 
 
 def _attacked(source: str, call: Call) -> Pictures:
@@ -182,17 +203,15 @@ def _attacked(source: str, call: Call) -> Pictures:
     attack, options = ATTACKS[call.name], dict(call.options)
     assert issubclass(attack.options, AttackOptions)
     classifier = load_classifier(str(options.pop("classifier", "lenet-digits")))
-    of_dataset: dict[str, Any] = {name: options.pop(name) for name in ("count", "split") if name in options}
+    part: dict[str, Any] = {name: options.pop(name) for name in ("count", "split") if name in options}
     known = [field.name for field in fields(attack.options)]  # type: ignore[arg-type]
     if unknown := set(options) - set(known):
         raise unknown_name(f"option of {call.name}", min(unknown), known)
-    try:
-        chosen = attack.options(**options)
-    except TypeError as error:
-        raise UsageError(
-            f"an option of {call.name} in {source!r} is text where a number is needed"
-        ) from error
-    dataset = _of_dataset(str(call.arguments[0]), load_dataset(str(call.arguments[0])), of_dataset)
+    kinds = get_type_hints(attack.options)
+    chosen = attack.options(
+        **{name: option_value(call.name, name, value, kinds[name]) for name, value in options.items()}
+    )
+    dataset = _named_part(load_dataset(str(call.arguments[0])), part)
     labels = [classifier.spec.class_index(str(name)) for name in dataset.classes]
     goals: tuple[type[Goal], ...] = attack.options.goals
     goal = (

@@ -17,7 +17,7 @@ from evofool.errors import UsageError, require_not_negative, require_positive, r
 from evofool.images import from_uint8
 from evofool.report import contact_sheet, format_confidence, steps_plot
 from evofool.studies.evolving import Evolvable, Evolved, evolved
-from evofool.studies.networks import FOOLING
+from evofool.studies.networks import FOOLING, require_networks
 from evofool.studies.study import Cell, Column, Figure, Row, Spread, StudyResult, Table, reported
 from evofool.studies.work import Work
 from evofool.training import TrainingOptions, test_accuracy
@@ -96,6 +96,7 @@ class RetrainOptions:
             seeds=self.seeds,
         )
         require_not_negative(longer_runs=self.longer_runs)
+        require_networks(network=(self.network,))
         require_seed(self.seed)
         if self.seed + self.seeds > _MOST_SEEDS or self.iterations > _MOST_ITERATIONS:
             raise UsageError(

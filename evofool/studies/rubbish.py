@@ -89,15 +89,17 @@ def rubbish(options: RubbishOptions, work: Work) -> StudyResult:
     sets = load_pictures(options.images)
     rows, figures, notes = [], {}, list(_DIFFERENCES)
     names = unique([classifier.spec.name for classifier in classifiers])
+    noises = [f"{noise} noise" for noise in get_args(Noise)]
+    set_names = unique([*noises, *(pictures.name for pictures in sets)])[len(noises) :]
     for name, classifier in work.each(list(zip(names, classifiers, strict=True)), "classifier"):
         found = {
-            f"{noise} noise": certainty_about_noise(classifier, noise, count=options.count, seed=options.seed)
-            for noise in get_args(Noise)
+            name_of_noise: certainty_about_noise(classifier, noise, count=options.count, seed=options.seed)
+            for name_of_noise, noise in zip(noises, get_args(Noise), strict=True)
         }
         figures[f"The noise that {name} is surest of"] = _surest(options, classifier, found)
-        for pictures in sets:
+        for set_name, pictures in zip(set_names, sets, strict=True):
             fitted = pictures.fitted(classifier)
-            found[pictures.name] = certainty(classifier, from_uint8(fitted.images))
+            found[set_name] = certainty(classifier, from_uint8(fitted.images))
             notes += fitted.notes
         for images, about in found.items():
             commonest, share = about.commonest()

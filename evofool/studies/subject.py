@@ -38,6 +38,16 @@ class Subject:
         return Labelled(self.pictures.fitted(classifier).images, self.labels)
 
 
+def require_same_classes(classifiers: Sequence[Classifier]) -> None:
+    """Raise `UsageError` unless all classifiers have the classes of the first."""
+    first = classifiers[0].spec
+    for other in classifiers:
+        if other.spec.class_names != first.class_names:
+            raise UsageError(
+                f"{other.spec.name} has other classes than {first.name}, so they cannot be compared"
+            )
+
+
 def alike(pictures: Pictures, classifiers: Sequence[Classifier], count: int) -> Subject:
     """The first images that all classifiers classify alike, and rightly where their class is known.
 
@@ -59,13 +69,8 @@ def alike(pictures: Pictures, classifiers: Sequence[Classifier], count: int) -> 
         >>> alike(load_pictures(["digits(count=20)"])[0], [lenet], 10).labels.shape
         (10,)
     """
+    require_same_classes(classifiers)
     names = classifiers[0].spec.class_names
-    for other in classifiers:
-        if other.spec.class_names != names:
-            raise UsageError(
-                f"{other.spec.name} has other classes than {classifiers[0].spec.name}, so they cannot be "
-                "compared"
-            )
     predicted = np.array(
         [predicted_classes(each, from_uint8(pictures.fitted(each).images)) for each in classifiers]
     )

@@ -19,9 +19,9 @@ from evofool.attacks import (
 from evofool.attacks.attack import input_gradient
 from evofool.classifiers import Classifier, create_classifier
 from evofool.datasets import Dataset
-from evofool.errors import require_positive, require_seed, require_share
+from evofool.errors import UsageError, require_positive, require_seed, require_share
 from evofool.images import from_uint8, to_uint8
-from evofool.studies.networks import NetworkOptions, members
+from evofool.studies.networks import NetworkOptions, members, require_networks
 from evofool.studies.study import Column, Row, Spread, StudyResult, Table, reported
 from evofool.studies.work import Work
 from evofool.training import TrainingOptions
@@ -65,6 +65,9 @@ class SubstituteOptions(NetworkOptions):
         require_positive(first=self.first, rounds=self.rounds, substitute_epochs=self.substitute_epochs)
         require_share(epsilon=self.epsilon)
         require_seed(self.seed)
+        if not self.substitutes:
+            raise UsageError("substitutes must name one or more networks")
+        require_networks(substitutes=self.substitutes)
 
 
 def substitute(options: SubstituteOptions, work: Work) -> StudyResult:
@@ -75,10 +78,15 @@ def substitute(options: SubstituteOptions, work: Work) -> StudyResult:
         work: keeps the networks.
     """
     dataset = work.load_dataset(options.dataset)
+    if options.first >= len(dataset.test_images):
+        raise UsageError(
+            f"first must be below {len(dataset.test_images)}, the test images of {dataset.name}, as the "
+            f"others are attacked, not {options.first}"
+        )
     found: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
     for asked in work.each(members(options, work), "classifier"):
         for network in options.substitutes:
-            step = f"{asked.name}/{network}".replace(" ", "-")
+            step = f"{asked.step}/{network}"
             model, queries = _substitute(options, work, step, asked.classifier, network, dataset)
             cells = _fooled(options, asked.classifier, model, dataset) | {"queries": float(queries)}
             found[asked.network, network].append(cells)

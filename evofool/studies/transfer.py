@@ -26,7 +26,7 @@ from evofool.studies.fooling import (
     see,
     with_noise,
 )
-from evofool.studies.networks import Member, NetworkOptions, members, of_size, relation
+from evofool.studies.networks import Member, NetworkOptions, members, of_size, pictures_of, relation
 from evofool.studies.pictures import Pictures, load_pictures
 from evofool.studies.study import Cell, Column, Figure, Row, Spread, StudyResult, Table, reported
 from evofool.studies.subject import alike
@@ -121,15 +121,15 @@ def transfer(options: TransferOptions, work: Work) -> StudyResult:
         UsageError: something is unknown, or the classifiers have other classes.
         EvofoolError: data is missing or damaged, or no image is classified alike by all.
     """
-    compared = members(options, work, parts=options.halves)
-    pictures = load_pictures([options.dataset])[0]
-    subject = alike(pictures, [member.classifier for member in compared], options.count)
+    pictures = pictures_of(options, work, options.count)
     elsewhere = load_pictures(options.images)
+    compared = members(options, work, parts=options.halves, same_classes=True)
+    subject = alike(pictures, [member.classifier for member in compared], options.count)
     found: list[Carried] = []
     figures: dict[str, Figure] = {}
     for seed in work.each(range(options.seed, options.seed + options.seeds), "seed"):
         for way, source in work.each(list(product(options.ways, compared)), "classifier and way"):
-            step = f"{source.name.replace(' ', '-')}/{way}-seed-{seed}"
+            step = f"{source.step}/{way}-seed-{seed}"
             images, labels = subject.of(source.classifier)
             made = partial(fool, work, way=way, images=images, labels=labels, options=options, seed=seed)
             fooling = made(step=step, classifier=source.classifier)
@@ -181,7 +181,7 @@ def _cells(own: Seen, other: Seen, of_control: Bool[np.ndarray, " n"]) -> dict[s
         "over_9999": float((both > 0.9999).mean()),
         "mean_confidence": float(other.confidences.mean()),
         "control": float(of_control.mean()),
-        "images": len(other.fooled),
+        "images": float(len(other.fooled)),
     }
 
 

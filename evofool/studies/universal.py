@@ -12,13 +12,20 @@ from jaxtyping import Float
 from evofool.attacks import UniversalOptions, Untargeted, predicted_classes, universal_perturbation
 from evofool.attacks.universal import Improvement
 from evofool.classifiers import Classifier
-from evofool.datasets import Dataset
-from evofool.errors import require_choice, require_positive, require_seed, require_share
+from evofool.datasets import DATASETS, Dataset
+from evofool.errors import (
+    UsageError,
+    require_choice,
+    require_not_negative,
+    require_positive,
+    require_seed,
+    require_share,
+)
 from evofool.images import from_uint8, to_uint8
 from evofool.report import contact_sheet
 from evofool.report.attacks import amplified
 from evofool.studies.networks import Member, NetworkOptions, members, of_size
-from evofool.studies.pictures import Pictures, load_pictures
+from evofool.studies.pictures import Pictures, load_pictures, of_dataset
 from evofool.studies.study import Column, Figure, Row, Spread, StudyResult, Table, reported
 from evofool.studies.work import Work
 from evofool.training import TrainingOptions
@@ -46,8 +53,9 @@ class UniversalStudyOptions(NetworkOptions):
     """The change, and what it is computed on.
 
     Attributes:
-        count: images that it is computed on: training images of the dataset, or half of those in a folder.
-        held_out: other images, at most, that it is tried on.
+        count: images, at most, that it is computed on: training images of the dataset, or half of those in a
+            folder.
+        held_out: other images, at most, that it is tried on: test images, or the other half.
         epsilon: the most that a pixel changes, in [0, 1].
         improvement: gradient: of the loss on a batch of images; deepfool: on one image after the other, as in
             the paper.
@@ -78,6 +86,7 @@ class UniversalStudyOptions(NetworkOptions):
             fine_tuning=self.fine_tuning,
             seeds=self.seeds,
         )
+        require_not_negative(rounds=self.rounds)
         require_share(epsilon=self.epsilon)
         require_choice(get_args(Improvement), improvement=self.improvement)
         require_seed(self.seed)
@@ -94,13 +103,13 @@ def universal(options: UniversalStudyOptions, work: Work) -> StudyResult:
         UsageError: something is unknown.
         EvofoolError: data is missing or damaged.
     """
+    learnt, held_out = _images(options, work)
     compared = members(options, work)
-    learnt, held_out = _images(options)
     rates: dict[tuple[str, str], list[float]] = {}
     pictures = []
     for seed in work.each(range(options.seed, options.seed + options.seeds), "seed"):
         for source in work.each(compared, "classifier"):
-            change = _change(options, work, f"{source.name}/seed-{seed}", source.classifier, learnt, seed)
+            change = _change(options, work, f"{source.step}/seed-{seed}", source.classifier, learnt, seed)
             pictures.append(amplified(change))
             for target in compared:
                 rate = _rate(of_size(target, source), source.classifier, held_out, change)
@@ -132,16 +141,19 @@ def universal(options: UniversalStudyOptions, work: Work) -> StudyResult:
     return StudyResult(tables, {title: sheet} if same_size else {}, _notes(options, learnt, held_out))
 
 
-def _images(options: UniversalStudyOptions) -> tuple[Pictures, Pictures]:
+def _images(options: UniversalStudyOptions, work: Work) -> tuple[Pictures, Pictures]:
     """The images that changes are computed on, and the images that they are tried on."""
-    if options.networks:
-        learnt, held_out = load_pictures(
-            [f"{options.dataset}(count={options.count}, split=train)", f"{options.dataset}"]
+    if options.networks or options.dataset in DATASETS:
+        dataset = work.load_dataset(options.dataset)
+        return (
+            of_dataset(dataset, count=options.count, split="train"),
+            of_dataset(dataset, count=options.held_out),
         )
-        return learnt, held_out
     everything = load_pictures([options.dataset])[0]
     half = len(everything.pictures) // 2
-    parts = (slice(half), slice(half, None))
+    if half == 0:
+        raise UsageError(f"{options.dataset} has one image, and two or more are needed")
+    parts = (slice(min(half, options.count)), slice(half, half + options.held_out))
     first, second = (
         Pictures(everything.name, everything.pictures[part], everything.classes[part]) for part in parts
     )
@@ -173,7 +185,7 @@ def _change(
         )
         return {"change": np.asarray(result.perturbation)}
 
-    return work.arrays(step.replace(" ", "-"), compute)["change"]
+    return work.arrays(step, compute)["change"]
 
 
 def _signs(options: UniversalStudyOptions, classifier: Classifier, seed: int) -> Float[np.ndarray, "h w c"]:
@@ -206,7 +218,7 @@ def _rounds(
     for member in work.each([member for member in trained if member.network == name], f"start of {name}"):
         classifier, error, before = member.classifier, member.test_error or 0.0, None
         for number in range(options.rounds + 1):
-            step = f"{member.name}/round-{number}".replace(" ", "-")
+            step = f"{member.step}/round-{number}"
             if before is not None:
                 changed = _half_changed(dataset, before, number)
                 training = TrainingOptions(

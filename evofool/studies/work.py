@@ -4,10 +4,11 @@ import hashlib
 import json
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import NoReturn, TypeVar
 
 import numpy as np
 from jaxtyping import Shaped
@@ -28,6 +29,11 @@ Item = TypeVar("Item")
 
 _INPUTS = f"{STEPS}inputs.json"
 _SECONDS_BETWEEN_LINES = 5.0
+# What NumPy and the standard library raise where the bytes of an archive are wrong.
+_DAMAGED = (
+    *(OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 class Work:
@@ -60,6 +66,12 @@ class Work:
         self._console = console
         self._progress: Progress | None = None
         self._last_line = -_SECONDS_BETWEEN_LINES
+        self._inputs: dict[str, str] | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a directory from which the study can go on."""
+        return self._results is not None and self._begin is None
 
     def arrays(self, step: str, compute: Callable[[], Mapping[str, Shaped[np.ndarray, "..."]]]) -> Arrays:
         """The arrays of a step, computed or read.
@@ -75,9 +87,9 @@ class Work:
         if (path := self._kept(name)) is not None:
             try:
                 with np.load(path) as stored:
-                    return {key: stored[key] for key in stored.files}
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                raise EvofoolError(f"{path} is damaged: remove it, and it is computed again") from error
+                    return _Kept(path, {key: stored[key] for key in stored.files})
+            except _DAMAGED as error:
+                raise _damaged(path) from error
         arrays = {key: np.asarray(value) for key, value in compute().items()}
         if self._results is not None:
             path = self._add(name)
@@ -110,8 +122,11 @@ class Work:
             if self._results is None:
                 return result.classifier, round(result.test_accuracy, 4)
             path = self._save(name, dataset, result)
-        classifier, metadata = load_weights_file(path)
-        return classifier, float(metadata["test_accuracy"])
+        try:
+            classifier, metadata = load_weights_file(path)
+            return classifier, float(metadata["test_accuracy"])
+        except (EvofoolError, KeyError, ValueError) as error:
+            raise _damaged(path) from error
 
     def load_classifier(self, name: str) -> Classifier:
         """A classifier by its name, which must have the same weights whenever the study goes on.
@@ -197,11 +212,18 @@ class Work:
             finally:
                 self._progress = None
 
+    def close(self) -> None:
+        """Take the bars off the terminal, which an error in the work between them leaves there."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
     def begin(self) -> None:
         """Make the directory ready to be written to."""
         if self._begin is not None:
             begin, self._begin = self._begin, None
             begin()
+            self._save_inputs()
 
     def _kept(self, name: str) -> Path | None:
         """The file of a step that is finished."""
@@ -228,14 +250,40 @@ class Work:
         """Raise `EvofoolError` if something is no longer what it was when the study began."""
         if self._results is None:
             return
-        path = self._results.path / _INPUTS
-        inputs: dict[str, Any] = {}
-        if self._begin is None and path.is_file():
-            try:
-                inputs = dict(json.loads(path.read_bytes()))
-            except (OSError, ValueError, TypeError) as error:
-                raise EvofoolError(f"{path} is damaged, so the study cannot go on: begin it anew") from error
-        if inputs.setdefault(what, digest) != digest:
+        if self._inputs is None:
+            self._inputs = self._kept_inputs()
+        if what not in self._inputs:
+            self._inputs[what] = digest
+            # What is in the directory stays until there is something to put in its place.
+            if self.begun:
+                self._save_inputs()
+        if self._inputs[what] != digest:
             raise EvofoolError(f"{what} are not those that the study in {self._results.path} began with")
-        with self._results.writing(), replacing(self._add(_INPUTS)) as temporary:
-            temporary.write_text(json.dumps(inputs, indent=1))
+
+    def _kept_inputs(self) -> dict[str, str]:
+        if (path := self._kept(_INPUTS)) is None:
+            return {}
+        try:
+            return dict(json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise EvofoolError(f"{path} is damaged, so the study cannot go on: begin it anew") from error
+
+    def _save_inputs(self) -> None:
+        if self._inputs and self._results is not None:
+            with self._results.writing(), replacing(self._add(_INPUTS)) as temporary:
+                temporary.write_text(json.dumps(self._inputs, indent=1))
+
+
+class _Kept(Arrays):
+    """The arrays of a file, which is damaged if it lacks any that is asked for."""
+
+    def __init__(self, path: Path, arrays: Arrays) -> None:
+        super().__init__(arrays)
+        self._path = path
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise _damaged(self._path)
+
+
+def _damaged(path: Path) -> EvofoolError:
+    return EvofoolError(f"{path} is damaged: remove it, and it is computed again")

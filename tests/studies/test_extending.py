@@ -23,7 +23,7 @@ import numpy as np
 
 from evofool.errors import require_positive
 from evofool.report import contact_sheet
-from evofool.studies import Column, Row, StudyResult, Table
+from evofool.studies import Column, Row, StudyResult, Table, Work
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ class BrightnessOptions:
         require_positive(size=self.size)
 
 
-def brightness(options: BrightnessOptions) -> StudyResult:
-    image = np.full((options.size, options.size, 1), 51, np.uint8)
+def brightness(options: BrightnessOptions, work: Work) -> StudyResult:
+    found = work.arrays("grey", lambda: {"image": np.full((options.size, options.size, 1), 51, np.uint8)})
+    image = found["image"]
     table = Table(
         {"image": Column("image"), "level": Column("level", "{:.0%}".format)},
         [
@@ -78,14 +79,14 @@ def test_a_study_of_one_file_runs_from_the_command_line(
     assert f" {out / 'tables.md'}\n" in printed
     assert (out / "tables.md").read_text().splitlines() == [
         *("# How bright?", "", "| image | level |", "| --- | --- |", "| grey | 20% |"),
-        *("| *grey \\| paper [1]* | *18%* |", "| none | nan% |", "", "[1] Adams (1948)", ""),
+        *("| *grey \\| paper [1]* | *18%* |", "| none | none |", "", "[1] Adams (1948)", ""),
         *("## What differs from the source", "", "- Paper is not a screen."),
     ]
     with (out / "tables" / "How_bright.csv").open(newline="") as file:
         rows = [(row["level"], row["source"]) for row in csv.DictReader(file)]
     assert rows == [("0.2", ""), ("0.18", "Adams (1948)"), ("nan", "")]
     record = json.loads((out / "study.json").read_text())
-    assert record["options"] == {"size": 4}
+    assert (record["study"], record["options"]) == ("brightness", {"size": 4})
     assert [row["level"] for row in record["tables"]["How bright?"]] == [0.2, 0.18, None]
     assert read_png(out / "figures" / "a_b.png").shape[2] == 3
 

@@ -10,8 +10,9 @@ import pytest
 from evofool import Classifier, ClassifierSpec, create_classifier, load_classifier, save_classifier
 from evofool.datasets import load_dataset
 from evofool.errors import UsageError
-from evofool.images import from_uint8, read_png
+from evofool.images import from_uint8, read_png, write_png
 from evofool.studies import Certainty, certainty, certainty_about_noise, noise_images_at
+from tests.studies.common import tables
 
 
 def brightness(params, images):
@@ -78,16 +79,23 @@ def test_a_noise_image_can_be_drawn_again_as_it_was_classified(balance, noise) -
 def test_several_classifiers_are_shown_noise_beside_test_images(evofool_main, tmp_path) -> None:
     linear = create_classifier("linear", (28, 28, 1), tuple("0123456789"), name="mine")
     save_classifier(tmp_path / "mine.safetensors", linear, training_data="none", test_accuracy=0.1)
+    write_png(tmp_path / "black.png", np.zeros((28, 28, 1), np.uint8))
+    (tmp_path / "digits").mkdir()
+    write_png(tmp_path / "digits" / "large.png", np.zeros((56, 20, 3), np.uint8))
     out = tmp_path / "out"
     code, printed, errors = evofool_main(
         *("study", "rubbish", "--classifiers", "lenet-digits", tmp_path / "mine.safetensors"),
-        *("--dataset", "digits", "--count", "300", "--threshold", "0.9", "--out", out),
+        *("--images", "digits", tmp_path / "digits", "digits(count=5)", tmp_path / "black.png"),
+        *("--count", "300", "--threshold", "0.9", "--out", out),
     )
     assert (code, errors) == (0, "")
     assert "Goodfellow" in printed
+    assert "Note: 1 of 1 images of digits are no longer the same pictures for lenet-digits" in printed
     with (out / "tables" / "Certainty_about_noise.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    kinds = ["uniform noise", "gaussian noise", "test images"]
+    sets = {"digits": "355", "digits_2": "1", "digits_3": "5", "files": "1"}
+    kinds = ["uniform noise", "gaussian noise", *sets]
+    assert [row["count"] for row in rows[2:6]] == list(sets.values())
     assert [row["images"] for row in rows if not row["source"]] == 2 * kinds
     (reported,) = (row for row in rows if "Goodfellow" in row["source"])
     assert (reported["share_above"], reported["mean_confidence_above"]) == ("0.9835", "0.928")
@@ -117,14 +125,34 @@ def test_several_classifiers_are_shown_noise_beside_test_images(evofool_main, tm
         (["--count", "0"], "count must be above zero"),
         (["--threshold", "1.5"], "threshold must be between 0 and 1"),
         (["--classifiers", "lenet-digit"], "did you mean 'lenet-digits'"),
-        (["--classifiers", "SMALL", "--dataset", "digits"], "takes images of (8, 8, 1)"),
+        (["--dataset", "digits"], "unknown option --dataset: did you mean --images?"),
+        (["--images", "digitz"], "did you mean 'digits'"),
+        (["--images", "digits(count=0)"], "count must be 1 to 355, the test images of digits"),
+        (["--images", "digits(split=tset)"], "did you mean 'test'"),
+        (["--images", "fgsm(digits, epsilon=large)"], "epsilon of fgsm must be a number, not large"),
     ],
 )
 def test_options_that_do_not_fit_end_in_one_line(evofool_main, tmp_path, options, message) -> None:
-    small = create_classifier("linear", (8, 8, 1), ("even", "odd"))
-    save_classifier(tmp_path / "small.safetensors", small, training_data="none", test_accuracy=0.5)
-    options = [str(tmp_path / "small.safetensors") if option == "SMALL" else option for option in options]
     code, _, errors = evofool_main("study", "rubbish", "--out", tmp_path / "out", *options)
     assert code == 2
     assert message in errors
     assert errors.count("\n") == 1
+
+
+def test_two_classifiers_of_one_name_have_rows_and_figures_of_their_own(evofool_main, tmp_path) -> None:
+    files = []
+    for seed in (0, 1):
+        linear = create_classifier("linear", (28, 28, 1), ("even", "odd"), name="mine", seed=seed)
+        files.append(tmp_path / str(seed) / "mine.safetensors")
+        files[-1].parent.mkdir()
+        save_classifier(files[-1], linear, training_data="none", test_accuracy=0.5)
+    out = tmp_path / "out"
+    options = ("--classifiers", *files, "--count", "64", "--out", out, "--quiet")
+    assert evofool_main("study", "rubbish", *options) == (0, "", "")
+    rows = tables(out)["Certainty about noise"]
+    assert [row["classifier"] for row in rows] == ["mine", "mine", "mine_2", "mine_2"]
+    for seed, row in enumerate(rows[::2]):
+        expected = certainty_about_noise(load_classifier(files[seed]), count=64)
+        assert row["commonest_share"] == pytest.approx(expected.class_shares(2).max())
+    figures = {f"The_noise_that_{name}_is_surest_of.png" for name in ("mine", "mine_2")}
+    assert {path.name for path in (out / "figures").iterdir()} == figures
