@@ -74,6 +74,7 @@ def save_study(result: StudyResult, name: str, options: AnyOptions, results: Res
     Example:
         >>> import tempfile
         >>> from evofool.registry import NoOptions
+        >>> from evofool.studies import Column, Row, Table
         >>> table = Table({"share": Column("share of all", "{:.0%}".format)}, [Row({"share": 0.5})])
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     results = Results.create(Path(folder, "out"), KIND)

@@ -24,7 +24,8 @@ COUNT = 1000
 Split = Literal["train", "test"]
 """A part of a dataset."""
 
-Levels = UInt8[np.ndarray, "h w c"]
+Levels = UInt8[np.ndarray, "_h _w _c"]
+"""A picture; others of its set may have another size."""
 
 
 @dataclass(frozen=True)

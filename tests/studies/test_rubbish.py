@@ -81,7 +81,7 @@ def test_several_classifiers_are_shown_noise_beside_test_images(evofool_main, tm
     save_classifier(tmp_path / "mine.safetensors", linear, training_data="none", test_accuracy=0.1)
     write_png(tmp_path / "black.png", np.zeros((28, 28, 1), np.uint8))
     (tmp_path / "digits").mkdir()
-    write_png(tmp_path / "digits" / "large.png", np.zeros((56, 20, 3), np.uint8))
+    write_png(tmp_path / "digits" / "large.png", np.zeros((400, 20, 3), np.uint8))
     out = tmp_path / "out"
     code, printed, errors = evofool_main(
         *("study", "rubbish", "--classifiers", "lenet-digits", tmp_path / "mine.safetensors"),
