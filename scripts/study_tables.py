@@ -1,4 +1,6 @@
-"""Put the tables of studies into a page: `python scripts/study_tables.py --page docs/studies.md --studies runs/transfer`.
+"""Put the tables of studies into a page.
+
+    python scripts/study_tables.py --page docs/studies.md --studies runs/transfer
 
 The page says where: between `<!-- table: transfer, TITLE -->`, after the name of the directory, and
 `<!-- end -->`. `TITLE` is that of a table in tables.md, or `notes` for what differs from the source.
