@@ -12,7 +12,7 @@ from evofool.encodings.colour import hls_to_rgb
 from evofool.encodings.encoding import Encoding, Vary, require_grey_or_rgb, vary_by
 from evofool.encodings.operators import iso_line_variation, polynomial_mutation, simulated_binary_crossover
 from evofool.errors import require_not_negative, require_positive, require_share
-from evofool.numerics.random_numbers import normals, random_words
+from evofool.numerics.random_numbers import fold_in_each, normals, random_words
 from evofool.registry import Entry, Registry, choice
 
 
@@ -68,17 +68,17 @@ def _source(options: SourceVariation) -> Vary:
         keys: Key[Array, " p"], pairs: Float[Array, "p 2 g"], generation: Int[Array, ""]
     ) -> Float[Array, "p 2 g"]:
         genes = pairs.shape[-1]
-        words = jax.vmap(lambda key: random_words(key, 2 * genes))(keys).reshape(pairs.shape)
-        coins = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys)
+        first, second = random_words(keys, 2 * genes)
+        coins = jax.vmap(jax.random.uniform)(fold_in_each(keys, 1))
         # The mutation uses the upper 24 bits of each child's word, the crossover the lower 8 of both: 15 for
         # its spread and one to swap the children.
-        left = (words[:, 0] & 255) << 8 | (words[:, 1] & 255)
+        left = (first & 255) << 8 | (second & 255)
         uniform, swap = ((left >> 1).astype(jnp.float32) + 0.5) * 2**-15, (left & 1).astype(bool)
         crossed = simulated_binary_crossover(pairs, uniform, swap, options.crossover_eta)
         children = jnp.where(coins[:, None, None] < options.crossover_rate, crossed, pairs)
         halvings = generation // options.mutation_halving
         rate = options.mutation_rate * jnp.exp2(-halvings.astype(jnp.float32))
-        uniform = (words >> 8).astype(jnp.float32) * 2**-24
+        uniform = (jnp.stack([first, second], axis=1) >> 8).astype(jnp.float32) * 2**-24
         return polynomial_mutation(children, uniform, rate, options.mutation_eta)
 
     return vary

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from evofool.caching import cached
 from evofool.encodings.encoding import Encoding, Estimator, Vary, vary_by
 from evofool.errors import require_positive
-from evofool.numerics.random_numbers import centred_uniform, normals, random_words
+from evofool.numerics.random_numbers import centred_uniform, fold_in_each, normals, random_words
 from evofool.numerics.reductions import fold
 from evofool.registry import Entry, Registry, choice
 
@@ -190,8 +190,8 @@ def marginalised_pixels(image_shape: tuple[int, int, int]) -> Estimator:
         # The probability of the rarer of a pixel's two values, accurate far into the tail.
         rarer = 0.5 * jax.scipy.special.erfc(jnp.abs(t) * math.sqrt(0.5))
         # An antithetic pair uses u and 1 - u.
-        words = jax.vmap(lambda key: random_words(jax.random.fold_in(key, 1), pixels))(keys)
-        uniform = centred_uniform(words)
+        words = jnp.concatenate(random_words(fold_in_each(keys, 1), pixels), axis=1)
+        uniform = centred_uniform(words[:, :pixels])
         surprised = jnp.where((t > 0) == (signs > 0)[:, None], uniform, 1 - uniform) < rarer
         on = (t > 0) != surprised
         density = jnp.exp(-0.5 * t * t) * (1 / math.sqrt(2 * math.pi))

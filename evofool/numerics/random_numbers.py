@@ -4,34 +4,75 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax.extend.random import threefry_2x32
+from jax.extend.random import threefry2x32_p
 from jaxtyping import Array, Float, Int, Key, UInt32
 
+Words = UInt32[Array, "*n"]
 
-def fold_in_each(key: Key[Array, ""], numbers: Int[Array, " n"]) -> Key[Array, " n"]:
-    """A key for each number, by `jax.random.fold_in`.
+
+def fold_in_each(keys: Key[Array, "*k"], numbers: Int[Array, "*n"] | int) -> Key[Array, "*m"]:
+    """The keys that `jax.random.fold_in` and `jax.random.split` derive, for each of several keys and numbers.
+
+    XLA makes one kernel of a chain of these on a GPU, where each step of the library's chain takes one of its
+    own: between them it changes the shapes of the words.
+
+    Args:
+        keys: some keys.
+        numbers: what to fold into them, of a shape that broadcasts with theirs.
 
     Example:
         >>> fold_in_each(jax.random.key(0), jnp.arange(3)).shape
         (3,)
     """
-    return jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
+    return jax.random.wrap_key_data(jnp.stack(_derived(keys, numbers), axis=-1), impl="threefry2x32")
 
 
-def random_words(key: Key[Array, ""], count: int) -> UInt32[Array, " count"]:
-    """Random words, two from each call of the cipher, where `jax.random.bits` takes only one.
+def random_word(keys: Key[Array, "*n"], number: int) -> UInt32[Array, "*n"]:
+    """The word at a place in the `jax.random.bits` of each key.
+
+    Example:
+        >>> keys = jax.random.split(jax.random.key(0), 2)
+        >>> bool((random_word(keys, 5) == jax.vmap(lambda key: jax.random.bits(key, (6,))[5])(keys)).all())
+        True
+    """
+    first, second = _derived(keys, number)
+    return first ^ second
+
+
+def random_words(
+    keys: Key[Array, " n"], count: int
+) -> tuple[UInt32[Array, "n ({count}+1)//2"], UInt32[Array, "n ({count}+1)//2"]]:
+    """Random words of each key, two from each call of the cipher, where `jax.random.bits` takes only one.
 
     (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011: Threefry-2x32 in counter mode.)
 
     Args:
-        key: determines the words.
-        count: how many words.
+        keys: determine the words, each those of its own row.
+        count: how many words per key.
+
+    Returns:
+        The first and the second half of the words. If their number is odd, the last word of the second half
+        is not one of them.
 
     Example:
-        >>> random_words(jax.random.key(0), 3).shape
-        (3,)
+        >>> first, second = random_words(jax.random.split(jax.random.key(0), 2), 6)
+        >>> first.shape, second.shape
+        ((2, 3), (2, 3))
     """
-    return threefry_2x32(jax.random.bits(key, (2,)), jnp.arange(count, dtype=jnp.uint32))
+    half = (count + 1) // 2
+    place = jnp.arange(half, dtype=jnp.uint32)
+    second = jnp.where(place + half < count, place + half, 0)
+    return _cipher(random_word(keys, 0)[:, None], random_word(keys, 1)[:, None], place, second)
+
+
+def _derived(keys: Key[Array, "*k"], numbers: Int[Array, "*n"] | int) -> tuple[Words, Words]:
+    words = jax.random.key_data(keys)
+    return _cipher(words[..., 0], words[..., 1], jnp.uint32(0), jnp.asarray(numbers).astype(jnp.uint32))
+
+
+def _cipher(*keys_and_counters: Words) -> tuple[Words, Words]:
+    first, second = threefry2x32_p.bind(*jnp.broadcast_arrays(*keys_and_counters))
+    return first, second
 
 
 def centred_uniform(words: UInt32[Array, "*n"]) -> Float[Array, "*n"]:
@@ -58,8 +99,7 @@ def normals(keys: Key[Array, " n"], count: int) -> Float[Array, "n {count}"]:
         >>> normals(jax.random.split(jax.random.key(0), 2), 3).shape
         (2, 3)
     """
-    words = jax.vmap(lambda key: random_words(key, count + count % 2))(keys)
-    first, second = jnp.split(words, 2, axis=-1)
+    first, second = random_words(keys, count + count % 2)
     radius = jnp.sqrt(-2 * jnp.log(centred_uniform(first)))
     # Taylor series of sine and cosine within an eighth of a turn of zero, exact to float32 with these terms;
     # two bits of the word then choose a quarter turn. The library's functions are slower on CPU.

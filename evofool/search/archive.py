@@ -134,21 +134,23 @@ def insert(
         ([8.0, 7.0], [2, 1])
     """
     contest = compete(archive.confidences, confidences, mesh)
-    winners, won = contest.winners, contest.times_taken > 0
-
-    pool, slots = _store(archive, genomes, won, winners)
-    parents = parents[winners]
+    parents = parents[contest.winners]
 
     def of_parent(numbers: Int[Array, " k"]) -> Int[Array, " k"]:
         return jnp.where(parents < 0, 0, numbers[parents])
 
+    born = of_parent(archive.generations), of_parent(archive.indices)
+    # Where all of these are known before anything changes, a GPU updates the archive in place.
+    contest, parents, born = jax.lax.optimization_barrier((contest, parents, born))
+    winners, won = contest.winners, contest.times_taken > 0
+    pool, slots = _store(archive, genomes, won, winners)
     taker = {
         "confidences": contest.best,
         "generations": generation,
         "indices": winners,
         "parents": parents,
-        "parent_generations": of_parent(archive.generations),
-        "parent_indices": of_parent(archive.indices),
+        "parent_generations": born[0],
+        "parent_indices": born[1],
     }
     changed = {name: jnp.where(won, value, getattr(archive, name)) for name, value in taker.items()}
     return Archive(
@@ -208,19 +210,23 @@ def _one_by_one(elites: Float[Array, " k"], confidences: Float[Array, "n k"]) ->
 
 
 def _all_at_once(elites: Float[Array, " k"], confidences: Float[Array, "n k"], mesh: Mesh | None) -> Contest:
-    confidences = jnp.where(jnp.isnan(confidences), -jnp.inf, confidences)
-    winners = jnp.argmax(confidences, axis=0).astype(jnp.int32)
+    # XLA takes minutes to try all ways to fuse what follows with the classifier.
+    confidences = jax.lax.optimization_barrier(jnp.where(jnp.isnan(confidences), -jnp.inf, confidences))
     # In blocks, of which devices that share the genomes send each other the maxima only: all of them to all,
     # since a cumulative maximum over devices would take one message after the other.
     blocks = jnp.pad(confidences, ((0, -len(confidences) % _BLOCK), (0, 0)), constant_values=-jnp.inf)
     blocks = blocks.reshape(-1, _BLOCK, len(elites))
     maxima = replicated(jnp.concatenate([elites[None], blocks.max(axis=1)]), mesh)
     bests = replicated(jax.lax.cummax(maxima, axis=0), mesh)
-    best, times_taken = bests[:-1], jnp.zeros(blocks[:, 0].shape, jnp.int32)
+    # The rows of a block that took a niche are the bits of a word, the last of them the highest.
+    best, took = bests[:-1], jnp.zeros(blocks[:, 0].shape, jnp.uint32)
     for index in range(_BLOCK):
-        times_taken += blocks[:, index] > best
+        took |= (blocks[:, index] > best).astype(jnp.uint32) << index
         best = jnp.maximum(best, blocks[:, index])
-    return Contest(bests[-1], winners, times_taken.sum(axis=0, dtype=jnp.int32))
+    ends = _BLOCK * jnp.arange(1, len(blocks) + 1, dtype=jnp.int32)[:, None]
+    last = jnp.where(took > 0, ends - 1 - jax.lax.clz(took).astype(jnp.int32), 0)
+    times_taken = jax.lax.population_count(took).astype(jnp.int32)
+    return Contest(bests[-1], last.max(axis=0), times_taken.sum(axis=0, dtype=jnp.int32))
 
 
 def _store(

@@ -184,7 +184,7 @@ def evolution_strategy(
     def init(key: Key[Array, ""], classifier: Classifier) -> EvolutionState:
         classes = jnp.array(target_classes(classifier, targets))
         # Keyed by the class, so that a genome does not depend on which others evolve beside it.
-        genomes = encoding.init(fold_in_each(jax.random.split(key)[0], classes))
+        genomes = encoding.init(fold_in_each(fold_in_each(key, 0), classes))
         archive = empty_archive(jax.ShapeDtypeStruct(classifier.spec.input_shape, jnp.uint8), len(classes))
         return EvolutionState(key, jnp.int32(0), classes, genomes, jax.vmap(ascent.init)(genomes), archive)
 
@@ -195,8 +195,8 @@ def evolution_strategy(
     def draw(
         moment: _Moment, target: Int[Array, ""], genome: Genomes, members: Int[Array, " b"]
     ) -> tuple[Float[Array, "b h w c"], PyTree]:
-        key = jax.random.fold_in(jax.random.split(moment.key)[1], target)
-        key = jax.random.fold_in(key, moment.generation + 1)
+        key = fold_in_each(fold_in_each(moment.key, 1), target)
+        key = fold_in_each(key, moment.generation + 1)
         keys = fold_in_each(key, members // 2 if options.antithetic else members)
         signs = jnp.where(options.antithetic & (members % 2 == 1), -1.0, 1.0)
         return estimator.sample(keys, signs, genome, scale(moment.generation))

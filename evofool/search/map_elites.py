@@ -14,7 +14,7 @@ from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Genomes
 from evofool.errors import require_positive
 from evofool.numerics.platform import computes_in_order
-from evofool.numerics.random_numbers import centred_uniform, fold_in_each
+from evofool.numerics.random_numbers import centred_uniform, fold_in_each, random_word
 from evofool.numerics.rows import merged
 from evofool.search.archive import Archive, empty_archive, insert
 from evofool.search.search import Search, target_classes
@@ -98,12 +98,12 @@ def map_elites(
     def init(key: Key[Array, ""], classifier: Classifier) -> MapElitesState:
         niches = len(target_classes(classifier, targets))
         # Random genomes without a confidence, which are parents as long as no niche is filled.
-        genomes = encoding.init(fold_in_each(jax.random.split(key)[0], individuals + jnp.arange(niches)))
+        genomes = encoding.init(fold_in_each(fold_in_each(key, 0), individuals + jnp.arange(niches)))
         genome = jax.tree.map(lambda leaf: leaf[0], genomes)
         return MapElitesState(key, jnp.int32(0), empty_archive(genome, niches)._replace(pool=genomes))
 
     def ask(state: MapElitesState, individuals: Int[Array, " n"]) -> _Offspring:
-        first_key, later_key = jax.random.split(state.key)
+        first_key, later_key = fold_in_each(state.key, 0), fold_in_each(state.key, 1)
         filled = state.archive.confidences > -jnp.inf
 
         def random_genomes() -> tuple[Genomes, Int[Array, " n"]]:
@@ -112,12 +112,11 @@ def map_elites(
 
         def offspring() -> tuple[Genomes, Int[Array, " n"]]:
             pairs = individuals[::2] // 2
-            keys = fold_in_each(jax.random.fold_in(later_key, state.generation), pairs)
-            parent_keys, variation_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-            parents = jax.vmap(_draw_parents, (0, None))(parent_keys, filled | ~filled.any())
-            children = vary((variation_keys, state.archive.of(parents)), state.generation)
+            keys = fold_in_each(fold_in_each(later_key, state.generation), pairs)
+            parents, are_filled = _draw_parents(fold_in_each(keys, 0), filled)
+            children = vary((fold_in_each(keys, 1), state.archive.of(parents)), state.generation)
             genomes = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), children)
-            return genomes, jnp.where(filled[parents], parents, -1).reshape(-1)
+            return genomes, jnp.where(are_filled, parents, -1).reshape(-1)
 
         genomes, parents = _choose(state.generation > 0, offspring, random_genomes)
         return _Offspring(render(genomes, ()), genomes, parents, individuals)
@@ -184,10 +183,17 @@ def _choose(condition: Bool[Array, ""], so: Callable[[], PyTree], otherwise: Cal
     return jax.tree.map(lambda yes, no: jnp.where(condition, yes, no), so(), otherwise())
 
 
-def _draw_parents(key: Key[Array, ""], filled: Bool[Array, " k"]) -> Int[Array, " 2"]:
-    """Two niches drawn uniformly, with replacement, from the filled ones."""
+def _draw_parents(
+    keys: Key[Array, " p"], filled: Bool[Array, " k"]
+) -> tuple[Int[Array, "p 2"], Bool[Array, ""]]:
+    """Two niches for each key, drawn uniformly, with replacement, from the filled ones, or from all if none is.
+
+    The second result is whether any is filled.
+    """
     filled_so_far = jnp.cumsum(filled)
-    uniform = centred_uniform(jax.random.bits(key, (2,)))
-    ranks = jnp.floor(uniform * filled_so_far[-1])
     method = "scan" if computes_in_order() else "compare_all"
-    return jnp.searchsorted(filled_so_far, ranks, side="right", method=method)
+    those_filled = jnp.searchsorted(filled_so_far, jnp.arange(len(filled)), side="right", method=method)
+    count = filled_so_far[-1]
+    words = jnp.where(jnp.arange(2) == 0, random_word(keys, 0)[:, None], random_word(keys, 1)[:, None])
+    ranks = jnp.floor(centred_uniform(words) * jnp.where(count > 0, count, len(filled))).astype(jnp.int32)
+    return jnp.where(count > 0, those_filled[ranks], ranks), count > 0
