@@ -27,15 +27,15 @@ def fold_in_each(keys: Key[Array, "*k"], numbers: Int[Array, "*n"] | int) -> Key
     return jax.random.wrap_key_data(jnp.stack(_derived(keys, numbers), axis=-1), impl="threefry2x32")
 
 
-def random_word(keys: Key[Array, "*n"], number: int) -> UInt32[Array, "*n"]:
-    """The word at a place in the `jax.random.bits` of each key.
+def random_word(keys: Key[Array, "*k"], numbers: Int[Array, "*n"] | int) -> UInt32[Array, "*m"]:
+    """The words at some places in the `jax.random.bits` of each key.
 
     Example:
         >>> keys = jax.random.split(jax.random.key(0), 2)
         >>> bool((random_word(keys, 5) == jax.vmap(lambda key: jax.random.bits(key, (6,))[5])(keys)).all())
         True
     """
-    first, second = _derived(keys, number)
+    first, second = _derived(keys, numbers)
     return first ^ second
 
 

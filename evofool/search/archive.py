@@ -141,8 +141,8 @@ def insert(
 
     born = of_parent(archive.generations), of_parent(archive.indices)
     # Where all of these are known before anything changes, a GPU updates the archive in place.
-    contest, parents, born = jax.lax.optimization_barrier((contest, parents, born))
-    winners, won = contest.winners, contest.times_taken > 0
+    winners, times_taken, born = jax.lax.optimization_barrier((contest.winners, contest.times_taken, born))
+    won = times_taken > 0
     pool, slots = _store(archive, genomes, won, winners)
     taker = {
         "confidences": contest.best,
@@ -156,7 +156,7 @@ def insert(
     return Archive(
         pool,
         slots,
-        replacements=archive.replacements + contest.times_taken,
+        replacements=archive.replacements + times_taken,
         **changed,
     )
 

@@ -70,6 +70,8 @@ def generation(
     else:
         state, statistics = jax.lax.scan(tell, state, jnp.arange(0, groups, together))
         statistics = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), statistics)
+    # After everything that reads it the number is changed in place.
+    state = jax.lax.optimization_barrier(state)
     return replicated(state._replace(generation=state.generation + 1), cut.mesh), statistics
 
 

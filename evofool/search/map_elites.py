@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt32
 
 from evofool.caching import cached
 from evofool.classifiers.classifier import Classifier
@@ -111,12 +111,13 @@ def map_elites(
             return genomes, jnp.full(len(individuals), -1, jnp.int32)
 
         def offspring() -> tuple[Genomes, Int[Array, " n"]]:
-            pairs = individuals[::2] // 2
-            keys = fold_in_each(fold_in_each(later_key, state.generation), pairs)
-            parents, are_filled = _draw_parents(fold_in_each(keys, 0), filled)
-            children = vary((fold_in_each(keys, 1), state.archive.of(parents)), state.generation)
-            genomes = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), children)
-            return genomes, jnp.where(are_filled, parents, -1).reshape(-1)
+            key = fold_in_each(later_key, state.generation)
+            parent_keys = fold_in_each(fold_in_each(key, individuals // 2), 0)
+            parents, of_elites = _draw_parents(random_word(parent_keys, individuals % 2), filled)
+            pairs = state.archive.of(parents.reshape(-1, 2))
+            variation_keys = fold_in_each(fold_in_each(key, individuals[::2] // 2), 1)
+            children = vary((variation_keys, pairs), state.generation)
+            return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), children), of_elites
 
         genomes, parents = _choose(state.generation > 0, offspring, random_genomes)
         return _Offspring(render(genomes, ()), genomes, parents, individuals)
@@ -184,16 +185,19 @@ def _choose(condition: Bool[Array, ""], so: Callable[[], PyTree], otherwise: Cal
 
 
 def _draw_parents(
-    keys: Key[Array, " p"], filled: Bool[Array, " k"]
-) -> tuple[Int[Array, "p 2"], Bool[Array, ""]]:
-    """Two niches for each key, drawn uniformly, with replacement, from the filled ones, or from all if none is.
+    words: UInt32[Array, " n"], filled: Bool[Array, " k"]
+) -> tuple[Int[Array, " n"], Int[Array, " n"]]:
+    """A niche for each random word, drawn uniformly from the filled ones, or from all of them if none is.
 
-    The second result is whether any is filled.
+    The second result is the same, but -1 if none is filled.
     """
     filled_so_far = jnp.cumsum(filled)
     method = "scan" if computes_in_order() else "compare_all"
     those_filled = jnp.searchsorted(filled_so_far, jnp.arange(len(filled)), side="right", method=method)
     count = filled_so_far[-1]
-    words = jnp.where(jnp.arange(2) == 0, random_word(keys, 0)[:, None], random_word(keys, 1)[:, None])
     ranks = jnp.floor(centred_uniform(words) * jnp.where(count > 0, count, len(filled))).astype(jnp.int32)
-    return jnp.where(count > 0, those_filled[ranks], ranks), count > 0
+    drawn = those_filled[ranks]
+    # Without the barrier XLA draws a parent again for each of its genes.
+    return jax.lax.optimization_barrier(
+        (jnp.where(count > 0, drawn, ranks), jnp.where(count > 0, drawn, -1))
+    )
