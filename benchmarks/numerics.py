@@ -89,7 +89,7 @@ def _random(effort: Effort) -> Iterator[_Piece]:
     count = effort.size(1568, 8)
     yield _Piece(
         "random words",
-        jax.vmap(lambda key: random_words(key, count)),
+        lambda keys: jnp.concatenate(random_words(keys, count), axis=1),
         jax.vmap(lambda key: jax.random.bits(key, (count,))),
         (keys,),
         by_rows=True,

@@ -16,12 +16,14 @@ from evofool.encodings.cppn_options import CPPNOptions
 from evofool.encodings.graphs import FUNCTIONS, INPUTS, Graphs, adjacency, leading_to
 from evofool.encodings.operators import polynomial_mutation
 from evofool.numerics.platform import may_be_cuda
+from evofool.numerics.random_numbers import fold_in_each
 
 
 def numbers_of_pairs(keys: Key[Array, " p"], pairs: Graphs) -> Float[Array, "p 2 u"]:
     """The uniform numbers that each graph of each pair needs to vary: those of `Uniforms` in a row."""
     count = pairs.weights.shape[-1] + pairs.functions.shape[-1] + 4 * 4
-    return jax.vmap(lambda key: jax.vmap(partial(uniform_numbers, count=count))(jax.random.split(key)))(keys)
+    children = jax.vmap(lambda key: fold_in_each(key, jnp.arange(2)))(keys)
+    return jax.vmap(jax.vmap(partial(uniform_numbers, count=count)))(children)
 
 
 Four = Sequence[Float[Array, ""]] | Float[Array, " 4"]

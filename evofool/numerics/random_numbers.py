@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.extend.random import threefry2x32_p
 from jaxtyping import Array, Float, Int, Key, UInt32
 
-Words = UInt32[Array, "*n"]
+Words = UInt32[Array, "..."]
 
 
 def fold_in_each(keys: Key[Array, "*k"], numbers: Int[Array, "*n"] | int) -> Key[Array, "*m"]:

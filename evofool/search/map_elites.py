@@ -198,6 +198,4 @@ def _draw_parents(
     ranks = jnp.floor(centred_uniform(words) * jnp.where(count > 0, count, len(filled))).astype(jnp.int32)
     drawn = those_filled[ranks]
     # Without the barrier XLA draws a parent again for each of its genes.
-    return jax.lax.optimization_barrier(
-        (jnp.where(count > 0, drawn, ranks), jnp.where(count > 0, drawn, -1))
-    )
+    return jax.lax.optimization_barrier((jnp.where(count > 0, drawn, ranks), jnp.where(count > 0, drawn, -1)))

@@ -5,10 +5,37 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from jax.extend.random import threefry_2x32
 
-from evofool.numerics.random_numbers import centred_uniform, normals, random_words
+from evofool.numerics.random_numbers import (
+    centred_uniform,
+    fold_in_each,
+    normals,
+    random_word,
+    random_words,
+)
 
 KEYS = jax.random.split(jax.random.key(5), 2000)
+
+
+def test_keys_and_words_are_those_of_the_library():
+    key, own, numbers = KEYS[0], KEYS[:9], jnp.arange(9) * 7919
+    derived = jax.random.key_data(fold_in_each(own, numbers))
+    np.testing.assert_array_equal(derived, jax.random.key_data(jax.vmap(jax.random.fold_in)(own, numbers)))
+    split = fold_in_each(own[:, None], jnp.arange(3))
+    np.testing.assert_array_equal(
+        jax.random.key_data(split), jax.random.key_data(jax.vmap(lambda key: jax.random.split(key, 3))(own))
+    )
+    np.testing.assert_array_equal(random_word(key, jnp.arange(50)), jax.random.bits(key, (50,)))
+
+
+@pytest.mark.parametrize("count", [1, 6, 7])
+def test_words_are_the_cipher_of_their_places(count):
+    expected = [
+        threefry_2x32(jax.random.bits(key, (2,)), jnp.arange(count, dtype=jnp.uint32)) for key in KEYS[:3]
+    ]
+    words = np.concatenate(random_words(KEYS[:3], count), axis=1)
+    np.testing.assert_array_equal(words[:, :count], expected)
 
 
 def test_normal_numbers_have_the_normal_distribution():
@@ -24,9 +51,9 @@ def test_normal_numbers_have_the_normal_distribution():
 
 
 def test_normal_numbers_follow_the_formula_of_box_and_muller():
-    words = np.asarray(jax.vmap(lambda key: random_words(key, 300))(KEYS[:50]))
-    radius = np.sqrt(-2 * np.log(((words[:, :150] >> 9) + 0.5) / 2**23))
-    turned = words[:, 150:].astype(np.int32)
+    first, second = map(np.asarray, random_words(KEYS[:50], 300))
+    radius = np.sqrt(-2 * np.log(((first >> 9) + 0.5) / 2**23))
+    turned = second.astype(np.int32)
     # The angle is uniform over the circle: within an eighth of a turn of one of the four axes.
     angle = turned * np.pi / 2**33
     along = np.where(turned & 1, np.sin(angle), np.cos(angle))
