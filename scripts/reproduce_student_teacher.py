@@ -84,7 +84,7 @@ def main(options: Options) -> None:
     teacher_file = options.out / "teacher.safetensors"
     if options.teacher is None and not teacher_file.exists():
         training = TrainingOptions(epochs=2)
-        Train(teacher_file, "cnn", "mnist", activation="sigmoid", options=training).run()
+        Train(teacher_file, network="cnn", dataset="mnist", activation="sigmoid", options=training).run()
     teacher = evofool.load_classifier(options.teacher or str(teacher_file))
     size = (options.policies, options.episodes, options.seeds)
     settings = [

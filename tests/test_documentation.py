@@ -43,7 +43,8 @@ PROGRAMS = ("evofool", "python", "pip", "make", "chmod")
 NEEDS_DATA = ("mnist", "cifar10", *(name for name in CLASSIFIERS if name != "lenet-digits"))
 
 NOTE = """#!/bin/sh
-{ printf '%s\\037' "${0##*/}" "$@"; echo; } >> "$NOTED"
+line=$(printf '%s\\037' "${0##*/}" "$@")
+printf '%s\\n' "$line" >> "$NOTED"  # in one piece: programs may run beside each other
 """
 REAL = """#!{python}
 import os, sys

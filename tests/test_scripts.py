@@ -91,7 +91,7 @@ def test_the_source_rule_takes_all_steps_in_one_round(module: Callable[[str], Mo
     options = GradientAscentOptions(120, early_progress=0.04, late_progress=0.2, largest_odds_gain=None)
     expected = gradient_ascent(lenet, start, Targeted(targets), options, mean_image=0.13)
     of_targets = np.asarray(expected.trajectory)[:, [0, 1], targets]
-    np.testing.assert_allclose(trajectory, of_targets, rtol=1e-3)
+    np.testing.assert_allclose(trajectory, of_targets, rtol=5e-3)
     np.testing.assert_allclose(images, expected.images, atol=1e-3)
 
 

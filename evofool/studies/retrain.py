@@ -1,13 +1,13 @@
 """Can a classifier learn not to be fooled, if it is shown the images that fooled it?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, NamedTuple
 
 import numpy as np
 import tyro
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from evofool.attacks import predicted_classes
 from evofool.classifiers import Classifier, create_classifier
@@ -230,14 +230,23 @@ def _cells(iterations: tuple[Iteration, ...]) -> dict[str, Cell]:
 
 
 def _curve(loops: Sequence[list[Iteration]], of_mnist: bool) -> Figure:
-    medians = np.array([[np.median(each.fooled.confidences) for each in loop] for loop in loops])
     lines = {
-        "measured, with the lowest and the highest of all seeds": np.quantile(medians, [0.5, 0, 1], axis=0).T
+        "measured, with the lowest and the highest of all seeds": _medians(loops, lambda each: each.fooled)
     }
+    if loops[0][0].fooled_longer is not None:
+        lines["with the source's budget"] = _medians(loops, lambda each: each.fooled_longer or each.fooled)
     if of_mnist:
-        of_paper = np.array(_REPORTED[: medians.shape[1]])
+        of_paper = np.array(_REPORTED[: len(loops[0])])
         lines[f"reported: {_PAPER}"] = np.repeat(of_paper[:, None], 3, axis=1)
     return partial(steps_plot, lines=lines, label="iteration")
+
+
+def _medians(
+    loops: Sequence[list[Iteration]], evolved: Callable[[Iteration], Evolved]
+) -> Float[np.ndarray, "n 3"]:
+    """The median confidence in each iteration: its median, lowest and highest over all seeds."""
+    medians = [[np.median(evolved(each).confidences) for each in loop] for loop in loops]
+    return np.quantile(np.array(medians), [0.5, 0, 1], axis=0).T
 
 
 def _sheet(dataset: Dataset, loop: list[Iteration]) -> Figure:

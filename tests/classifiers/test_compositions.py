@@ -254,6 +254,7 @@ def test_the_rejection_of_sigmoids_mirrors_the_largest_score() -> None:
     np.testing.assert_array_equal(found.argmax(axis=1) == 2, scores.max(axis=1) < 0.8)
 
 
+@pytest.mark.slow
 def test_another_class_is_added_trained_saved_and_loaded(tmp_path: Path) -> None:
     digits = load_dataset("digits")
     lenet = load_classifier("lenet-digits")
@@ -279,7 +280,10 @@ def test_another_class_is_added_trained_saved_and_loaded(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("network", "shape"),
-    [("squeezenet-1.0", (32, 32, 3)), ("maxout", (4, 4, 1))],
+    [
+        pytest.param("squeezenet-1.0", (32, 32, 3), marks=pytest.mark.slow),
+        ("maxout", (4, 4, 1)),
+    ],
 )
 def test_every_network_can_get_another_class(network: str, shape: tuple[int, int, int]) -> None:
     shapes = create_classifier(network, shape, ("this", "that"), seed=None)

@@ -54,6 +54,7 @@ def test_a_resumed_run_against_a_composition_ends_like_an_uninterrupted_one(
     assert "classifier is 'smoothed(..., sigma=0.2, samples=4)', not 'smoothed(..., sigma=0.1" in error
 
 
+@pytest.mark.slow
 def test_files_inside_are_found_from_anywhere(
     linear_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evofool_main: Main
 ) -> None:

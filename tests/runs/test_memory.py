@@ -142,7 +142,7 @@ def test_a_microbatch_is_positive(digits: evofool.Classifier) -> None:
         run(map_elites(direct(digits.spec.input_shape)), digits, 1, cut=Cut(microbatch=0))
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "tensorfloat32"])
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("tensorfloat32", marks=pytest.mark.slow)])
 def test_saved_confidences_are_computed_in_float32(
     precision: str,
     digits: evofool.Classifier,

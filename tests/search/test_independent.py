@@ -45,7 +45,7 @@ def assert_same(one: Any, other: Any) -> None:
         (direct_search, Cut(microbatch=50)),
         (direct_search, Cut(microbatch=6)),
         pytest.param(cppn_search, Cut(), marks=pytest.mark.slow),
-        (strategy, Cut()),
+        pytest.param(strategy, Cut(), marks=pytest.mark.slow),
     ],
 )
 def test_each_run_has_the_bits_that_it_has_alone(search: Callable[[], evofool.Search], cut: Cut) -> None:
