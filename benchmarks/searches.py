@@ -25,7 +25,7 @@ from benchmarks.harness import (
 from evofool import Classifier, Encoding
 from evofool.errors import EvofoolError
 from evofool.images import round_to_8_bits
-from evofool.search import insert
+from evofool.search import generation, insert
 from evofool.search.parts import images_at_once
 
 IMAGENET = {"squeezenet-1.0": 16, "mobilenet-v1-0.25": 128}

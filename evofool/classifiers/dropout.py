@@ -29,8 +29,7 @@ def with_dropout(classifier: Classifier, rate: float, key: Key[Array, ""]) -> Cl
         UsageError: the classifier is no network of evofool with hidden units, or a rate outside [0, 1).
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> import jax.numpy as jnp
+        >>> import jax, jax.numpy as jnp
         >>> from evofool import load_classifier
         >>> digits, blank = load_classifier("lenet-digits"), jnp.zeros((1, 28, 28, 1))
         >>> dropped = [with_dropout(digits, 0.5, jax.random.key(seed)).logits(blank) for seed in (0, 0, 1)]
