@@ -70,9 +70,16 @@ def _derived(keys: Key[Array, "*k"], numbers: Int[Array, "*n"] | int) -> tuple[W
     return _cipher(words[..., 0], words[..., 1], jnp.uint32(0), jnp.asarray(numbers).astype(jnp.uint32))
 
 
-def _cipher(*keys_and_counters: Words) -> tuple[Words, Words]:
-    first, second = threefry2x32_p.bind(*jnp.broadcast_arrays(*keys_and_counters))
-    return first, second
+def _cipher(first_key: Words, second_key: Words, first: Words, second: Words) -> tuple[Words, Words]:
+    # Keys are not broadcast to the counters here: a CPU would compute their schedule for every counter.
+    first, second = jnp.broadcast_arrays(first, second)
+    rank = max(first_key.ndim, first.ndim)
+    words = [
+        word.reshape((1,) * (rank - word.ndim) + word.shape)
+        for word in (first_key, second_key, first, second)
+    ]
+    a, b = threefry2x32_p.bind(*words)
+    return a, b
 
 
 def centred_uniform(words: UInt32[Array, "*n"]) -> Float[Array, "*n"]:
