@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
+from evofool.numerics.platform import platform
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -45,7 +47,8 @@ class _Call:
     def __init__(self, bound: inspect.BoundArguments) -> None:
         bound.apply_defaults()
         self.bound = bound
-        self.key = _hashable(tuple(bound.arguments.items()))
+        # What a search is traced for is part of its programs.
+        self.key = (platform(), _hashable(tuple(bound.arguments.items())))
         self.hash = hash(self.key)
 
     def __hash__(self) -> int:

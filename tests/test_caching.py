@@ -22,6 +22,7 @@ from evofool import (
 )
 from evofool.caching import cached
 from evofool.encodings import IsoLineVariation
+from evofool.numerics.platform import assumed
 
 SHAPE = (8, 8, 1)
 
@@ -55,6 +56,13 @@ def test_a_second_search_of_the_same_settings_compiles_nothing() -> None:
     assert before > 0  # the first run has compiled
     assert len(compiled) == before
     assert medians[0] == medians[1]
+
+
+def test_another_platform_has_searches_of_its_own() -> None:
+    search = map_elites(direct(SHAPE), MapElitesOptions(6))
+    with assumed("gpu"):
+        assert map_elites(direct(SHAPE), MapElitesOptions(6)) is not search
+    assert map_elites(direct(SHAPE), MapElitesOptions(6)) is search
 
 
 def test_wrong_calls_raise_what_they_raise_without_the_cache() -> None:

@@ -11,6 +11,9 @@ from contextvars import ContextVar
 import jax
 
 _CACHE_BYTES = 24e6
+_ASSUMED_BYTES = 139 * 2**30
+"""The memory of an H200, which an assumed accelerator has."""
+
 _ASSUMED: ContextVar[str | None] = ContextVar("assumed platform", default=None)
 
 
@@ -59,7 +62,7 @@ def may_be_cuda() -> bool:
 
     It may run elsewhere all the same: `jax.lax.platform_dependent` decides that.
     """
-    return _platform() == "gpu"
+    return platform() == "gpu"
 
 
 def name_of_tensorfloat32() -> str:
@@ -68,7 +71,7 @@ def name_of_tensorfloat32() -> str:
     On GPUs it is "default". What JAX calls "tensorfloat32" reaches XLA as "high", which its own kernels for
     matrix products there take for all bits of float32.
     """
-    return "default" if _platform() == "gpu" else "tensorfloat32"
+    return "default" if platform() == "gpu" else "tensorfloat32"
 
 
 def shares_memory_with_host() -> bool:
@@ -83,13 +86,15 @@ def branch_taken(branches: Sequence[Sequence[str] | None]) -> int:
         >>> branch_taken([("a", "b"), None])
         1
     """
-    here = {"gpu": ("cuda", "rocm")}.get(_platform(), (_platform(),))
+    here = {"gpu": ("cuda", "rocm")}.get(platform(), (platform(),))
     named = (index for index, names in enumerate(branches) if names and set(names) & set(here))
     return next(named, len(branches) - 1)
 
 
 def memory_bytes() -> int:
     """The memory of the device."""
+    if _ASSUMED.get() not in (None, "cpu"):
+        return _ASSUMED_BYTES
     statistics = jax.local_devices()[0].memory_stats()
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"]
@@ -97,8 +102,9 @@ def memory_bytes() -> int:
 
 
 def _on_cpu() -> bool:
-    return _platform() == "cpu"
+    return platform() == "cpu"
 
 
-def _platform() -> str:
+def platform() -> str:
+    """The platform that programs are traced for."""
     return _ASSUMED.get() or jax.default_backend()
