@@ -4,8 +4,10 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax.extend.random import threefry2x32_p
+from jax.extend.random import threefry2x32_p, threefry_2x32
 from jaxtyping import Array, Float, Int, Key, UInt32
+
+from evofool.numerics.platform import computes_in_order
 
 Words = UInt32[Array, "..."]
 
@@ -62,24 +64,24 @@ def random_words(
     half = (count + 1) // 2
     place = jnp.arange(half, dtype=jnp.uint32)
     second = jnp.where(place + half < count, place + half, 0)
+    if computes_in_order():
+        # Broadcast to the counters, a processor would compute the schedule of a key for every counter.
+        counters = jnp.concatenate([place, second])
+        words = jax.vmap(lambda key: threefry_2x32(jax.random.bits(key, (2,)), counters))(keys)
+        return words[:, :half], words[:, half:]
     return _cipher(random_word(keys, 0)[:, None], random_word(keys, 1)[:, None], place, second)
 
 
 def _derived(keys: Key[Array, "*k"], numbers: Int[Array, "*n"] | int) -> tuple[Words, Words]:
     words = jax.random.key_data(keys)
-    return _cipher(words[..., 0], words[..., 1], jnp.uint32(0), jnp.asarray(numbers).astype(jnp.uint32))
+    second = jnp.asarray(numbers).astype(jnp.uint32)
+    # Zero, made of the numbers: JAX cannot vmap the cipher over only one of its two counters.
+    return _cipher(words[..., 0], words[..., 1], second ^ second, second)
 
 
-def _cipher(first_key: Words, second_key: Words, first: Words, second: Words) -> tuple[Words, Words]:
-    # Keys are not broadcast to the counters here: a CPU would compute their schedule for every counter.
-    first, second = jnp.broadcast_arrays(first, second)
-    rank = max(first_key.ndim, first.ndim)
-    words = [
-        word.reshape((1,) * (rank - word.ndim) + word.shape)
-        for word in (first_key, second_key, first, second)
-    ]
-    a, b = threefry2x32_p.bind(*words)
-    return a, b
+def _cipher(*keys_and_counters: Words) -> tuple[Words, Words]:
+    first, second = threefry2x32_p.bind(*jnp.broadcast_arrays(*keys_and_counters))
+    return first, second
 
 
 def centred_uniform(words: UInt32[Array, "*n"]) -> Float[Array, "*n"]:
