@@ -72,7 +72,8 @@ class Member(NamedTuple):
         step: what the names of its steps begin with.
         classifier: with its weights.
         network: its architecture, and its preprocessing.
-        data: what it has learnt from.
+        data: the dataset that it has learnt from; empty if unknown.
+        part: which part of it: "all", "first half" or "second half".
         test_error: the share of the test images that it gets wrong; None if it was not measured.
     """
 
@@ -81,6 +82,7 @@ class Member(NamedTuple):
     classifier: Classifier
     network: str
     data: str
+    part: str = "all"
     test_error: float | None = None
 
 
@@ -116,7 +118,7 @@ def members(
         found += train(dataset, starts=options.starts)
         if parts:
             for which in get_args(Half):
-                found += train(half(dataset, which), data=f"{which} half")
+                found += train(half(dataset, which), part=f"{which} half")
     found += loaded
     # Two files may hold classifiers of one name.
     unique_names = unique([each.name for each in found])
@@ -162,7 +164,7 @@ def trained_networks(
     *,
     starts: int = 1,
     epochs: int,
-    data: str = "all",
+    part: str = "all",
 ) -> list[Member]:
     """Train each network from some starts, as steps of a study.
 
@@ -172,18 +174,18 @@ def trained_networks(
         networks: names of networks.
         starts: how often each is trained, with the seeds 0, 1, ...
         epochs: passes over the training images.
-        data: the part of the dataset that this is.
+        part: which part of the dataset this is.
     """
     shape, names = dataset.train_images.shape[1:], dataset.class_names
     members = []
     for network in work.each(networks, "network"):
         for seed in range(starts):
-            name = f"{network} {seed}" if data == "all" else f"{network} {seed}, {data}"
+            name = f"{network} {seed}" if part == "all" else f"{network} {seed}, {part}"
             start = partial(create_classifier, network, shape, names, name=name, seed=seed)
             options = TrainingOptions(epochs=epochs, seed=seed)
             step = name.replace(" ", "-")
             classifier, accuracy = work.trained(f"networks/{step}", start, dataset, options)
-            members.append(Member(name, step, classifier, network, data, 1 - accuracy))
+            members.append(Member(name, step, classifier, network, dataset.name, part, 1 - accuracy))
     return members
 
 
@@ -201,12 +203,15 @@ def relation(source: Member, target: Member) -> str:
     Example:
         >>> from evofool import create_classifier
         >>> linear = create_classifier("linear", (8, 8, 1), ("even", "odd"))
-        >>> one, other = (Member(name, name, linear, "linear", "all") for name in ("a", "b"))
+        >>> one, other = (Member(name, name, linear, "linear", "digits") for name in ("a", "b"))
         >>> relation(one, one), relation(one, other)
         ('itself', 'same network, other start')
     """
     if source.name == target.name:
         return "itself"
-    if source.network != target.network:
-        return "other network" if source.data == target.data else "other network, other half"
-    return "same network, other start" if source.data == target.data else "same network, other half"
+    same = source.network == target.network
+    network = "same network" if same else "other network"
+    if (source.data, source.part) == (target.data, target.part):
+        return f"{network}, other start" if same else network
+    halves = source.data == target.data and "all" not in (source.part, target.part)
+    return f"{network}, {'other half' if halves else 'other training images'}"

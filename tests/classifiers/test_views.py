@@ -80,7 +80,7 @@ def test_the_own_size_is_not_resized(digits: Classifier) -> None:
         resized(digits, 28, 0)
 
 
-def test_wrappers_compose_and_compile_once(digits: Classifier, images: np.ndarray) -> None:
+def test_compositions_compose_and_compile_once(digits: Classifier, images: np.ndarray) -> None:
     confidences = jax.jit(lambda classifier, images: classifier(images))
     for _ in range(2):
         wrapped = ten_crop(resized(digits, 30, 30), 33, 30)

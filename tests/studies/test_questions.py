@@ -8,6 +8,7 @@ import pytest
 
 from evofool import create_classifier, save_classifier
 from evofool.datasets import load_dataset
+from evofool.studies.networks import Member, relation
 from tests.studies.common import SoftmaxRegression, arrays, tables
 
 Main = Callable[..., tuple[int, str, str]]
@@ -301,3 +302,22 @@ def test_what_a_study_cannot_do_ends_in_one_line(evofool_main, files, tmp_path, 
     assert errors.startswith("evofool: ")
     assert message in errors
     assert {path.name for path in tmp_path.glob("out/*")} <= {".lock"}  # nothing was begun
+
+
+@pytest.mark.parametrize(
+    ("network", "data", "part", "words"),
+    [
+        ("lenet", "mnist", "first half", "same network, other start"),
+        ("lenet", "mnist", "second half", "same network, other half"),
+        ("lenet", "mnist", "all", "same network, other training images"),
+        ("mlp", "mnist", "first half", "other network"),
+        ("mlp", "mnist", "second half", "other network, other half"),
+        ("mlp", "digits", "second half", "other network, other training images"),
+    ],
+)
+def test_networks_are_related_by_what_they_are_and_have_learnt(
+    network: str, data: str, part: str, words: str
+) -> None:
+    linear = create_classifier("linear", (4, 4, 1), ("even", "odd"))
+    source = Member("source", "source", linear, "lenet", "mnist", "first half")
+    assert relation(source, Member("target", "target", linear, network, data, part)) == words
