@@ -14,7 +14,8 @@ import evofool
 from evofool.encodings.student import Student, StudentOptions, student
 from evofool.errors import UsageError
 from evofool.search import Cut, generation
-from evofool.search.evolution_strategy import ADVANTAGES, literal
+from evofool.search.evolution_strategy import ADVANTAGES
+from evofool.search.policies import literal
 
 SHAPE = (28, 28, 1)
 SMALL = (3, 3, 1)
