@@ -16,8 +16,7 @@ from mnist_classifiers import console, digits_for_testing, trained
 from rich.table import Table
 from run import run
 
-from evofool.attacks import Targeted, assess, lbfgs, random_targets
-from evofool.images import round_to_8_bits
+from evofool.attacks import Targeted, lbfgs, random_targets
 
 PAPER = "0.06 to 0.14"
 
@@ -39,14 +38,13 @@ def main(classifiers: Path = Path("runs/mnist-classifiers"), digits: int = 200) 
         classifier = trained(network, classifiers)
         targets = random_targets(jax.random.key(0), labels, classifier)
         result = lbfgs(classifier, images, Targeted(targets))
-        saved = assess(classifier, images, round_to_8_bits(result.images), Targeted(targets))
         noise = jax.random.normal(jax.random.key(1), images.shape) * result.distortion[:, None, None, None]
         noisy = jnp.argmax(classifier(jnp.clip(images + noise, 0, 1)), axis=1)
         right = np.asarray(jnp.argmax(result.confidences_before, axis=1) == labels)
         table.add_row(
             network,
             f"{float(result.success.mean()):.1%}",
-            f"{float(saved.success.mean()):.1%}",
+            f"{float(result.quantised.success.mean()):.1%}",
             f"{float(result.distortion.mean()):.3f}",
             PAPER,
             f"{float((noisy != labels)[right].mean()):.1%}",

@@ -22,13 +22,12 @@ from evofool.attacks import (
     IteratedGradientSignOptions,
     Targeted,
     Untargeted,
-    assess,
     fast_gradient_sign,
     iterated_gradient_sign,
 )
 from evofool.classifiers import Classifier, load_classifier
 from evofool.datasets.downloads import data_path
-from evofool.images import from_uint8, load_photograph, round_to_8_bits, to_uint8
+from evofool.images import from_uint8, load_photograph, to_uint8
 from evofool.report import format_confidence
 from evofool.report.attacks import AttackedImage, before_after_figure, trajectory_plot
 
@@ -184,7 +183,7 @@ def towards(
     """The images on their way to the target, and what they are after 8-bit rounding."""
     goal = Targeted([classifier.spec.class_index(target)] * len(images))
     result = iterated_gradient_sign(classifier, images, goal, IteratedGradientSignOptions(steps, change))
-    return result, assess(classifier, images, round_to_8_bits(result.images), goal)
+    return result, result.quantised
 
 
 def shown(confidence: Float[Array, ""]) -> str:

@@ -1,7 +1,8 @@
 """What all attacks share: their result, the gradient that they follow, batches, and what they refuse."""
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from evofool.attacks.goals import Goal
 from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import UsageError
+from evofool.images import round_to_8_bits
 from evofool.numerics.batches import in_batches
 
 # The activations of a network for images of 227x227 take about 150 MB for each image and its gradient.
@@ -41,6 +43,9 @@ class AttackResult(NamedTuple):
             universal perturbation.
         fooling_rates: the share of the images that had reached their goal after each pass, nan for passes
             that were not needed; only of a universal perturbation.
+        classifier: what was attacked.
+        goal: what was wanted of each image.
+        options: of the attack; None if another than an attack of this package made the images.
     """
 
     originals: Float[Array, "n h w c"]
@@ -53,6 +58,87 @@ class AttackResult(NamedTuple):
     first_step: Int[Array, " n"] | None = None
     perturbation: Float[Array, "h w c"] | None = None
     fooling_rates: Float[Array, " passes"] | None = None
+    classifier: Classifier | None = None
+    goal: Goal | None = None
+    options: AttackOptions | None = None
+
+    def against(
+        self, classifier: Classifier, goal: Goal, options: AttackOptions | None = None
+    ) -> "AttackResult":
+        """The same result with what was attacked, which `quantised` and `save` ask again.
+
+        Every attack ends with this.
+        """
+        return self._replace(classifier=classifier, goal=goal, options=options)
+
+    @property
+    def quantised(self) -> "AttackResult":
+        """The result of the images rounded to 8 bits, as a PNG has them; measured anew at each call.
+
+        Rounding undoes changes below half a grey level, so that fewer images may have reached their goal.
+
+        Raises:
+            UsageError: nobody has said what was attacked: see `against`.
+
+        Example:
+            >>> from evofool import create_classifier
+            >>> from evofool.attacks import Targeted
+            >>> classifier = create_classifier("linear", (2, 2, 1), ("even", "odd"))
+            >>> black, dark = jnp.zeros((1, 2, 2, 1)), jnp.full((1, 2, 2, 1), 0.001)
+            >>> result = assess(classifier, black, dark, Targeted([1]))
+            >>> result.l0.tolist(), result.quantised.l0.tolist()
+            ([4], [0])
+        """
+        classifier, goal = self.attacked
+        rounded = assess(classifier, self.originals, round_to_8_bits(self.images), goal)
+        return rounded._replace(had_gradient=self.had_gradient, options=self.options)
+
+    @property
+    def attacked(self) -> tuple[Classifier, Goal]:
+        """The classifier that was attacked, and what was wanted of each image.
+
+        Raises:
+            UsageError: nobody has said it.
+        """
+        if self.classifier is None or self.goal is None:
+            raise UsageError("this result lacks what was attacked: call result.against(classifier, goal)")
+        return self.classifier, self.goal
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        names: Sequence[str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Save an 8-bit PNG of each image and each change, a table of how the files are seen, and a config.
+
+        These are `images/`, `changes/`, `changes_x50/`, `results.csv` and `config.json` of `evofool attack`.
+
+        Args:
+            path: the directory; a new or an empty one.
+            names: of the files, one for each image; by default numbers.
+            overwrite: replace what an earlier call saved there.
+
+        Raises:
+            UsageError: the directory holds anything else, there is not one name for each image, or nobody has
+                said what was attacked: see `against`.
+            EvofoolError: it cannot be written.
+
+        Example:
+            >>> import tempfile
+            >>> from evofool import create_classifier
+            >>> from evofool.attacks import Untargeted, fast_gradient_sign
+            >>> classifier = create_classifier("linear", (2, 2, 1), ("even", "odd"))
+            >>> result = fast_gradient_sign(classifier, jnp.full((2, 2, 2, 1), 0.5), Untargeted([0, 1]))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     result.save(folder)
+            ...     sorted(os.listdir(f"{folder}/images"))
+            ['00000.png', '00001.png']
+        """
+        from evofool.attacks.saving import save_result  # which needs the attacks
+
+        save_result(self, path, names=names, overwrite=overwrite)
 
     @property
     def distortion(self) -> Float[Array, " n"]:
@@ -143,7 +229,7 @@ def assess(
         >>> result.l0.tolist(), result.l1.tolist(), result.l2.tolist(), result.linf.tolist()
         ([4], [2.0], [1.0], [0.5])
     """
-    return in_parts(partial(_assess, classifier), images, goal, attacked)
+    return in_parts(partial(_assess, classifier), images, goal, attacked).against(classifier, goal)
 
 
 @jax.jit

@@ -89,8 +89,8 @@ def deepfool(
         ([True], [1])
     """
     require_attackable(classifier, images, goal, options.goals)
-    options = replace(options, candidates=min(options.candidates, len(classifier.spec.class_names) - 1))
-    return in_parts(partial(_attack, classifier, options), images, goal)
+    fewer = replace(options, candidates=min(options.candidates, len(classifier.spec.class_names) - 1))
+    return in_parts(partial(_attack, classifier, fewer), images, goal).against(classifier, goal, options)
 
 
 @jax.jit

@@ -76,7 +76,7 @@ def fast_gradient_sign(
     epsilon = options.epsilon
     if epsilon is None:
         epsilon = _EPSILON_OF_GREY if images.shape[3] == 1 else _EPSILON_OF_COLOUR
-    return in_parts(partial(_attack, classifier, epsilon), images, goal)
+    return in_parts(partial(_attack, classifier, epsilon), images, goal).against(classifier, goal, options)
 
 
 def _attack(

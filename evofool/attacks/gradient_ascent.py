@@ -147,7 +147,7 @@ def gradient_ascent(
     def attack(images: Float[Array, "n h w c"], goal: Goal, watch: Int[Array, "n m"] | None) -> AttackResult:
         return _ascend(classifier, options, mean_image, images, goal, watch)
 
-    return in_parts(attack, images, goal, watch)
+    return in_parts(attack, images, goal, watch).against(classifier, goal, options)
 
 
 def noise_images(

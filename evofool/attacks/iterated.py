@@ -112,7 +112,7 @@ def iterated_gradient_sign(
             jnp.arange(len(images))
         )
     attack = partial(_iterate, classifier, options.steps, options.step_size, radius)
-    return in_parts(attack, images, goal, keys, watch)
+    return in_parts(attack, images, goal, keys, watch).against(classifier, goal, options)
 
 
 @partial(jax.jit, static_argnums=1)

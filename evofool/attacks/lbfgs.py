@@ -99,7 +99,7 @@ def lbfgs(
         [True]
     """
     require_attackable(classifier, images, goal, options.goals)
-    return in_parts(partial(_attack, classifier, options), images, goal)
+    return in_parts(partial(_attack, classifier, options), images, goal).against(classifier, goal, options)
 
 
 class _Search(NamedTuple):

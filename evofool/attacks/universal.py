@@ -158,14 +158,14 @@ def universal_perturbation(
     require_attackable(classifier, images, goal, options.goals)
     at_once = attacked_at_once(images.shape[1:])
     key = jax.random.key(options.seed)
-    options = replace(
+    chosen = replace(
         options,
         epsilon=options.size(images[0]),
         batch_size=min(options.batch_size or min(_BATCH_SIZE, at_once), len(images)),
         candidates=min(options.candidates, len(classifier.spec.class_names) - 1),
         seed=0,  # another seed is another key and no other program
     )
-    return _perturb(classifier, options, images, goal, key)
+    return _perturb(classifier, chosen, images, goal, key).against(classifier, goal, options)
 
 
 def add_perturbation(

@@ -1,18 +1,15 @@
 """The run directory: all that a run leaves behind, in files that any tool can read."""
 
 import json
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from evofool.classifiers import Classifier, weights_digest
 from evofool.errors import EvofoolError
 from evofool.files import replacing
+from evofool.provenance import provenance
 from evofool.results import Content, Kind, Results
 from evofool.runs.checkpoints import CHECKPOINTS, DAMAGED, require_name_for_checkpoints
 from evofool.runs.job import RunSettings
@@ -150,9 +147,7 @@ class RunDirectory:
         config = {
             "settings": settings.to_json(),
             "classifier_sha256": classifier_sha256,
-            "versions": {"python": platform.python_version()}
-            | {name: version(name) for name in ("evofool", "jax", "jaxlib", "flax", "numpy")},
-            "device": _device(),
+            **provenance(),
         }
         path = self.results.add(CONFIG)
         with self.results.writing(CONFIG), replacing(path) as temporary:
@@ -195,18 +190,3 @@ class RunDirectory:
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise EvofoolError(f"{path} is damaged: {error}") from error
         return config
-
-
-def _device() -> str:
-    """The device that JAX computes on, as in "NVIDIA H100 (gpu)" or "AMD EPYC 7B13 (cpu)"."""
-    device = jax.devices()[0]
-    return f"{_processor() if device.platform == 'cpu' else device.device_kind} ({device.platform})"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next(iter(names), "") or platform.processor() or platform.machine()

@@ -436,8 +436,8 @@ def test_only_the_results_of_an_attack_are_overwritten(
     assert code == 0
     assert "perturbation.png" not in printed
     assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == [
-        *("before_after.png", "changes/7.png", "changes_x50/7.png", "images/7.png", "images/mine.png"),
-        *("manifest.json", "mine.txt", "results.csv"),
+        *("before_after.png", "changes/7.png", "changes_x50/7.png", "config.json", "images/7.png"),
+        *("images/mine.png", "manifest.json", "mine.txt", "results.csv"),
     ]
 
 

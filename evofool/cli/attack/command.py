@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +11,7 @@ from jaxtyping import Int
 from rich.console import Console
 
 from evofool.attacks import AttackOptions, AttackResult, Targeted, Untargeted
+from evofool.attacks.saving import ATTACK, rows_of, save_config, save_images, save_rows
 from evofool.classifiers import Classifier, load_classifier
 from evofool.cli.attack import output
 from evofool.cli.attack.given import Given, given_dataset, given_files
@@ -18,7 +19,6 @@ from evofool.cli.attack.output import Subject
 from evofool.cli.results import ResultsCommand, print_present
 from evofool.console import make_console
 from evofool.errors import EvofoolError, UsageError
-from evofool.files import save_table
 from evofool.results import Results
 
 
@@ -51,7 +51,7 @@ class AttackCommand(ResultsCommand):
         console = make_console(quiet=self.quiet)
         classifier = load_classifier(self.classifier)
         subject = self._subject(classifier)
-        results = self.create_results(output.KIND, "attack", self.name, self.classifier)
+        results = self.create_results(ATTACK, "attack", self.name, self.classifier)
         count = len(subject.names)
         title = f"{self.name} against {classifier.spec.name}"
         console.print(f"{title}: {count} image{'s' * (count > 1)}", soft_wrap=True)
@@ -59,10 +59,14 @@ class AttackCommand(ResultsCommand):
         without = _without_gradient(classifier, result)
         results.clear()
         with results.writing():
-            saved = output.save_images(results, classifier, subject, result)
+            saved = save_images(results, subject.names, result)
             outcome = output.Outcome(title, classifier, subject, result, saved)
-            rows = output.rows_of(outcome, self._steps_to_thresholds(result))
-            save_table(results.add("results.csv"), rows)
+            more: dict[str, Any] = self._steps_to_thresholds(result)
+            if any(subject.altered):
+                more["altered"] = subject.altered
+            rows = rows_of(subject.names, result, saved, subject.labels, more)
+            save_rows(results, rows)
+            save_config(results, result)
             output.save_before_after(outcome, results)
             self._save_more(outcome, results, console)
         output.print_rows(console, rows)

@@ -18,7 +18,8 @@ from evofool.images import alteration, fit_photograph, from_uint8, image_files, 
 
 _MOST_WARNINGS = 5
 
-Levels = UInt8[np.ndarray, "h w c"]
+Levels = UInt8[np.ndarray, "_h _w _c"]
+"""A picture; others beside it may have another size."""
 
 
 @dataclass(frozen=True)

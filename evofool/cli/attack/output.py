@@ -1,4 +1,4 @@
-"""The results of an attack: images, changes, a table, figures, and what is printed."""
+"""The figures of an attack, and what is printed."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,36 +8,15 @@ from jaxtyping import Array, Float, Int
 from rich.console import Console
 from rich.table import Table
 
-from evofool.attacks import AttackResult, Goal, Targeted, assess
+from evofool.attacks import AttackResult, Goal, Targeted
 from evofool.classifiers import Classifier
 from evofool.cli.attack.given import Given
-from evofool.images import from_uint8, read_png, to_uint8, write_png
+from evofool.images import to_uint8
 from evofool.report import contact_sheet, format_confidence
-from evofool.report.attacks import AttackedImage, amplified, before_after_figure, trajectory_plot
-from evofool.results import Content, Kind, Results
+from evofool.report.attacks import AttackedImage, before_after_figure, trajectory_plot
+from evofool.results import Results
 
-_SOURCE_FACTOR = 50
 _MOST_ROWS_IN_TABLE = 20
-_DISTANCES = ("distortion", "l0", "l1", "l2", "linf")
-
-KIND = Kind(
-    "an attack",
-    {
-        "before_after.png": Content("Figure", "the images before and after, with their likeliest classes"),
-        "sheet.png": Content("Sheet", "ascent: all images, with the confidence in their targets"),
-        "trajectory.png": Content("Trajectory", "the probabilities after each step"),
-        "perturbation.png": Content("Change", "universal: the change of all images, amplified"),
-        "images/": Content("Images", "an 8-bit PNG per image"),
-        "changes/": Content("Changes", "the change of each image, amplified as much as it allows"),
-        f"changes_x{_SOURCE_FACTOR}/": Content("Amplified", "the change of each image, 50 times as large"),
-        "fooling_rates.csv": Content("Rates", "universal: the share of images whose class changes"),
-        "results.csv": Content(
-            "Table",
-            "a row per image: classes, confidences, success, distances, steps; what resizing altered",
-        ),
-    },
-)
-"""The results of an attack."""
 
 
 @dataclass(frozen=True)
@@ -88,62 +67,6 @@ class Outcome:
     def class_names(self) -> tuple[str, ...]:
         """Of the classifier."""
         return self.classifier.spec.class_names
-
-
-def save_images(
-    results: Results, classifier: Classifier, subject: Subject, result: AttackResult
-) -> AttackResult:
-    """Save every image and its change; returns how the classifier sees the files."""
-    changes = np.asarray(result.images - subject.images)
-    drawn = {
-        "images": list(to_uint8(result.images)),
-        "changes": [amplified(change) for change in changes],
-        f"changes_x{_SOURCE_FACTOR}": [amplified(change, _SOURCE_FACTOR) for change in changes],
-    }
-    files = {folder: results.add_all([f"{folder}/{name}.png" for name in subject.names]) for folder in drawn}
-    for folder, pictures in drawn.items():
-        for path, picture in zip(files[folder], pictures, strict=True):
-            write_png(path, picture)
-    read = from_uint8(np.stack([read_png(path) for path in files["images"]]))
-    return assess(classifier, subject.images, read, subject.goal)
-
-
-def rows_of(outcome: Outcome, thresholds: dict[str, Int[np.ndarray, " n"]]) -> list[dict[str, Any]]:
-    """One row of results.csv for each image; what ends in `_saved` is measured on the file.
-
-    Args:
-        outcome: of the attack.
-        thresholds: further columns, each with a number of steps for each image.
-    """
-    subject = outcome.subject
-    columns: dict[str, Any] = {"image": subject.names}
-    if subject.labels is not None:
-        columns["label"] = [outcome.class_names[index] for index in subject.labels]
-    before = np.asarray(outcome.result.confidences_before)
-    columns |= _likeliest(outcome, before, "_before")
-    for suffix, attacked in {"": outcome.result, "_saved": outcome.saved}.items():
-        columns |= _likeliest(outcome, np.asarray(attacked.confidences), suffix)
-        columns[f"success{suffix}"] = np.asarray(attacked.success)
-        columns |= {f"{name}{suffix}": np.asarray(getattr(attacked, name)) for name in _DISTANCES}
-    if outcome.result.first_step is not None:
-        columns["first_step"] = np.asarray(outcome.result.first_step)
-    columns |= thresholds
-    if any(subject.altered):
-        columns["altered"] = subject.altered
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _likeliest(outcome: Outcome, confidences: Float[np.ndarray, "n k"], suffix: str) -> dict[str, Any]:
-    """Columns with the likeliest class of each image and its confidence, and those of the target."""
-    columns: dict[str, Any] = {
-        f"class{suffix}": [outcome.class_names[index] for index in confidences.argmax(axis=1)],
-        f"confidence{suffix}": confidences.max(axis=1),
-    }
-    if isinstance(outcome.subject.goal, Targeted):
-        targets = np.asarray(outcome.subject.goal.classes)
-        columns["target"] = [outcome.class_names[index] for index in targets]
-        columns[f"target_confidence{suffix}"] = confidences[np.arange(len(targets)), targets]
-    return columns
 
 
 def save_before_after(outcome: Outcome, results: Results) -> None:
