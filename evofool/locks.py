@@ -20,12 +20,13 @@ class DirectoryLock:
     Args:
         path: the lock file.
         descriptor: the file, open and locked.
+        made: whether the directory was made to be held, so that it goes with the lock if it is still empty.
     """
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, descriptor: int, made: bool) -> None:
         self._path = path
         self._inode = os.fstat(descriptor).st_ino
-        weakref.finalize(self, _release, path, descriptor, self._inode, os.getpid())
+        weakref.finalize(self, _release, path, descriptor, self._inode, os.getpid(), made)
 
     def is_valid(self) -> bool:
         """Whether the directory is still there and still the one that was locked."""
@@ -35,12 +36,16 @@ class DirectoryLock:
 _held: weakref.WeakValueDictionary[Path, DirectoryLock] = weakref.WeakValueDictionary()
 
 
-def hold(folder: Path) -> DirectoryLock:
-    """Hold an existing directory. A process that holds it already gets the same lock again.
+def hold(folder: Path, *, make: bool = False) -> DirectoryLock:
+    """Hold a directory. A process that holds it already gets the same lock again.
+
+    Args:
+        folder: the directory.
+        make: make it if it is not there. It is removed with the lock if nothing was put into it.
 
     Raises:
         EvofoolError: another process holds it, or locks are not supported here.
-        OSError: the lock file cannot be made.
+        OSError: the directory or the lock file cannot be made.
 
     Example:
         >>> import tempfile
@@ -57,6 +62,9 @@ def hold(folder: Path) -> DirectoryLock:
     lock = _held.get(path)
     if lock is not None and lock.is_valid():
         return lock
+    made = make and not folder.is_dir()
+    if made:
+        folder.mkdir(parents=True, exist_ok=True)
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
@@ -76,7 +84,7 @@ def hold(folder: Path) -> DirectoryLock:
         if _is_at(path, os.fstat(descriptor).st_ino):
             break
         os.close(descriptor)
-    lock = _held[path] = DirectoryLock(path, descriptor)
+    lock = _held[path] = DirectoryLock(path, descriptor, made)
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
     return lock
@@ -94,9 +102,11 @@ def _is_at(path: Path, inode: int) -> bool:
         return False
 
 
-def _release(path: Path, descriptor: int, inode: int, owner: int) -> None:
+def _release(path: Path, descriptor: int, inode: int, owner: int, made: bool) -> None:
     with contextlib.suppress(OSError):
         # A forked child has the same lock and must not end it.
         if os.getpid() == owner and _is_at(path, inode):
             path.unlink()
+            if made:
+                path.parent.rmdir()
     os.close(descriptor)

@@ -74,7 +74,7 @@ class Results:
         """Make a directory for results, or take one that is empty or whose results are to be replaced.
 
         The directory is held until `release`. Old results stay until `clear` is called, when there is
-        something to put in their place.
+        something to put in their place. A new directory that is still empty when it is released goes.
 
         Raises:
             UsageError: `path` is a file, holds results and `overwrite` is not set, or holds anything else.
@@ -83,8 +83,7 @@ class Results:
         results = cls(path, kind)
         with results.writing():
             results._require_free(overwrite)
-            path.mkdir(parents=True, exist_ok=True)
-            results._take()
+            results._take(make=True)
             try:
                 results._require_free(overwrite)  # another process may have filled it in between
             except BaseException:
@@ -212,11 +211,11 @@ class Results:
             if not name.endswith("/"):  # files of the user may share a folder with results
                 self._require_no_stranger(name)
 
-    def _take(self) -> None:
+    def _take(self, make: bool = False) -> None:
         """Lock the directory if it is not locked yet, and begin with what its manifest lists now."""
         if self._lock is not None:
             return
-        self._lock = hold(self.path)
+        self._lock = hold(self.path, make=make)
         self._listed = self._read() or {}
         for folder in {"", *_folders(self._listed)}:
             if _first_link(self.path, folder) is None and (self.path / folder).is_dir():

@@ -261,6 +261,15 @@ def test_a_directory_is_free_once_its_results_are_released(out: Path) -> None:
         pass
 
 
+def test_a_new_directory_without_results_goes_when_it_is_released(tmp_path: Path) -> None:
+    new, old = tmp_path / "new", tmp_path / "old"
+    old.mkdir()
+    for path in (new, old):
+        Results.create(path, NOTE).release()
+    assert not new.exists()
+    assert list(old.iterdir()) == []
+
+
 def test_a_directory_that_is_removed_is_not_made_again(out: Path) -> None:
     results = Results.open(out, NOTE)
     results.hold()
