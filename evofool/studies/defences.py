@@ -9,6 +9,7 @@ import numpy as np
 import tyro
 
 from evofool.classifiers import Classifier, create_classifier, load_classifier
+from evofool.classifiers.composed import rewritten
 from evofool.datasets import Dataset, with_extra_class
 from evofool.errors import UsageError, require_positive, require_seed
 from evofool.report import contact_sheet, format_confidence
@@ -101,7 +102,7 @@ def defences(options: DefencesOptions, work: Work) -> StudyResult:
         EvofoolError: data is missing or damaged.
     """
     dataset = work.load_dataset(options.dataset)
-    _require_defences(options, dataset)
+    _require_defences(options, work, dataset)
     clean: dict[str, list[dict[str, float]]] = {name: [] for name in options.defences}
     fooled: dict[tuple[str, str], list[dict[str, float]]] = {}
     figures: dict[str, Figure] = {}
@@ -146,8 +147,8 @@ def defences(options: DefencesOptions, work: Work) -> StudyResult:
     return StudyResult(tables, figures, _notes(options))
 
 
-def _require_defences(options: DefencesOptions, dataset: Dataset) -> None:
-    """Raise the error of a defence that cannot be built before anything is trained."""
+def _require_defences(options: DefencesOptions, work: Work, dataset: Dataset) -> None:
+    """Raise the error of a defence that cannot be built, or is no longer the same, before the training."""
     shape = dataset.train_images.shape[1:]
     untrained = {
         name: create_classifier(
@@ -156,8 +157,15 @@ def _require_defences(options: DefencesOptions, dataset: Dataset) -> None:
         )
         for name in _TRAINED
     }
+
+    def require_same(part: str) -> str:
+        if part not in _TRAINED:
+            work.load_classifier(part)
+        return part
+
     for name in options.defences:
         load_classifier(name, known=untrained)
+        rewritten(name, require_same)
 
 
 def _networks(options: DefencesOptions, work: Work, dataset: Dataset, seed: int) -> Mapping[str, Classifier]:

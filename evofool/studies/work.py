@@ -148,8 +148,10 @@ class Work:
         """
         dataset = load_dataset(name)
         digest = hashlib.sha256()
-        for part in (dataset.train_labels, dataset.test_labels, dataset.test_images):
-            digest.update(np.ascontiguousarray(part).data)
+        for part in dataset[2:]:
+            # Images that do not fit into memory are not read only to be compared.
+            if isinstance(part, np.ndarray):
+                digest.update(np.ascontiguousarray(part).data)
         self._require_same(f"the images of {name}", digest.hexdigest())
         return dataset
 

@@ -5,17 +5,19 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from evofool import create_classifier, save_classifier
-from evofool.datasets import Dataset
+from evofool.datasets import Dataset, load_dataset
 from evofool.errors import EvofoolError
 from evofool.images import from_uint8, write_png
 from evofool.results import Results
 from evofool.studies import Work
+from evofool.studies.defences import DefencesOptions, defences
 from evofool.studies.directory import KIND
 from evofool.training import TrainingOptions
 
@@ -167,14 +169,18 @@ def test_a_study_goes_on_with_the_weights_and_the_images_that_it_began_with(fold
     second.load_dataset(pets)
     del second
     save(1)
-    write_png(tmp_path / "pets" / "cat" / "4.png", np.zeros((4, 4, 1), np.uint8))
     third = again(folder)
     with pytest.raises(EvofoolError, match=r"net\.safetensors are not those that the study in") as error:
         third.load_classifier(net)
     one_line(error)
-    with pytest.raises(EvofoolError, match=r"the images of .*pets are not those") as error:
-        third.load_dataset(pets)
-    one_line(error)
+    for number in (3, 4):  # which is learnt, and which is held out
+        path = tmp_path / f"pets/cat/{number}.png"
+        before = path.read_bytes()
+        write_png(path, np.zeros((4, 4, 1), np.uint8))
+        with pytest.raises(EvofoolError, match=r"the images of .*pets are not those") as error:
+            third.load_dataset(pets)
+        one_line(error)
+        path.write_bytes(before)
     third.load_classifier("lenet-digits")  # which is new
     del third
     inputs = folder / "steps" / "inputs.json"
@@ -184,6 +190,27 @@ def test_a_study_goes_on_with_the_weights_and_the_images_that_it_began_with(fold
         with pytest.raises(EvofoolError, match="is damaged, so the study cannot go on") as error:
             again(folder).load_classifier(net)
         one_line(error)
+
+
+def test_the_files_that_a_defence_is_made_of_stay_the_same(folder, tmp_path) -> None:
+    class StoppedBeforeTraining(Work):
+        def trained(self, *_: object) -> NoReturn:
+            self.begin()
+            raise KeyboardInterrupt
+
+    def save(seed: int) -> None:
+        linear = create_classifier("linear", (28, 28, 1), load_dataset("digits").class_names, seed=seed)
+        save_classifier(tmp_path / "net.safetensors", linear, training_data="none", test_accuracy=0.5)
+
+    save(0)
+    options = DefencesOptions(defences=("plain", f"ensemble(plain, blurred({tmp_path}/net.safetensors))"))
+    begun = Results.create(folder, KIND)
+    with pytest.raises(KeyboardInterrupt):
+        defences(options, StoppedBeforeTraining(begun, lambda: None))
+    begun.release()
+    save(1)
+    with pytest.raises(EvofoolError, match=r"net\.safetensors are not those that the study in"):
+        defences(options, again(folder))
 
 
 # What is shown
