@@ -6,6 +6,7 @@ end_in_one_line()  # before the imports that take seconds
 
 # ruff: noqa: E402
 from evofool import attacks
+from evofool.caching import keep_compiled_programs
 from evofool.classifiers import (
     Classifier,
     ClassifierSpec,
@@ -30,7 +31,7 @@ from evofool.encodings import (
     student,
 )
 from evofool.errors import EvofoolError, UsageError
-from evofool.runs import save_run
+from evofool.runs import Fooled, RunOptions, fool, save_run, show
 from evofool.search import (
     Archive,
     Cut,
@@ -44,6 +45,8 @@ from evofool.search import (
     run,
 )
 
+keep_compiled_programs()
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -55,9 +58,11 @@ __all__ = [
     "DirectOptions",
     "Encoding",
     "EvofoolError",
+    "Fooled",
     "GaussianVariation",
     "IsoLineVariation",
     "MapElitesOptions",
+    "RunOptions",
     "Search",
     "SourceVariation",
     "StrategyOptions",
@@ -69,6 +74,7 @@ __all__ = [
     "create_classifier",
     "direct",
     "evolution_strategy",
+    "fool",
     "load_classifier",
     "map_elites",
     "one_run",
@@ -77,6 +83,7 @@ __all__ = [
     "run",
     "save_classifier",
     "save_run",
+    "show",
     "student",
     "ten_crop",
     "with_precision",

@@ -1,16 +1,21 @@
-"""Factories that return the same object for equal arguments."""
+"""What is made once: searches and encodings of equal settings, and compiled programs."""
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
+import jax
+
+from evofool.datasets import cache_folder
 from evofool.numerics.platform import platform
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 _MOST = 128
+_SHORTEST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
 def cached(make: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -39,6 +44,24 @@ def cached(make: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         return made(call)
 
     return from_cache
+
+
+def keep_compiled_programs() -> None:
+    """Let JAX keep what it compiles in evofool's cache folder, so that the next process need not compile it.
+
+    A folder that the program or `JAX_COMPILATION_CACHE_DIR` names stays, with its settings. A program that
+    names one later must do so before anything is compiled, as without evofool.
+
+    Example:
+        >>> keep_compiled_programs()
+        >>> jax.config.jax_compilation_cache_dir is None
+        False
+    """
+    if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
+        return
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+    if _SHORTEST not in os.environ:
+        jax.config.update(_SHORTEST.lower(), 0.1)
 
 
 class _Call:

@@ -30,6 +30,7 @@ if "EVOFOOL_DATA" not in os.environ and _SHARED.is_dir():
 # process that a test starts inherits the variable.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pooch.os_cache("evofool") / "tests"))
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 

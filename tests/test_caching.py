@@ -1,6 +1,10 @@
 """Equal settings make the same search, so that nothing is compiled again."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,7 +24,7 @@ from evofool import (
     run,
     student,
 )
-from evofool.caching import cached
+from evofool.caching import cached, keep_compiled_programs
 from evofool.encodings import IsoLineVariation
 from evofool.numerics.platform import assumed
 
@@ -78,3 +82,23 @@ def test_arguments_without_a_hash_make_new_objects() -> None:
     values = {"a": {1, 2}}
     assert make(values) is not make(values)
     assert make(values) == [values]
+
+
+def test_a_folder_for_compiled_programs_that_the_user_names_stays() -> None:
+    named = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
+    keep_compiled_programs()
+    assert named[0] == os.environ["JAX_COMPILATION_CACHE_DIR"]
+    assert named == (
+        jax.config.jax_compilation_cache_dir,
+        jax.config.jax_persistent_cache_min_compile_time_secs,
+    )
+
+
+def test_programs_are_kept_for_the_next_process(tmp_path: Path) -> None:
+    """In a process of its own, since JAX opens one cache per process."""
+    program = "import jax, evofool, jax.numpy as jnp; print(jax.jit(jnp.sin)(0.0))"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    environment |= {"EVOFOOL_CACHE": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stdout == "0.0\n", done.stderr
+    assert any((tmp_path / "compiled").iterdir())

@@ -194,4 +194,5 @@ def test_every_program_of_the_documentation_runs(
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(compile(re.sub(r"generations=\d+", "generations=2", block), "block", "exec"), names)
-    assert int(names["state"].generation) == 2
+    state = names["found"].state if "found" in names else names["state"]
+    assert int(state.generation) == 2

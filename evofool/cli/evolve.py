@@ -29,7 +29,7 @@ from evofool.runs import (
     require_same,
     take_part,
 )
-from evofool.runs.job import Job
+from evofool.runs.job import OWN, Job, headline
 from evofool.runs.remarks import remarks
 from evofool.search.search import State
 
@@ -81,6 +81,7 @@ class Evolve:
 
     def run(self) -> int:
         """Evolve; returns the exit code."""
+        self._require_named()
         job = prepare(self.settings, self.options.cut)
         if self.processes.several:
             require_same(self.settings, job, self.options)
@@ -90,7 +91,7 @@ class Evolve:
         directory = self._directory(job)
         with (
             _asked_to_stop() as signals,
-            RunProgress(console, self.settings.generations, self._headline(job)) as progress,
+            RunProgress(console, self.settings.generations, headline(self.settings, job)) as progress,
         ):
             outcome = evolve(
                 self.settings,
@@ -141,20 +142,18 @@ class Evolve:
         if self.out is not None or self.overwrite:
             raise UsageError("--resume continues in its own directory: leave out --out and --overwrite")
         directory = RunDirectory.open(self.resume)
-        if differences := self.settings.differences(directory.read_settings()):
-            raise UsageError(
-                f"a resumed run keeps its settings, but {'; '.join(differences)} in {self.resume}: leave it "
-                "out, or start a new run with --out"
-            )
-        directory.require_same_weights(job.classifier)
+        directory.require_same(self.settings, job.classifier)
         return directory
 
-    def _headline(self, job: Job) -> str:
-        classes = "1 class" if len(job.targets) == 1 else f"{len(job.targets)} classes"
-        runs = "" if job.runs is None else f", {job.runs} runs"
-        return (
-            f"{self.settings.algorithm} with the {self.settings.encoding_name} encoding against "
-            f"{job.classifier.spec.name}: {classes}{runs}, {job.evaluations:,} images per generation"
+    def _require_named(self) -> None:
+        """Raise if the classifier is one that only the program that made it can pass."""
+        if self.settings.classifier != OWN:
+            return
+        if self.resume is None:
+            raise UsageError(f"{OWN} stands for a classifier that a Python program made: name one to load")
+        raise UsageError(
+            f"{self.resume} fools a classifier that a Python program made: continue it there, with "
+            f"evofool.fool(classifier, {str(self.resume)!r}, resume=True)"
         )
 
 

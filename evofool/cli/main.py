@@ -5,10 +5,8 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Union
 
-import jax
 import tyro
 
 import evofool
@@ -21,7 +19,6 @@ from evofool.cli.list import List
 from evofool.cli.study import study_command
 from evofool.cli.train import Train
 from evofool.cli.usage import checked, likely_option, options_of, parse
-from evofool.datasets import cache_folder
 from evofool.errors import EvofoolError, UsageError, root_cause, shown, unknown_name
 from evofool.interruption import raise_again
 from evofool.processes import connected, end_all
@@ -71,7 +68,6 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(0)
     try:
         raise_again()
-        _keep_compiled_programs()
         sys.exit(_parse(checked(args)).run())
     except EvofoolError as error:
         end_all(str(error), error.exit_code)
@@ -162,10 +158,3 @@ def _description(name: str, command: _Command, evolve: Evolve, args: Sequence[st
     text = inspect.cleandoc((Evolve.__doc__ or "").partition("Attributes:")[0])
     examples = "\n".join(f"  evofool evolve {choice} --help" for choice in other_choices(evolve))
     return f"{text}\n\nTo see the options of another choice:\n{examples}"
-
-
-def _keep_compiled_programs() -> None:
-    """Cache compiled programs, so that the next start need not compile them again."""
-    folder = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or cache_folder() / "compiled")
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

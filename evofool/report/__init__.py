@@ -1,6 +1,6 @@
 """Pictures of a run: contact sheets, convergence and reward plots, histograms; figures of attacks."""
 
-from evofool.report.contact_sheet import contact_sheet, format_confidence
+from evofool.report.contact_sheet import contact_sheet, format_confidence, sheet_of
 from evofool.report.histogram import confidence_histogram
 from evofool.report.pages import contact_pages
 from evofool.report.plots import ReportedMedian, convergence_plot, reward_plot, steps_plot
@@ -13,5 +13,6 @@ __all__ = [
     "convergence_plot",
     "format_confidence",
     "reward_plot",
+    "sheet_of",
     "steps_plot",
 ]

@@ -48,7 +48,42 @@ def contact_sheet(
     title: str | None = None,
     subtitle: str | None = None,
 ) -> None:
-    """Save one picture of all classes, as in Figures 4 and 5 of Nguyen et al. (2015).
+    """Save one picture of all classes; see `sheet_of`.
+
+    Args:
+        images: one image per class.
+        names: the class of each image.
+        confidences: the confidence of each image in its class.
+        path: the PNG file. An existing file is replaced atomically.
+        columns: images per row.
+        title: a heading above the images.
+        subtitle: a smaller grey line below the title.
+
+    Raises:
+        UsageError: what `sheet_of` raises.
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> noise = np.random.default_rng(0).integers(0, 256, (10, 28, 28, 1), dtype=np.uint8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     contact_sheet(noise, list("0123456789"), np.full(10, 0.9999), f"{folder}/sheet.png")
+    """
+    sheet = sheet_of(images, names, confidences, columns=columns, title=title, subtitle=subtitle)
+    with replacing(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def sheet_of(
+    images: UInt8[np.ndarray, "k h w c"],
+    names: Sequence[str],
+    confidences: Float[np.ndarray, " k"],
+    *,
+    columns: int | None = None,
+    title: str | None = None,
+    subtitle: str | None = None,
+) -> Image.Image:
+    """Draw one picture of all classes, as in Figures 4 and 5 of Nguyen et al. (2015).
 
     Small images are enlarged by a whole number, so that every pixel stays a crisp square; large ones are
     shrunk to the cell. A class whose confidence is not finite has no image yet and is drawn as a pale frame.
@@ -58,7 +93,6 @@ def contact_sheet(
         names: the class of each image. Long names wrap to two lines; longer ones end in an ellipsis.
         confidences: the confidence of each image in its class, in 0..1; nan or -inf for a class without an
             image.
-        path: the PNG file. An existing file is replaced atomically.
         columns: images per row; by default as many as make the sheet about 16:10.
         title: a heading above the images.
         subtitle: a smaller grey line below the title.
@@ -66,13 +100,10 @@ def contact_sheet(
     Raises:
         UsageError: there are no images, they are neither grey nor RGB, the numbers of images, names and
             confidences differ, a confidence is outside 0..1, or `columns` is not positive.
-        OSError: the file cannot be written.
 
     Example:
-        >>> import tempfile
-        >>> noise = np.random.default_rng(0).integers(0, 256, (10, 28, 28, 1), dtype=np.uint8)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     contact_sheet(noise, list("0123456789"), np.full(10, 0.9999), f"{folder}/sheet.png")
+        >>> sheet_of(np.zeros((2, 28, 28, 1), np.uint8), ["one", "two"], np.array([0.5, 0.9])).mode
+        'RGB'
     """
     if not len(images) == len(names) == len(confidences):
         raise UsageError(
@@ -98,8 +129,7 @@ def contact_sheet(
         corner = margin + column * grid.pitch_x, margin + header.height + row * grid.pitch_y
         filled = bool(np.isfinite(confidences[index]))
         _draw_cell(sheet, corner, grid, image if filled else None, grid.captions[index], label)
-    with replacing(path) as temporary:
-        sheet.save(temporary, format="PNG")
+    return sheet
 
 
 def format_confidence(p: float | int | np.floating) -> str:

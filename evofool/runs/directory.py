@@ -1,13 +1,15 @@
 """The run directory: all that a run leaves behind, in files that any tool can read."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from evofool.classifiers import Classifier, weights_digest
-from evofool.errors import EvofoolError
+from evofool import registry
+from evofool.classifiers import Classifier, ClassifierSpec, weights_digest
+from evofool.errors import EvofoolError, UsageError, shown
 from evofool.files import replacing
 from evofool.provenance import provenance
 from evofool.results import Content, Kind, Results
@@ -56,7 +58,7 @@ RUN = Kind(
         ),
         CONFIG: Content(
             "Settings",
-            "every setting that decides the result, the classifier's SHA-256, versions, device",
+            "every setting that decides the result, the classifier's classes and SHA-256, versions, device",
         ),
         CHECKPOINTS: Content("Checkpoints", "the last few states, written in the background (Orbax)"),
         DAMAGED: Content(
@@ -101,7 +103,7 @@ class RunDirectory:
         require_name_for_checkpoints(path)
         run = cls(Results.create(path, RUN, overwrite=overwrite))
         run.results.clear()
-        run.write_config(settings, weights_digest(classifier))
+        run.write_config(settings, classifier, weights_digest(classifier))
         return run
 
     @classmethod
@@ -134,18 +136,20 @@ class RunDirectory:
         finally:
             self.results.release()
 
-    def write_config(self, settings: RunSettings, classifier_sha256: str) -> None:
+    def write_config(self, settings: RunSettings, classifier: Classifier, classifier_sha256: str) -> None:
         """Write config.json.
 
         Args:
             settings: of the run.
-            classifier_sha256: the digest of what is fooled.
+            classifier: what is fooled.
+            classifier_sha256: the digest of its weights.
 
         Raises:
             EvofoolError: it cannot be written.
         """
         config = {
             "settings": settings.to_json(),
+            "classifier": dataclasses.asdict(classifier.spec),
             "classifier_sha256": classifier_sha256,
             **provenance(),
         }
@@ -161,14 +165,34 @@ class RunDirectory:
         """
         return RunSettings.from_json(self._read_config()["settings"])
 
-    def require_same_weights(self, classifier: Classifier) -> None:
-        """Raise `EvofoolError` unless the classifier has the weights that the run began with."""
-        recorded, found = self._read_config()["classifier_sha256"], weights_digest(classifier)
+    def require_same(self, settings: RunSettings, classifier: Classifier) -> None:
+        """Raise unless the run began with these settings and with this classifier.
+
+        The number of generations may differ, and the name of the classifier.
+
+        Raises:
+            UsageError: a setting differs.
+            EvofoolError: the weights or the classes of the classifier differ, or config.json is damaged.
+        """
+        if differences := settings.differences(self.read_settings()):
+            raise UsageError(
+                f"a resumed run keeps its settings, but {'; '.join(differences)} in {self.path}: leave it "
+                "out, or start a new run"
+            )
+        config, spec = self._read_config(), classifier.spec
+        recorded, found = config["classifier_sha256"], weights_digest(classifier)
         if recorded != found:
             raise EvofoolError(
-                f"the weights of {classifier.spec.name} are not those that {self.path} began with "
+                f"the weights of {spec.name} are not those that {self.path} began with "
                 f"(SHA-256 {found[:12]}, not {recorded[:12]}): restore the old ones, or start a new run"
             )
+        begun = registry.from_json(ClassifierSpec, config["classifier"])
+        for name in ("input_shape", "class_names", "activation"):
+            if getattr(begun, name) != getattr(spec, name):
+                raise EvofoolError(
+                    f"the {name} of {spec.name} are not those that {self.path} began with "
+                    f"({shown(getattr(spec, name))}, not {shown(getattr(begun, name))})"
+                )
 
     def read_metrics(self) -> list[Record]:
         """The records of metrics.jsonl, without those that are damaged.
@@ -185,8 +209,8 @@ class RunDirectory:
         path = self.path / CONFIG
         try:
             config = json.loads(path.read_bytes())
-            if not {"settings", "classifier_sha256"} <= config.keys():
-                raise ValueError("it lacks settings or classifier_sha256")
+            if missing := {"settings", "classifier", "classifier_sha256"} - config.keys():
+                raise ValueError(f"it lacks {', '.join(sorted(missing))}")
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise EvofoolError(f"{path} is damaged: {error}") from error
         return config

@@ -9,18 +9,21 @@ import numpy as np
 from jaxtyping import PyTree
 
 from evofool.classifiers import weights_digest
-from evofool.errors import UsageError, require_positive
+from evofool.errors import EvofoolError, UsageError, require_positive
 from evofool.processes import anywhere, connected, on_this_process
 from evofool.report import format_confidence
 from evofool.runs.checkpoints import Checkpoints, state_of_first
 from evofool.runs.directory import RunDirectory
-from evofool.runs.job import Job, RunSettings
+from evofool.runs.job import OWN, Job, RunSettings
 from evofool.runs.lineage import RECORDED, LineageLog
 from evofool.runs.metrics import MetricsLog, Record
 from evofool.runs.pictures import Images, Pictures, draw, drawn_run, score_again
 from evofool.runs.remarks import in_short, remarks
 from evofool.runs.several import over_runs, write_several
 from evofool.search import Cut, Runs, population_mesh, run
+
+_LARGEST_CHANGE = 0.01
+"""Of a confidence that is computed again in another batch, in half precision."""
 
 _CHECKPOINT_EVERY = 50
 """Generations between two checkpoints where the spacing is not given."""
@@ -76,11 +79,13 @@ class RunOutcome(NamedTuple):
         state: the search's last state.
         record: the last line of metrics.
         notes: lines that the user should read.
+        images: of the elites, those of several runs one run after the other.
     """
 
     state: PyTree
     record: Record
     notes: list[str]
+    images: Images
 
 
 def evolve(
@@ -111,7 +116,8 @@ def evolve(
 
     Raises:
         UsageError: fewer generations than the run already has.
-        EvofoolError: a checkpoint is missing or damaged, or something cannot be written.
+        EvofoolError: a checkpoint is missing or damaged, something cannot be written, or the program's own
+            classifier gives the elites of a resumed run other confidences than before.
 
     Example:
         >>> import tempfile
@@ -140,7 +146,9 @@ def evolve(
                 f"{directory.path} is at generation {done} already: generations must be at least that, not "
                 f"{settings.generations}"
             )
-        directory.write_config(settings, sha256)
+        if done and settings.classifier == OWN:
+            _require_same_confidences(directory, job, state)
+        directory.write_config(settings, job.classifier, sha256)
         metrics = MetricsLog(directory.results, job.evaluations, options.log_every)
         lineage = LineageLog(directory.results, job.targets, job.evaluations, state.archive)
         notes += metrics.rewind(done) + lineage.rewind(done)
@@ -160,7 +168,7 @@ def evolve(
         else:
             write_several(directory.results, drawn, settings.all_seeds, state, images, records)
         checkpoints.finish()
-        return RunOutcome(state, metrics.newest, notes)
+        return RunOutcome(state, metrics.newest, notes, images)
 
 
 def _search(
@@ -223,11 +231,24 @@ def search_on(
     )
 
 
+def _require_same_confidences(directory: RunDirectory, job: Job, state: PyTree) -> None:
+    """Raise if the classifier gives the elites other confidences than those that they were kept for.
+
+    The digest of its weights does not cover the function of a classifier that a program made.
+    """
+    found = score_again(state.archive, draw(state.archive, job.search), job.scorer, job.targets).confidences
+    if not np.allclose(found, state.archive.confidences, atol=_LARGEST_CHANGE, equal_nan=True):
+        raise EvofoolError(
+            f"{job.classifier.spec.name} gives the elites of {directory.path} other confidences than they "
+            "were saved with: its function has changed. Restore it, or start a new run"
+        )
+
+
 def _in_single_precision(
     settings: RunSettings, job: Job, state: PyTree, images: Images
 ) -> tuple[PyTree, str]:
     """The state with the confidences of the classifier in float32, and a note about them."""
-    rescored = state._replace(archive=score_again(state.archive, images, job))
+    rescored = state._replace(archive=score_again(state.archive, images, job.classifier, job.targets))
     before, after = (
         format_confidence(float(np.median(each.archive.confidences))) for each in (state, rescored)
     )

@@ -32,6 +32,9 @@ from evofool.search import (
     target_classes,
 )
 
+OWN = "python-object"
+"""What settings call a classifier that a program made, which has no name and no file to load it by."""
+
 _ANY = "..."
 """In place of the names and files that a classifier is made of."""
 
@@ -47,6 +50,7 @@ class RunSettings:
     Attributes:
         classifier: what to fool: a name that `evofool list classifiers` shows, a .safetensors file, or a
             composition of them, as in "smoothed(lenet-digits, 0.1)" (`evofool list compositions`).
+            "python-object" stands for one that a program made and passes beside the settings.
         search: how to search.
         encoding: how a genome becomes an image.
         generations: how many generations to make in all.
@@ -197,24 +201,35 @@ class Job(NamedTuple):
         """The images that all runs score in a generation."""
         return self.search.evaluations(self.classifier) * (self.runs or 1)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each niche's class."""
+        return tuple(self.classifier.spec.class_names[target] for target in self.targets)
 
-def prepare(settings: RunSettings, cut: Cut = Cut()) -> Job:
+
+def prepare(settings: RunSettings, cut: Cut = Cut(), classifier: Classifier | None = None) -> Job:
     """Load and build what the settings name.
 
     Args:
         settings: what to run.
         cut: how generations will be cut up, which decides the memory that they need.
+        classifier: what to fool, if the settings call it "python-object".
 
     Raises:
         UsageError: an unknown classifier or class, options out of range or that do not go together, images
-            that are too small, or a generation that does not fit into memory.
+            that are too small, a generation that does not fit into memory, or a classifier where the settings
+            name one, or none where they do not.
         EvofoolError: the classifier's weights are missing or damaged.
 
     Example:
         >>> prepare(RunSettings(targets=("three", "7"))).targets
         (3, 7)
+        >>> from evofool import create_classifier
+        >>> linear = create_classifier("linear", (8, 8, 1), ("even", "odd"))
+        >>> prepare(RunSettings("python-object"), classifier=linear).classifier.spec.name
+        'linear'
     """
-    classifier = _load_view(settings)
+    classifier = _view(settings, _classifier_of(settings, classifier))
     scorer = with_precision(classifier, settings.precision)
     named = tuple(classifier.spec.class_index(target) for target in settings.targets) or None
     encoding = ENCODINGS[settings.encoding_name].build(classifier.spec.input_shape, settings.encoding)
@@ -229,9 +244,32 @@ def prepare(settings: RunSettings, cut: Cut = Cut()) -> Job:
     return Job(classifier, scorer, encoding, search_of(size), targets, settings.seeds)
 
 
-def _load_view(settings: RunSettings) -> Classifier:
+def headline(settings: RunSettings, job: Job) -> str:
+    """What a run does, in one line."""
+    classes = "1 class" if len(job.targets) == 1 else f"{len(job.targets)} classes"
+    runs = "" if job.runs is None else f", {job.runs} runs"
+    return (
+        f"{settings.algorithm} with the {settings.encoding_name} encoding against "
+        f"{job.classifier.spec.name}: {classes}{runs}, {job.evaluations:,} images per generation"
+    )
+
+
+def _classifier_of(settings: RunSettings, own: Classifier | None) -> Classifier:
+    """The classifier that the settings name, or the program's own."""
+    if own is None and settings.classifier == OWN:
+        raise UsageError("the classifier of these settings was made by a program, which must pass it")
+    if own is None:
+        return load_classifier(settings.classifier, settings.activation)
+    if settings.classifier != OWN:
+        raise UsageError(
+            f"the settings name the classifier {settings.classifier!r}: leave the other one out, or call it "
+            f"{OWN!r} in the settings"
+        )
+    return own if settings.activation is None else own.with_activation(settings.activation)
+
+
+def _view(settings: RunSettings, classifier: Classifier) -> Classifier:
     """The classifier of images of the size that the run evolves."""
-    classifier = load_classifier(settings.classifier, settings.activation)
     if settings.ten_crop:
         sides = CROPPED_SIZE if settings.image_size is None else (settings.image_size,) * 2
         return ten_crop(classifier, *sides)

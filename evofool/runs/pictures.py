@@ -219,13 +219,22 @@ def draw(archive: Archive, search: Search) -> Images:
     return np.asarray(in_batches(lambda batch: to_uint8(render(batch)), genomes, _IMAGES_AT_ONCE))
 
 
-def score_again(archive: Archive, images: Images, job: Job) -> Archive:
-    """The archive with the confidences that the classifier itself gives the 8-bit images of the elites."""
-    score = jax.jit(lambda classifier, images: classifier(images))
-    scores = in_batches(lambda batch: score(job.classifier, from_uint8(batch)), images, _IMAGES_AT_ONCE)
-    own_class = jnp.tile(jnp.asarray(job.targets), job.runs or 1)
+def score_again(archive: Archive, images: Images, classifier: Classifier, targets: Sequence[int]) -> Archive:
+    """The archive with the confidences that a classifier gives the 8-bit images of the elites.
+
+    Args:
+        archive: of one or several runs.
+        images: of its elites, from `draw`.
+        classifier: what scores them.
+        targets: the class of each niche.
+    """
+    scores = in_batches(lambda batch: _score(classifier, from_uint8(batch)), images, _IMAGES_AT_ONCE)
+    own_class = jnp.tile(jnp.asarray(targets), len(images) // len(targets))
     confidences = jnp.take_along_axis(scores, own_class[:, None], axis=1).reshape(archive.slots.shape)
     return archive._replace(confidences=jnp.where(archive.generations < 1, -jnp.inf, confidences))
+
+
+_score = jax.jit(Classifier.__call__)
 
 
 def reported_median(settings: RunSettings, job: Job) -> ReportedMedian | None:

@@ -64,7 +64,7 @@ def test_elites_are_drawn_and_scored_alike_in_batches_and_at_once() -> None:
     expected = round_to_8_bits(search.render(archive.genomes))
     np.testing.assert_array_equal(from_uint8(images), expected)
     job = Job(classifier, classifier, None, search, tuple(range(150)))  # type: ignore[arg-type]
-    scored = score_again(archive, images, job).confidences
+    scored = score_again(archive, images, job.classifier, job.targets).confidences
     assert scored[3] == -np.inf
     own = classifier(expected).diagonal()
     np.testing.assert_allclose(np.delete(scored, 3), np.delete(own, 3), rtol=1e-6)
