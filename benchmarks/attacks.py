@@ -24,15 +24,15 @@ from evofool.attacks import (
     DeepFoolOptions,
     FastGradientSignOptions,
     Goal,
-    IteratedGradientSignOptions,
     LBFGSOptions,
+    PGDOptions,
     Targeted,
     Untargeted,
     deepfool,
     fast_gradient_sign,
     input_gradient,
-    iterated_gradient_sign,
     lbfgs,
+    pgd,
     random_targets,
 )
 from evofool.datasets import load_dataset
@@ -94,9 +94,7 @@ def attacks(effort: Effort) -> Iterator[Table]:
         attack = getattr(foolbox.attacks, name)(**options)
         return lambda: attack(model, of, criterion, epsilons=epsilon)[1]
 
-    random_start = IteratedGradientSignOptions(
-        steps=steps, change=255 * steps * STEP, epsilon=EPSILON, random_start=True
-    )
+    random_start = PGDOptions(EPSILON, steps=steps, step_size=STEP)
     carlini_wagner = {"binary_search_steps": binary, "steps": tries, "stepsize": 0.05}
     pairs = {
         "fast gradient sign": _Pair(
@@ -109,7 +107,7 @@ def attacks(effort: Effort) -> Iterator[Table]:
         f"iterated, {steps} steps from a random start": _Pair(
             x,
             goal,
-            ours(iterated_gradient_sign, goal, random_start),
+            ours(pgd, goal, random_start),
             lambda: theirs("LinfPGD", epsilon=EPSILON, steps=steps),
             passes=steps,
         ),

@@ -4,6 +4,7 @@ All have one signature, `attack(classifier, images, goal, options)`, and return 
 is a file with a dataclass of options and a function, and a line in `ATTACKS`.
 """
 
+from evofool.attacks.apgd import APGDOptions, apgd
 from evofool.attacks.attack import (
     AttackResult,
     assess,
@@ -12,12 +13,14 @@ from evofool.attacks.attack import (
     predicted_classes,
 )
 from evofool.attacks.deepfool import DeepFoolOptions, deepfool
+from evofool.attacks.fab import FABOptions, fab
 from evofool.attacks.fast_gradient_sign import FastGradientSignOptions, fast_gradient_sign
 from evofool.attacks.goals import Goal, Targeted, Untargeted, random_targets
 from evofool.attacks.gradient_ascent import GradientAscentOptions, gradient_ascent, noise_images
 from evofool.attacks.iterated import IteratedGradientSignOptions, iterated_gradient_sign
 from evofool.attacks.lbfgs import LBFGSOptions, lbfgs
 from evofool.attacks.options import AttackOptions
+from evofool.attacks.pgd import PGDOptions, pgd
 from evofool.attacks.template import TemplateOptions, add_template, templates
 from evofool.attacks.universal import UniversalOptions, add_perturbation, universal_perturbation
 from evofool.registry import Entry, Registry
@@ -41,7 +44,22 @@ ATTACKS = Registry(
             "Many small steps of equal size in every pixel: from panda to vulture (Evans).",
             IteratedGradientSignOptions,
             iterated_gradient_sign,
-            aliases=("pgd", "bim", "i-fgsm"),
+            aliases=("bim", "i-fgsm"),
+        ),
+        "pgd": Entry(
+            "Steps within a ball, from several random starts (Madry et al. 2018).",
+            PGDOptions,
+            pgd,
+        ),
+        "apgd": Entry(
+            "The same with step sizes that adapt, of AutoAttack (Croce & Hein 2020).",
+            APGDOptions,
+            apgd,
+        ),
+        "fab": Entry(
+            "Small changes, between the image and the boundary (Croce & Hein 2020).",
+            FABOptions,
+            fab,
         ),
         "lbfgs": Entry(
             "The smallest change for a target: box-constrained L-BFGS (Szegedy et al. 2014).",
@@ -71,22 +89,27 @@ ATTACKS = Registry(
 
 __all__ = [
     "ATTACKS",
+    "APGDOptions",
     "AttackOptions",
     "AttackResult",
     "DeepFoolOptions",
+    "FABOptions",
     "FastGradientSignOptions",
     "Goal",
     "GradientAscentOptions",
     "IteratedGradientSignOptions",
     "LBFGSOptions",
+    "PGDOptions",
     "Targeted",
     "TemplateOptions",
     "UniversalOptions",
     "Untargeted",
     "add_perturbation",
     "add_template",
+    "apgd",
     "assess",
     "deepfool",
+    "fab",
     "fast_gradient_sign",
     "first_step_above",
     "gradient_ascent",
@@ -94,6 +117,7 @@ __all__ = [
     "iterated_gradient_sign",
     "lbfgs",
     "noise_images",
+    "pgd",
     "predicted_classes",
     "random_targets",
     "templates",

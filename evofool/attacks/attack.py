@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from evofool.attacks.goals import Goal
 from evofool.attacks.options import AttackOptions
@@ -353,6 +353,16 @@ def attacked_at_once(shape: tuple[int, ...]) -> int:
         (1000, 16)
     """
     return max(1, min(_MOST_AT_ONCE, _VALUES_AT_ONCE // math.prod(shape)))
+
+
+def image_keys(seed: int, count: int) -> Key[Array, " n"]:
+    """A key for each image, of the seed and of its place among all images."""
+    return jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(count))
+
+
+def folded(keys: Key[Array, " n"], number: Int[Array, ""]) -> Key[Array, " n"]:
+    """Each image's key of one of its starts."""
+    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
 
 
 def first_true(reached: Bool[Array, "t n"]) -> Int[Array, " n"]:

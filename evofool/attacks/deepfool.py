@@ -2,20 +2,19 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from evofool.attacks.attack import AttackResult, in_parts, require_attackable, result_of
+from evofool.attacks.balls import CommonNorm
 from evofool.attacks.goals import Goal, Untargeted
 from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import require_choice, require_not_negative, require_positive
-
-Norm = Literal["l2", "linf"]
-"""How the size of a change is measured: its Euclidean length, or its largest value."""
+from evofool.images import round_to_8_bits
 
 # Keeps a step from ending on the boundary itself, where float32 decides; Foolbox adds the same.
 _BEYOND_BOUNDARY = 1e-4
@@ -31,21 +30,23 @@ class DeepFoolOptions(AttackOptions):
         overshoot: how far to go beyond the boundary, as a share of the change, 0 or more; the paper's is
             0.02.
         candidates: how many of the likeliest other classes are considered, at least one; the paper's is 10.
+        eight_bit: see every image rounded to 8 bits on the way, so that its success survives saving.
 
     Raises:
         UsageError: a value is out of range.
     """
 
-    norm: Norm = "l2"
+    norm: CommonNorm = "l2"
     steps: int = 50
     overshoot: float = 0.02
     candidates: int = 10
+    eight_bit: bool = False
     goals = (Untargeted,)
 
     def __post_init__(self) -> None:
         require_positive(steps=self.steps, candidates=self.candidates)
         require_not_negative(overshoot=self.overshoot)
-        require_choice(get_args(Norm), norm=self.norm)
+        require_choice(get_args(CommonNorm), norm=self.norm)
 
 
 def deepfool(
@@ -65,6 +66,9 @@ def deepfool(
 
     and the image is `clip(x_0 + (1 + overshoot) * (sum of all r))`. An image that is not classified as its
     label from the start is left as it is.
+
+    The change is so small that rounding to 8 bits undoes most of it. With `eight_bit` every x is rounded, so
+    that the sum of the steps grows until enough of it is left.
 
     Args:
         classifier: the classifier to fool.
@@ -106,6 +110,7 @@ def _attack(
         steps=options.steps,
         overshoot=options.overshoot,
         candidates=options.candidates,
+        eight_bit=options.eight_bit,
     )
     logits = classifier.logits(crossing.images)
     result = result_of(
@@ -139,10 +144,11 @@ def cross_boundary(
     images: Float[Array, "n h w c"],
     labels: Int[Array, " n"],
     *,
-    norm: Norm,
+    norm: CommonNorm,
     steps: int,
     overshoot: float | Float[Array, ""],
     candidates: int,
+    eight_bit: bool = False,
 ) -> Crossing:
     """DeepFool without its checks, as part of a compiled function."""
     logits = classifier.logits(images)
@@ -156,6 +162,7 @@ def cross_boundary(
         direction, had_gradient = _to_boundary(classifier, norm, crossing.images, labels, nearest)
         change = crossing.change + direction
         moved = jnp.clip(images + (1 + overshoot) * change, 0, 1)
+        moved = round_to_8_bits(moved) if eight_bit else moved
         moved = jnp.where(crossing.left[:, None, None, None], crossing.images, moved)
         return Crossing(
             images=moved,
@@ -174,7 +181,7 @@ def cross_boundary(
 
 def _to_boundary(
     classifier: Classifier,
-    norm: Norm,
+    norm: CommonNorm,
     images: Float[Array, "n h w c"],
     labels: Int[Array, " n"],
     candidates: Int[Array, "n k"],

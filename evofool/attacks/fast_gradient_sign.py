@@ -1,6 +1,6 @@
-"""One step of equal size in every pixel, along the gradient of the loss."""
+"""One step along the gradient of the loss, of equal size in every pixel."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -15,10 +15,10 @@ from evofool.attacks.attack import (
     result_of,
     some,
 )
+from evofool.attacks.balls import Norm, radius, require_ball, steepest
 from evofool.attacks.goals import Goal
 from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
-from evofool.errors import require_share
 
 _EPSILON_OF_GREY, _EPSILON_OF_COLOUR = 0.25, 0.007
 
@@ -28,17 +28,21 @@ class FastGradientSignOptions(AttackOptions):
     """The size of the step.
 
     Attributes:
-        epsilon: the change of every pixel, in [0, 1]; by default the paper's: 0.25 for grey images (MNIST),
-            0.007 for colour (ImageNet).
+        epsilon: the size of the step in its norm, 0 or more. For linf this is the change of every pixel, at
+            most 1, and by default the paper's: 0.25 for grey images (MNIST), 0.007 for colour (ImageNet). l2
+            and l1 have no default.
+        norm: linf; l2, a step along the gradient itself, of this Euclidean length; l1, an equal change of the
+            hundredth of the values with the largest gradients.
 
     Raises:
-        UsageError: epsilon is outside [0, 1].
+        UsageError: epsilon is out of range, or there is no such norm.
     """
 
     epsilon: float | None = None
+    norm: Norm = "linf"
 
     def __post_init__(self) -> None:
-        require_share(epsilon=self.epsilon)
+        require_ball(self.epsilon, self.norm)
 
 
 def fast_gradient_sign(
@@ -52,7 +56,8 @@ def fast_gradient_sign(
     $$x' = \text{clip}_{[0, 1]}(x + \epsilon \, \text{sign}(\nabla_x J(x, y)))$$
 
     with the loss `J = -log p(y)` for an `Untargeted` goal, and `J = log p(y)` for a `Targeted` one. Of all
-    changes of at most `epsilon` in each pixel it raises a linear loss most.
+    changes of at most `epsilon` in each pixel it raises a linear loss most. For another norm, the step is the
+    one of this size that does so.
 
     Args:
         classifier: the classifier to fool.
@@ -62,7 +67,7 @@ def fast_gradient_sign(
 
     Raises:
         UsageError: there are no images, they are not in [0, 1] or not of the classifier's size, there is not
-            one class for each, or the classifier does not have a class.
+            one class for each, the classifier does not have a class, or epsilon is needed and not given.
 
     Example:
         >>> from evofool import create_classifier
@@ -73,25 +78,26 @@ def fast_gradient_sign(
         [0.25, 0.25, 0.25]
     """
     require_attackable(classifier, images, goal, options.goals)
-    epsilon = options.epsilon
-    if epsilon is None:
-        epsilon = _EPSILON_OF_GREY if images.shape[3] == 1 else _EPSILON_OF_COLOUR
-    return in_parts(partial(_attack, classifier, epsilon), images, goal).against(classifier, goal, options)
+    default = _EPSILON_OF_GREY if images.shape[3] == 1 else _EPSILON_OF_COLOUR
+    chosen = replace(options, epsilon=radius(options.epsilon, options.norm, default, images.shape[1:]))
+    return in_parts(partial(_attack, classifier, chosen), images, goal).against(classifier, goal, options)
 
 
 def _attack(
-    classifier: Classifier, epsilon: float | Float[Array, ""], images: Float[Array, "n h w c"], goal: Goal
+    classifier: Classifier, options: FastGradientSignOptions, images: Float[Array, "n h w c"], goal: Goal
 ) -> AttackResult:
-    attacked, logits, had_gradient = _step(classifier, epsilon, images, goal)
+    attacked, logits, had_gradient = _step(classifier, options, images, goal)
     return _assess(classifier, images, attacked, goal, logits, had_gradient)
 
 
 @jax.jit
 def _step(
-    classifier: Classifier, epsilon: float | Float[Array, ""], images: Float[Array, "n h w c"], goal: Goal
+    classifier: Classifier, options: FastGradientSignOptions, images: Float[Array, "n h w c"], goal: Goal
 ) -> tuple[Float[Array, "n h w c"], Float[Array, "n k"], Bool[Array, " n"]]:
     gradient, logits = input_gradient(classifier, images, goal)
-    return jnp.clip(images + epsilon * jnp.sign(gradient), 0, 1), logits, some(gradient)
+    assert options.epsilon is not None
+    attacked = jnp.clip(images + options.epsilon * steepest(gradient, options.norm), 0, 1)
+    return attacked, logits, some(gradient)
 
 
 # A program of its own: in one program the step is fused with the second pass, which is then slower on a CPU.

@@ -5,7 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int
 
 from evofool.attacks.attack import (
     AttackResult,
@@ -18,15 +18,16 @@ from evofool.attacks.attack import (
     some,
     with_trajectory,
 )
+from evofool.attacks.balls import on_grid, within
 from evofool.attacks.goals import Goal
 from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
-from evofool.errors import UsageError, require_not_negative, require_positive, require_seed, require_share
+from evofool.errors import require_not_negative, require_positive, require_share
 
 
 @dataclass(frozen=True)
 class IteratedGradientSignOptions(AttackOptions):
-    """The steps, the ball that they stay in, and where they start.
+    """The steps, and the ball that they stay in.
 
     Attributes:
         steps: the number of steps, at least one.
@@ -34,28 +35,21 @@ class IteratedGradientSignOptions(AttackOptions):
             step changes it by `change / 255 / steps`. Evans' is 0.9, but saving an image with 8 bits undoes a
             change of less than half a level.
         epsilon: the most that a pixel may differ from its original, in [0, 1] units; no limit if not given.
-        random_start: start at a random point of the ball that epsilon gives.
-        seed: of the random start; 0 if not given.
+        eight_bit: see every image rounded to 8 bits on the way, so that its success survives saving.
 
     Raises:
-        UsageError: a value is out of range, random_start lacks epsilon, or seed lacks random_start.
+        UsageError: a value is out of range.
     """
 
     steps: int = 100
     change: float = 2.0
     epsilon: float | None = None
-    random_start: bool = False
-    seed: int | None = None
+    eight_bit: bool = False
 
     def __post_init__(self) -> None:
         require_positive(steps=self.steps)
         require_not_negative(change=self.change)
         require_share(epsilon=self.epsilon)
-        require_seed(self.seed or 0)
-        if self.random_start and self.epsilon is None:
-            raise UsageError("random_start requires epsilon, the ball to start in: 0.1 for instance")
-        if self.seed is not None and not self.random_start:
-            raise UsageError("seed requires random_start: nothing else is random")
 
     @property
     def step_size(self) -> float:
@@ -71,26 +65,25 @@ def iterated_gradient_sign(
     *,
     watch: Int[Array, "n m"] | None = None,
 ) -> AttackResult:
-    r"""Iterated gradient sign steps, within a ball or free, from the image or from a random start.
+    r"""Iterated gradient sign steps from the image, within a ball or free.
 
     $$x_{i+1} = \text{clip}_{B}(x_i + \alpha \, \text{sign}(\nabla_x J(x_i, y))), \quad
     B = [0, 1] \cap [x_0 - \epsilon, x_0 + \epsilon]$$
 
     with `J = -log p(y)` for an `Untargeted` goal, and `J = log p(y)` for a `Targeted` one. Without a ball
     these are the steps of J. Evans, whose panda becomes a vulture by 100 steps of 0.9 / 100 of a grey level;
-    with one, the basic iterative method (Kurakin, Goodfellow & Bengio, 2017, section 2.2); with a ball and a
-    random start, projected gradient descent (Madry et al., ICLR 2018, section 2.1).
+    with one, the basic iterative method (Kurakin, Goodfellow & Bengio, 2017, section 2.2). From random starts
+    see `pgd`.
 
     Args:
         classifier: the classifier to fool.
         images: values in [0, 1].
         goal: `Untargeted(labels)` or `Targeted(classes)`.
-        options: the steps, the ball, and where to start.
+        options: the steps and the ball.
         watch: the classes of each image whose confidences the trajectory records; all if not given.
 
     Returns:
-        The images after the last step, with the trajectory and the first step that reached the goal. Random
-        starts depend on the seed and on the place of an image among the others, and on nothing else.
+        The images after the last step, with the trajectory and the first step that reached the goal.
 
     Raises:
         UsageError: as `fast_gradient_sign`.
@@ -106,49 +99,34 @@ def iterated_gradient_sign(
     """
     require_attackable(classifier, images, goal, options.goals)
     radius = jnp.inf if options.epsilon is None else options.epsilon
-    keys = None
-    if options.random_start:
-        keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(options.seed or 0)))(
-            jnp.arange(len(images))
-        )
-    attack = partial(_iterate, classifier, options.steps, options.step_size, radius)
-    return in_parts(attack, images, goal, keys, watch).against(classifier, goal, options)
+    attack = partial(_iterate, classifier, options.steps, options.eight_bit, options.step_size, radius)
+    return in_parts(attack, images, goal, watch).against(classifier, goal, options)
 
 
-@partial(jax.jit, static_argnums=1)
+@partial(jax.jit, static_argnums=(1, 2))
 def _iterate(
     classifier: Classifier,
     steps: int,
+    eight_bit: bool,
     step_size: float | Float[Array, ""],
     radius: float | Float[Array, ""],
     images: Float[Array, "n h w c"],
     goal: Goal,
-    keys: Key[Array, " n"] | None,
     watch: Int[Array, "n m"] | None,
 ) -> AttackResult:
-    lowest, highest = jnp.maximum(images - radius, 0), jnp.minimum(images + radius, 1)
+    def seen(attacked: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        return on_grid(images, attacked, "linf", radius) if eight_bit else attacked
 
     def step(
         attacked: Float[Array, "n h w c"], _: None
     ) -> tuple[Float[Array, "n h w c"], tuple[Observed, Bool[Array, " n"]]]:
-        gradient, logits = input_gradient(classifier, attacked, goal)
-        moved = jnp.clip(attacked + step_size * jnp.sign(gradient), lowest, highest)
+        gradient, logits = input_gradient(classifier, seen(attacked), goal)
+        moved = within(images, attacked + step_size * jnp.sign(gradient), "linf", radius)
         return moved, (observe(classifier, goal, logits, watch), some(gradient))
 
-    start = images if keys is None else jnp.clip(_within(radius, images, keys), lowest, highest)
-    attacked, (observed, had_gradient) = jax.lax.scan(step, start, length=steps)
+    last, (observed, had_gradient) = jax.lax.scan(step, images, length=steps)
+    attacked = seen(last)
     logits = classifier.logits(attacked)
     logits_before = classifier.logits(images)
     result = result_of(classifier, goal, images, attacked, logits_before, logits, had_gradient[0])
     return with_trajectory(result, observed, observe(classifier, goal, logits, watch))
-
-
-def _within(
-    radius: float | Float[Array, ""], images: Float[Array, "n h w c"], keys: Key[Array, " n"]
-) -> Float[Array, "n h w c"]:
-    """A point of the ball around each image, drawn uniformly."""
-
-    def draw(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
-        return jax.random.uniform(key, image.shape, image.dtype, image - radius, image + radius)
-
-    return jax.vmap(draw)(keys, images)

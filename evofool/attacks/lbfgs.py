@@ -1,7 +1,7 @@
 """The smallest change for a target: L-BFGS within the box of valid pixels, and a bisection over a weight."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from evofool.attacks.goals import Goal, Targeted
 from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import require_positive
+from evofool.images import round_to_8_bits
 
 # The factor by which c changes until one value has succeeded and another failed.
 _FACTOR = 10.0
@@ -44,6 +45,7 @@ class LBFGSOptions(AttackOptions):
         iterations: the most iterations of L-BFGS for each, at least one.
         memory: how many steps the inverse Hessian is estimated from, at least one.
         first_weight: the first c, above zero.
+        eight_bit: round the image that each search ends at to 8 bits, so that its success survives saving.
 
     Raises:
         UsageError: a value is not above zero.
@@ -53,10 +55,12 @@ class LBFGSOptions(AttackOptions):
     iterations: int = 30
     memory: int = 10
     first_weight: float = 0.1
+    eight_bit: bool = False
     goals = (Targeted,)
 
     def __post_init__(self) -> None:
-        require_positive(**asdict(self))
+        require_positive(searches=self.searches, iterations=self.iterations)
+        require_positive(memory=self.memory, first_weight=self.first_weight)
 
 
 def lbfgs(
@@ -130,6 +134,7 @@ def _attack(
         # The best image so far is nearer to the next solution than the original is.
         start = jnp.where(jnp.isfinite(state.best_size)[:, None], state.best, originals)
         last = _minimise(partial(objective, state.weight), start, options.iterations, options.memory)
+        last = round_to_8_bits(last) if options.eight_bit else last
         return _bisect(state, last, originals, goal.reached(logits_of(last))), None
 
     gradient, logits_before = input_gradient(classifier, images, goal)

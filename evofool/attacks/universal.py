@@ -15,12 +15,12 @@ from evofool.attacks.attack import (
     require_attackable,
     result_of,
 )
-from evofool.attacks.deepfool import Norm, cross_boundary
+from evofool.attacks.balls import CommonNorm, project, radius, require_ball, steepest
+from evofool.attacks.deepfool import cross_boundary
 from evofool.attacks.goals import Goal, Untargeted
 from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import (
-    UsageError,
     require_choice,
     require_not_negative,
     require_positive,
@@ -64,7 +64,7 @@ class UniversalOptions(AttackOptions):
     """
 
     epsilon: float | None = None
-    norm: Norm = "linf"
+    norm: CommonNorm = "linf"
     improvement: Improvement = "gradient"
     fooling_rate: float = 0.8
     passes: int = 20
@@ -78,13 +78,11 @@ class UniversalOptions(AttackOptions):
     def __post_init__(self) -> None:
         require_seed(self.seed)
         require_not_negative(overshoot=self.overshoot)
-        require_share(fooling_rate=self.fooling_rate, epsilon=self.epsilon if self.norm == "linf" else None)
-        if self.norm == "l2":
-            require_not_negative(epsilon=self.epsilon)
+        require_share(fooling_rate=self.fooling_rate)
+        require_ball(self.epsilon, self.norm, get_args(CommonNorm))
         require_positive(
             passes=self.passes, batch_size=self.batch_size, steps=self.steps, candidates=self.candidates
         )
-        require_choice(get_args(Norm), norm=self.norm)
         require_choice(get_args(Improvement), improvement=self.improvement)
 
     def size(self, image: Float[Array, "h w c"]) -> float:
@@ -93,14 +91,7 @@ class UniversalOptions(AttackOptions):
         Raises:
             UsageError: the norm is l2 and there is no epsilon.
         """
-        if self.epsilon is not None:
-            return self.epsilon
-        if self.norm == "l2":
-            raise UsageError(
-                "norm l2 requires epsilon, the Euclidean length of the whole change: one of 10/255 in every "
-                f"value of these images has {_PAPERS_EPSILON * image.size**0.5:.2g}"
-            )
-        return _PAPERS_EPSILON
+        return radius(self.epsilon, self.norm, _PAPERS_EPSILON, image.shape)
 
 
 def universal_perturbation(
@@ -298,17 +289,14 @@ def _by_gradient(
         return jnp.minimum(losses, _ENOUGH_LOSS).sum()
 
     gradient = jax.grad(loss)(perturbation)
-    direction = jnp.sign(gradient) if options.norm == "linf" else gradient / _length(gradient)
     assert options.epsilon is not None
-    return _STEP * options.epsilon * direction, gradient.any()
+    return _STEP * options.epsilon * steepest(gradient[None], options.norm)[0], gradient.any()
 
 
 def _project(perturbation: Float[Array, "h w c"], options: UniversalOptions) -> Float[Array, "h w c"]:
     """The nearest point of the ball."""
     assert options.epsilon is not None
-    if options.norm == "linf":
-        return jnp.clip(perturbation, -options.epsilon, options.epsilon)
-    return perturbation * jnp.minimum(1, options.epsilon / _length(perturbation))
+    return project(perturbation[None], options.norm, options.epsilon)[0]
 
 
 def _logits(classifier: Classifier, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
@@ -318,8 +306,3 @@ def _logits(classifier: Classifier, images: Float[Array, "n h w c"]) -> Float[Ar
     batches = jnp.resize(jnp.arange(count), (-(-count // size), size))
     logits = jax.lax.map(lambda batch: classifier.logits(images[batch]), batches)
     return logits.reshape(-1, logits.shape[-1])[:count]
-
-
-def _length(array: Float[Array, "h w c"]) -> Float[Array, ""]:
-    """The Euclidean length, never below the smallest divisor of its type."""
-    return jnp.maximum(jnp.sqrt(jnp.square(array).sum()), jnp.finfo(array.dtype).tiny)

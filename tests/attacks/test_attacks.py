@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 from evofool import Classifier, ClassifierSpec, create_classifier, load_classifier
 from evofool.attacks import (
     ATTACKS,
+    APGDOptions,
     DeepFoolOptions,
+    FABOptions,
     FastGradientSignOptions,
     GradientAscentOptions,
     IteratedGradientSignOptions,
     LBFGSOptions,
+    PGDOptions,
     Targeted,
     TemplateOptions,
     UniversalOptions,
@@ -35,6 +38,7 @@ from evofool.attacks import (
     iterated_gradient_sign,
     lbfgs,
     noise_images,
+    pgd,
     predicted_classes,
     random_targets,
     templates,
@@ -343,8 +347,7 @@ def test_projected_gradient_descent_succeeds_as_often_as_foolboxs(foolbox, lenet
     images, labels = digits
     attack = foolbox.attacks.LinfPGD(steps=20, abs_stepsize=0.01)
     _, _, success = attack(foolbox_model(foolbox, lenet), images, labels, epsilons=0.1)
-    options = steps_of(0.01, 20, epsilon=0.1, random_start=True)
-    result = iterated_gradient_sign(lenet, images, Untargeted(labels), options)
+    result = pgd(lenet, images, Untargeted(labels), PGDOptions(0.1, steps=20, step_size=0.01))
     assert result.success.mean() >= float(success.mean()) - 0.04
 
 
@@ -381,6 +384,9 @@ SHORT = {
     "ascent": GradientAscentOptions(steps=3),
     "fgsm": FastGradientSignOptions(),
     "iterated": IteratedGradientSignOptions(steps=3, change=80.0),
+    "pgd": PGDOptions(0.1, steps=3, restarts=2),
+    "apgd": APGDOptions(0.1, steps=4, loss="dlr-targeted", targets=2),
+    "fab": FABOptions(steps=4, targets=2),
     "lbfgs": LBFGSOptions(searches=2, iterations=3),
     "deepfool": DeepFoolOptions(steps=3),
     "universal": UniversalOptions(epsilon=0.1, passes=1),
@@ -439,13 +445,11 @@ def test_a_class_beyond_32_bits_is_out_of_range(binary, inner_images) -> None:
         fast_gradient_sign(binary, inner_images, Untargeted([2**32] * 8))
 
 
-@pytest.mark.parametrize("name", ["fgsm", "iterated", "deepfool", "lbfgs", "ascent"])
+@pytest.mark.parametrize("name", sorted(SHORT.keys() - {"universal", "template"}))
 def test_results_do_not_depend_on_batches(binary, monkeypatch, name) -> None:
     images = jax.random.uniform(jax.random.key(5), (7, *BINARY_SHAPE))
     entry = ATTACKS.named(name)
     options = SHORT[name]
-    if name == "iterated":
-        options = IteratedGradientSignOptions(steps=3, epsilon=0.2, random_start=True, seed=4)
     goal = options.goals[0](jnp.argmin(binary(images), axis=1))
     whole = entry.build(binary, images, goal, options)
     monkeypatch.setattr("evofool.attacks.attack.attacked_at_once", lambda shape: 3)
@@ -457,9 +461,9 @@ def test_results_do_not_depend_on_batches(binary, monkeypatch, name) -> None:
 
 def test_random_starts_are_keyed_by_seed_and_image(binary, inner_images) -> None:
     def start(count: int, seed: int) -> jax.Array:
-        options = steps_of(0.0, 1, epsilon=0.1, random_start=True, seed=seed)
+        options = PGDOptions(0.1, steps=1, step_size=0.0, seed=seed)
         goal = Untargeted([0] * count)
-        return iterated_gradient_sign(binary, inner_images[:count], goal, options).images
+        return pgd(binary, inner_images[:count], goal, options).images
 
     np.testing.assert_array_equal(start(3, 0), start(8, 0)[:3])
     assert (start(8, 0) != start(8, 1)).mean() > 0.9
@@ -508,19 +512,10 @@ def test_a_sign_step_stays_in_its_ball_and_in_the_valid_range(binary, epsilon, s
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    epsilon=st.floats(0, 0.5),
-    step_size=st.floats(0, 0.5),
-    seed=st.integers(0, 2**31 - 1),
-    random_start=st.booleans(),
-)
-def test_iterated_steps_stay_in_their_ball_and_in_the_valid_range(
-    binary, epsilon, step_size, seed, random_start
-) -> None:
+@given(epsilon=st.floats(0, 0.5), step_size=st.floats(0, 0.5), seed=st.integers(0, 2**31 - 1))
+def test_iterated_steps_stay_in_their_ball_and_in_the_valid_range(binary, epsilon, step_size, seed) -> None:
     images = jax.random.uniform(jax.random.key(seed), (6, *BINARY_SHAPE))
-    options = steps_of(
-        step_size, 4, epsilon=epsilon, random_start=random_start, seed=seed if random_start else None
-    )
+    options = steps_of(step_size, 4, epsilon=epsilon)
     result = iterated_gradient_sign(binary, images, Untargeted([0] * 6), options)
     assert ((result.images >= 0) & (result.images <= 1)).all()
     assert jnp.abs(result.images - images).max() <= epsilon + 1e-6
@@ -744,8 +739,7 @@ def test_images_are_marked_one_by_one(dead, name) -> None:
 def test_a_random_start_leaves_a_point_without_gradient(dead) -> None:
     black, goal = jnp.zeros((1, 4, 4, 1)), Targeted([1])
     assert not iterated_gradient_sign(dead, black, goal, steps_of(0.05, 5)).success.any()
-    result = iterated_gradient_sign(dead, black, goal, steps_of(0.05, 5, epsilon=0.3, random_start=True))
-    assert result.success.all()
+    assert pgd(dead, black, goal, PGDOptions(0.3, steps=5)).success.all()
 
 
 # Refused
@@ -759,8 +753,6 @@ def test_a_random_start_leaves_a_point_without_gradient(dead) -> None:
         (IteratedGradientSignOptions, {"epsilon": -0.1}, "epsilon must be between 0 and 1"),
         (IteratedGradientSignOptions, {"change": -0.1}, "change must be 0 or more"),
         (IteratedGradientSignOptions, {"steps": 0}, "steps must be above zero"),
-        (IteratedGradientSignOptions, {"random_start": True}, "random_start requires epsilon"),
-        (IteratedGradientSignOptions, {"seed": 0}, "seed requires random_start"),
         (DeepFoolOptions, {"steps": 0}, "steps must be above zero"),
         (DeepFoolOptions, {"candidates": 0}, "candidates must be above zero"),
         (DeepFoolOptions, {"overshoot": -1.0}, "overshoot must be 0 or more"),

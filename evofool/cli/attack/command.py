@@ -169,7 +169,6 @@ def _without_gradient(classifier: Classifier, result: AttackResult) -> int:
     if not had_gradient.any():
         raise EvofoolError(
             f"the gradient of {classifier.spec.name} is zero or not a number, so no direction leads "
-            "anywhere: take iterated steps from a random start (evofool attack iterated --random-start "
-            "--epsilon 0.1)"
+            "anywhere: start at random points around the images (evofool attack pgd)"
         )
     return int((~had_gradient).sum())

@@ -1,0 +1,87 @@
+"""Projected gradient descent beside Foolbox's, and its restarts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from evofool import Classifier, ClassifierSpec, load_classifier
+from evofool.attacks import PGDOptions, Untargeted, pgd
+from evofool.attacks.attack import folded, image_keys
+from evofool.attacks.balls import lengths, random_changes
+from evofool.datasets import load_dataset
+from evofool.images import from_uint8
+
+
+@pytest.fixture(scope="module")
+def lenet() -> Classifier:
+    return load_classifier("lenet-digits")
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[jax.Array, jax.Array]:
+    dataset = load_dataset("digits")
+    return from_uint8(dataset.test_images[:60]), jnp.asarray(dataset.test_labels[:60])
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.1), ("l2", 1.5)])
+def test_steps_from_the_same_start_are_foolboxs(lenet, digits, norm, epsilon) -> None:
+    foolbox = pytest.importorskip("foolbox")
+    with jax.enable_x64(True):
+        classifier = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), lenet)
+        images, labels = digits[0][:20].astype(jnp.float64), digits[1][:20]
+        name = {"linf": "LinfProjectedGradientDescentAttack", "l2": "L2ProjectedGradientDescentAttack"}[norm]
+        start = random_changes(folded(image_keys(3, 20), jnp.int32(0)), images.shape[1:], norm, epsilon)
+
+        class FromOurStart(getattr(foolbox.attacks, name)):
+            def get_random_start(self, x0, size):
+                return x0 + start
+
+        model = foolbox.JAXModel(jax.jit(classifier.logits), bounds=(0, 1), data_format="channels_last")
+        attack = FromOurStart(steps=6, abs_stepsize=0.3 * epsilon)
+        _, expected, success = attack(model, images, labels, epsilons=epsilon)
+        options = PGDOptions(epsilon, norm, steps=6, step_size=0.3 * epsilon, seed=3)
+        result = pgd(classifier, images, Untargeted(labels), options)
+        np.testing.assert_allclose(result.images, expected, atol=1e-9)
+        np.testing.assert_array_equal(result.success, success)
+
+
+def pit_logits(params, images):
+    """The second class wins where the first pixel is above a half, and no gradient leads there."""
+    first = images[:, 0, 0, 0]
+    height = jnp.where(first > 0.5, 1 + first, -1 - first)
+    return jnp.stack([params * jnp.zeros_like(first), params * height], axis=1)
+
+
+def test_an_image_is_started_again_until_it_is_fooled() -> None:
+    classifier = Classifier(jnp.float32(1), pit_logits, ClassifierSpec("pit", (2, 2, 1), ("low", "high")))
+    images = jnp.full((200, 2, 2, 1), 0.5)
+    goal = Untargeted([0] * 200)
+    shares = []
+    for restarts in (1, 2, 5):
+        result = pgd(classifier, images, goal, PGDOptions(0.2, steps=1, step_size=0.0, restarts=restarts))
+        shares.append(float(result.success.mean()))
+        assert result.linf.max() <= 0.2 + 1e-6
+    # Every start is above a half by chance of one half.
+    np.testing.assert_allclose(shares, [1 / 2, 3 / 4, 31 / 32], atol=0.1)
+    first = pgd(classifier, images, goal, PGDOptions(0.2, steps=1, step_size=0.0))
+    again = pgd(classifier, images, goal, PGDOptions(0.2, steps=1, step_size=0.0, restarts=5))
+    np.testing.assert_array_equal(again.images[first.success], first.images[first.success])
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [("l2", 2.0), ("l1", 20.0)])
+def test_other_norms_keep_their_ball_and_fool(lenet, digits, norm, epsilon) -> None:
+    images, labels = digits
+    result = pgd(lenet, images, Untargeted(labels), PGDOptions(epsilon, norm, steps=20))
+    assert (lengths(result.images - images, norm) <= epsilon * (1 + 1e-5)).all()
+    assert result.success.mean() > 0.6
+
+
+def test_what_it_saw_with_8_bits_survives_saving(lenet, digits) -> None:
+    images, labels = digits
+    # 15.3 levels: rounded to the nearest level, changes of 15.3 stay within the ball, of 15.6 would not.
+    result = pgd(lenet, images, Untargeted(labels), PGDOptions(15.6 / 255, steps=10, eight_bit=True))
+    np.testing.assert_array_equal(result.success, result.quantised.success)
+    np.testing.assert_array_equal(result.images, result.quantised.images)
+    assert np.rint(255 * float(result.linf.max())) == 15
+    assert result.success.any()
