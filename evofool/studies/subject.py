@@ -51,7 +51,7 @@ def require_same_classes(classifiers: Sequence[Classifier]) -> None:
 def alike(pictures: Pictures, classifiers: Sequence[Classifier], count: int) -> Subject:
     """The first images that all classifiers classify alike, and rightly where their class is known.
 
-    Only of these it can be said that a change fooled a classifier.
+    Only of these can it be said that a change fooled a classifier.
 
     Args:
         pictures: the images.
