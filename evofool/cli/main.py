@@ -12,6 +12,7 @@ import tyro
 import evofool
 from evofool.attacks import ATTACKS
 from evofool.cli.attack import attack_command
+from evofool.cli.audit import audit_command
 from evofool.cli.evolve import Evolve
 from evofool.cli.fetch import Fetch
 from evofool.cli.forms import all_flags, filled_in, form_of, needed, other_choices, presented
@@ -43,6 +44,11 @@ _COMMANDS = {
     ),
     "study": _Command(
         "Answer a question of the papers with tables and figures.", study_command, "evofool study rubbish"
+    ),
+    "audit": _Command(
+        "How easily is a classifier fooled? One page with everything that was tried.",
+        audit_command,
+        "evofool audit lenet-digits --dataset digits --quick",
     ),
     "train": _Command("Train a classifier and write it to one file.", lambda args: presented(Train)),
     "fetch": _Command("Download a dataset or the weights of a classifier.", lambda args: presented(Fetch)),

@@ -133,19 +133,20 @@ def doubt(confidences: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape
     return np.clip(1 - confidences, _CLOSEST_TO_CERTAIN, 1)
 
 
-def set_certainty_axis(axes: "Axes", smallest: float) -> None:
-    """Make the vertical axis logarithmic in 1 - p, certainty at the top, with ticks labelled by p.
+def set_certainty_axis(axes: "Axes", smallest: float, *, vertical: bool = True) -> None:
+    """Make an axis logarithmic in 1 - p, certainty at the end, with ticks labelled by p.
 
     Args:
         axes: axes on which values of `doubt` are drawn.
         smallest: the smallest value drawn, in (0, 1]. The axis reaches at least 99.999%.
+        vertical: whether it is the vertical axis, with certainty at the top; else at the right.
     """
-    axes.set_yscale("log")
     decades = max(5, math.ceil(-math.log10(smallest)))
-    axes.set_ylim(1.1, 0.7 * 10.0**-decades)
-    axes.set_yticks([10.0**-nines for nines in range(decades + 1)], minor=False)
-    axes.set_yticks([], minor=True)
     labels = [f"{100 - 10.0 ** (2 - nines):.{max(0, nines - 2)}f}%" for nines in range(decades + 1)]
     if smallest <= _CLOSEST_TO_CERTAIN:
         labels[-1] = f"≥ {labels[-1]}"
-    axes.set_yticklabels(labels)
+    name = "y" if vertical else "x"
+    axis = axes.yaxis if vertical else axes.xaxis
+    axes.set(**{f"{name}scale": "log", f"{name}lim": (1.1, 0.7 * 10.0**-decades)})
+    axis.set_ticks([10.0**-nines for nines in range(decades + 1)], labels)
+    axis.set_ticks([], minor=True)

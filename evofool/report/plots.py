@@ -40,6 +40,8 @@ class ReportedMedian(NamedTuple):
 
 
 _INCHES = (10, 4.4)
+_NARROW = (7.5, 4.2)
+_MOST_DOTS = 500
 _REWARDS, _PERCENT = (-0.02, 1.02), (-2, 102)  # keeps a line at 0 off the axis
 
 
@@ -216,3 +218,91 @@ def steps_plot(
         certainty.set_title("Confidence, logarithmic in 1 \N{MINUS SIGN} p")
         set_certainty_axis(certainty, min(np.nanmin(doubt(values), initial=1) for values in lines.values()))
         legend_below(drawn, *percent.get_legend_handles_labels())
+
+
+def accuracy_plot(
+    curves: Mapping[str, Float[np.ndarray, "_s 2"]],
+    path: str | os.PathLike[str],
+    *,
+    marked: float | None = None,
+    title: str | None = None,
+) -> None:
+    """Plot the accuracy against the size of the change that an attack may make.
+
+    Args:
+        curves: sizes in [0, 1], in rising order, each with the accuracy in [0, 1]; by the name of the attack.
+        path: the PNG file. An existing file is replaced atomically.
+        marked: a size to mark, if any.
+        title: a heading above the plot.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     accuracy_plot({"PGD": np.array([[0, 0.99], [0.1, 0.2]])}, f"{folder}/accuracy.png")
+    """
+    with figure(path, title, size=_NARROW) as drawn:
+        axes = drawn.subplots()
+        for name, curve in curves.items():
+            axes.plot(curve[:, 0], 100 * curve[:, 1], marker="o", label=name)
+        if marked is not None:
+            axes.axvline(marked, color=INK, linewidth=1, linestyle=":", label=f"epsilon = {marked:.3g}")
+        axes.set_xlim(0, None)
+        axes.set_ylim(*_PERCENT)
+        axes.yaxis.set_major_formatter("{x:.0f}%")
+        axes.set_xlabel("largest change of a pixel")
+        axes.set_ylabel("classified correctly")
+        legend_below(drawn, *axes.get_legend_handles_labels())
+
+
+def confidence_strips(
+    groups: Mapping[str, Float[np.ndarray, " _n"]],
+    path: str | os.PathLike[str],
+    *,
+    threshold: float | None = None,
+    title: str | None = None,
+) -> None:
+    """Plot the confidences of several groups as strips of dots, logarithmic in 1 - p.
+
+    Of a group of more than 500, 500 at equal intervals of rank are drawn.
+
+    Args:
+        groups: confidences in [0, 1] by the name of the group, at least one of each.
+        path: the PNG file. An existing file is replaced atomically.
+        threshold: a confidence to mark, if any.
+        title: a heading above the plot.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     confidence_strips({"noise": np.array([0.4, 0.9])}, f"{folder}/strips.png", threshold=0.8)
+    """
+    doubts = {
+        name: doubt(np.quantile(values, np.linspace(0, 1, min(len(values), _MOST_DOTS))))
+        for name, values in groups.items()
+    }
+    with figure(path, title, size=(_NARROW[0], 1.6 + 0.62 * len(groups))) as drawn:
+        axes = drawn.subplots()
+        for place, (values, colour) in enumerate(
+            zip(doubts.values(), itertools.cycle(PALETTE), strict=False)
+        ):
+            # The fractional parts of the multiples of the golden ratio spread dots evenly.
+            heights = place + 0.6 * (np.arange(len(values)) * 0.61803 % 1 - 0.5)
+            axes.plot(values, heights, ".", color=colour, markersize=4, alpha=0.55, markeredgewidth=0)
+            axes.plot(np.median(values), place, "|", color=INK, markersize=26, markeredgewidth=1.6)
+        if threshold is not None:
+            label = f"a threshold of {format_confidence(np.float32(threshold))}"
+            line = axes.axvline(float(doubt(np.array(threshold))), color=INK, linestyle=":", label=label)
+            legend_below(drawn, [line], [label])
+        set_certainty_axis(axes, min(values.min() for values in doubts.values()), vertical=False)
+        axes.set_yticks(range(len(groups)), list(groups), parse_math=False)
+        axes.set_ylim(len(groups) - 0.5, -0.5)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel(
+            "highest confidence of each image, logarithmic in 1 \N{MINUS SIGN} p; bars are medians"
+        )

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from evofool.attacks.attack import attacked_at_once
 from evofool.classifiers import Classifier
-from evofool.errors import require_choice, require_positive, require_seed
+from evofool.errors import UsageError, require_choice, require_positive, require_seed
 from evofool.images import round_to_8_bits
 from evofool.numerics.batches import in_batches
 
@@ -143,6 +143,31 @@ def noise_images_at(
         for index in indices
     ]
     return jnp.stack(images)
+
+
+def auroc(higher: Float[np.ndarray, " n"], lower: Float[np.ndarray, " m"]) -> float:
+    """The area under the ROC curve of a score that should tell two kinds apart.
+
+    It is the chance that one of the first kind scores higher than one of the second, ties counting one half:
+    the statistic of Mann and Whitney (1947), from the ranks of all scores together.
+
+    Args:
+        higher: the scores of the kind that should have the higher ones, at least one.
+        lower: the scores of the other kind, at least one.
+
+    Raises:
+        UsageError: there are no scores of one kind.
+
+    Example:
+        >>> auroc(np.array([0.9, 0.8]), np.array([0.1, 0.8]))
+        0.875
+    """
+    if not len(higher) or not len(lower):
+        raise UsageError("an AUROC needs scores of both kinds")
+    _, which, counts = np.unique(np.concatenate([higher, lower]), return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2  # equal scores share the mean of their ranks
+    least = len(higher) * (len(higher) + 1) / 2
+    return float((ranks[which[: len(higher)]].sum() - least) / (len(higher) * len(lower)))
 
 
 @jax.jit

@@ -10,7 +10,7 @@ from evofool.errors import EvofoolError
 from evofool.files import file_name, replacing, save_table, unique, without_nan
 from evofool.registry import AnyOptions, Registry
 from evofool.results import Content, Kind, Results
-from evofool.studies.study import StudyResult
+from evofool.studies.study import Figure, StudyResult, Table
 
 STEPS = "steps/"
 """Where a study keeps what it has computed."""
@@ -34,7 +34,7 @@ def begin_study(name: str, options: AnyOptions, results: Results) -> None:
     """Remove old results, and say which study follows."""
     results.clear()
     with results.writing():
-        _save_json(results, {"study": name, "options": registry.to_json(options)})
+        save_json(results, _STUDY, {"study": name, "options": registry.to_json(options)})
 
 
 def options_of(path: Path, studies: Registry) -> tuple[str, Any]:
@@ -95,11 +95,29 @@ def save_study(result: StudyResult, name: str, options: AnyOptions, results: Res
             "tables": {name: table.records() for name, table in result.tables.items()},
             "differences": list(result.differences),
         }
-        _save_json(results, values)
-        for file, table in zip(_file_names(result.tables), result.tables.values(), strict=True):
-            save_table(results.add(f"tables/{file}.csv"), table.records())
-        for file, (title, draw) in zip(_file_names(result.figures), result.figures.items(), strict=True):
-            draw(path=results.add(f"figures/{file}.png"), title=title)
+        save_json(results, _STUDY, values)
+        save_tables(results, result.tables)
+        save_figures(results, result.figures)
+
+
+def save_tables(results: Results, tables: Mapping[str, Table]) -> None:
+    """Write tables as CSV, each into a file that is named after its title, in the folder `tables/`."""
+    for file, table in zip(_file_names(tables), tables.values(), strict=True):
+        save_table(results.add(f"tables/{file}.csv"), table.records())
+
+
+def save_figures(results: Results, figures: Mapping[str, Figure]) -> list[Path]:
+    """Draw figures as PNG, each into a file that is named after its title, in the folder `figures/`."""
+    files = [results.add(f"figures/{file}.png") for file in _file_names(figures)]
+    for file, (title, draw) in zip(files, figures.items(), strict=True):
+        draw(path=file, title=title)
+    return files
+
+
+def save_json(results: Results, name: str, values: Mapping[str, Any]) -> None:
+    """Write values as JSON, with null in place of what is not a number."""
+    text = json.dumps(without_nan(values), indent=1, ensure_ascii=False, allow_nan=False)
+    _save_text(results.add(name), text)
 
 
 def _markdown(result: StudyResult) -> str:
@@ -124,11 +142,6 @@ def _escaped(text: str) -> str:
 
 def _file_names(titles: Mapping[str, Any]) -> list[str]:
     return unique([file_name(title) or "_" for title in titles])
-
-
-def _save_json(results: Results, values: Mapping[str, Any]) -> None:
-    text = json.dumps(without_nan(values), indent=1, ensure_ascii=False, allow_nan=False)
-    _save_text(results.add(_STUDY), text)
 
 
 def _save_text(path: Path, text: str) -> None:

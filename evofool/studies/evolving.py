@@ -33,11 +33,13 @@ class Evolved(NamedTuple):
         confidences: in the class, in [0, 1].
         evaluations_to_99: the images that each run had scored when the median over its classes reached 99%;
             nan if it never did.
+        evaluations: the images that each run had scored when it found the elite of a class.
     """
 
     images: UInt8[np.ndarray, "runs k h w c"]
     confidences: Float[np.ndarray, "runs k"]
     evaluations_to_99: Float[np.ndarray, " runs"]
+    evaluations: Int[np.ndarray, "runs k"]
 
 
 def evolved(
@@ -78,13 +80,15 @@ def evolved(
         return {
             "images": _rendered(search, state, len(seeds)),
             "confidences": np.asarray(state.archive.confidences),
+            "generations": np.asarray(state.archive.generations),
             "generation_over_99": np.where(over_99.any(axis=0), over_99.argmax(axis=0) + 1, -1),
         }
 
     arrays = work.arrays(step, evolve)
     reached: Int[np.ndarray, " runs"] = arrays["generation_over_99"]
-    evaluations = np.where(reached > 0, reached * float(search.evaluations(classifier)), np.nan)
-    return Evolved(arrays["images"], arrays["confidences"], evaluations)
+    each = search.evaluations(classifier)
+    evaluations_to_99 = np.where(reached > 0, reached * float(each), np.nan)
+    return Evolved(arrays["images"], arrays["confidences"], evaluations_to_99, each * arrays["generations"])
 
 
 def _search(

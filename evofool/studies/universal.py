@@ -109,14 +109,16 @@ def universal(options: UniversalStudyOptions, work: Work) -> StudyResult:
     pictures = []
     for seed in work.each(range(options.seed, options.seed + options.seeds), "seed"):
         for source in work.each(compared, "classifier"):
-            change = _change(options, work, f"{source.step}/seed-{seed}", source.classifier, learnt, seed)
+            change = universal_change(
+                options, work, f"{source.step}/seed-{seed}", source.classifier, learnt, seed
+            )
             pictures.append(amplified(change))
             for target in compared:
-                rate = _rate(of_size(target, source), source.classifier, held_out, change)
+                rate = changed_share(of_size(target, source), source.classifier, held_out, change)
                 rates.setdefault((source.name, target.name), []).append(rate)
         for target in compared:
-            signs = _signs(options, target.classifier, seed)
-            rate = _rate(target.classifier, target.classifier, held_out, signs)
+            signs = random_signs(options, target.classifier, seed)
+            rate = changed_share(target.classifier, target.classifier, held_out, signs)
             rates.setdefault(("random signs", target.name), []).append(rate)
     tables = {"Held-out images whose class one change alters": _matrix(compared, rates)}
     trained = [member for member in compared if member.test_error is not None]
@@ -160,7 +162,7 @@ def _images(options: UniversalStudyOptions, work: Work) -> tuple[Pictures, Pictu
     return first, second
 
 
-def _change(
+def universal_change(
     options: UniversalStudyOptions,
     work: Work,
     step: str,
@@ -168,6 +170,17 @@ def _change(
     learnt: Pictures,
     seed: int,
 ) -> Float[np.ndarray, "h w c"]:
+    """Compute one change for many images, as a step of a study.
+
+    Args:
+        options: its size, and how it is improved.
+        work: of the study.
+        step: the name of the step.
+        classifier: what it fools.
+        learnt: the images.
+        seed: of their order.
+    """
+
     def compute() -> dict[str, np.ndarray]:
         images = from_uint8(learnt.fitted(classifier).images)
         goal = Untargeted(predicted_classes(classifier, images))
@@ -188,13 +201,15 @@ def _change(
     return work.arrays(step, compute)["change"]
 
 
-def _signs(options: UniversalStudyOptions, classifier: Classifier, seed: int) -> Float[np.ndarray, "h w c"]:
+def random_signs(
+    options: UniversalStudyOptions, classifier: Classifier, seed: int
+) -> Float[np.ndarray, "h w c"]:
     """A random change of the same size."""
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], classifier.spec.input_shape)
     return (options.epsilon * signs).astype(np.float32)
 
 
-def _rate(
+def changed_share(
     target: Classifier, source: Classifier, pictures: Pictures, change: Float[np.ndarray, "h w c"]
 ) -> float:
     """The share of images whose class a change alters, as saved with 8 bits."""
@@ -228,10 +243,12 @@ def _rounds(
                     f"{step}-network", partial(_itself, classifier), changed, training
                 )
                 error = 1 - accuracy
-            change = _change(options, work, step, classifier, learnt, options.seed)
-            signs = _signs(options, classifier, options.seed)
+            change = universal_change(options, work, step, classifier, learnt, options.seed)
+            signs = random_signs(options, classifier, options.seed)
             cells = {"fooled": change, "signs": signs} | ({} if before is None else {"before": before})
-            rates = {key: _rate(classifier, classifier, held_out, each) for key, each in cells.items()}
+            rates = {
+                key: changed_share(classifier, classifier, held_out, each) for key, each in cells.items()
+            }
             found[number].append(rates | {"test_error": error})
             before = change
     return [Spread.of_each(of_starts) for of_starts in found]
