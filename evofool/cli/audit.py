@@ -115,7 +115,7 @@ class AuditCommand(ResultsCommand):
         results = self.create_results(COMPARISON, "audits", first.name, second.name)
         rows = save_comparison(first, second, results)
         for row in rows:
-            console.print(f"{row['name']}: {' and '.join(row['values'])}", soft_wrap=True)
+            console.print(f"{row['name']}: {' and '.join(row['shown'])}", soft_wrap=True)
         print_present(console, results)
         return 0
 

@@ -297,7 +297,7 @@ def confidence_strips(
             axes.plot(np.median(values), place, "|", color=INK, markersize=26, markeredgewidth=1.6)
         if threshold is not None:
             label = f"a threshold of {format_confidence(np.float32(threshold))}"
-            line = axes.axvline(float(doubt(np.array(threshold))), color=INK, linestyle=":", label=label)
+            line = axes.axvline(doubt(np.array([threshold]))[0], color=INK, linestyle=":", label=label)
             legend_below(drawn, [line], [label])
         set_certainty_axis(axes, min(values.min() for values in doubts.values()), vertical=False)
         axes.set_yticks(range(len(groups)), list(groups), parse_math=False)

@@ -56,7 +56,7 @@ class _Part(NamedTuple):
     run: Callable[[Audited, int], Found]
     wanted: int
     least: int
-    share: float
+    share: int
     follows_gradients: bool = False
 
 
@@ -189,7 +189,8 @@ def _summary(audited: Audited, figures: dict[str, float]) -> list[str]:
     name, classes = audited.classifier.spec.name, len(audited.names)
     clean = f"{name} classifies {percent(figures['clean_accuracy'])} of the test images correctly"
     if "robust_accuracy" in figures:
-        clean += f", and {percent(figures['robust_accuracy'])} when each pixel may change by {audited.size_in_words}"
+        robust = percent(figures["robust_accuracy"])
+        clean += f", and {robust} when each pixel may change by {audited.size_in_words}"
     sentences = [f"{clean}."]
     evolved = [kind for kind in ("direct", "cppn") if f"{kind}_above_99" in figures]
     if evolved:

@@ -19,7 +19,7 @@ class Budget:
         (10, 30, 60)
     """
 
-    def __init__(self, total: int | None, shares: Sequence[float]) -> None:
+    def __init__(self, total: int | None, shares: Sequence[int]) -> None:
         self.left = total
         self._shares = list(shares)
 

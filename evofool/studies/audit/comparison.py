@@ -40,7 +40,8 @@ def save_comparison(first: Path, second: Path, results: Results) -> list[dict[st
         results: a directory of the kind `COMPARISON`.
 
     Returns:
-        The rows of the table of figures: `name`, both `values` as texts, and the `verdict`, whose is better.
+        The rows of the table of figures: `name`, both values as they are `shown`, and the `verdict`, whose
+        is better.
 
     Raises:
         UsageError: there is no audit in a directory, or it is not finished.
@@ -143,7 +144,7 @@ def _compared(name: str, names: Sequence[str], values: Sequence[float | None]) -
     return {
         "name": name,
         "about": kind.about,
-        "values": ["not measured" if value is None else kind.text(value) for value in values],
+        "shown": ["not measured" if value is None else kind.text(value) for value in values],
         "better": better,
         "verdict": "" if better is None else names[better],
     }
