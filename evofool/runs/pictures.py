@@ -12,7 +12,7 @@ from jaxtyping import PyTree, UInt8
 from evofool.classifiers import Classifier
 from evofool.datasets import DIGIT_NAMES
 from evofool.files import file_name, save_table
-from evofool.images import from_uint8, to_uint8, write_png
+from evofool.images import from_uint8, round_to_8_bits, to_uint8, write_png
 from evofool.numerics.batches import in_batches
 from evofool.report import (
     ReportedMedian,
@@ -195,8 +195,9 @@ class Pictures:
         current = drawn.search.current
         if current is None or len(names) > MOST_CLASSES_DRAWN:
             return
-        stages = {} if drawn.first is None else {"first": current(drawn.first)}
-        stages |= {"last": current(state), "best seen": from_uint8(elites)}
+        niches = jnp.arange(len(names))
+        stages = {} if drawn.first is None else {"first": round_to_8_bits(current(drawn.first, niches))}
+        stages |= {"last": round_to_8_bits(current(state, niches)), "best seen": from_uint8(elites)}
         images = jnp.concatenate(list(stages.values()))
         own_class = np.tile(drawn.targets, len(stages))
         confidences = np.asarray(drawn.classifier(images))[np.arange(len(images)), own_class]

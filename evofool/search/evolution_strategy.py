@@ -14,10 +14,10 @@ from evofool.caching import cached
 from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Encoding, Estimator, Genomes
 from evofool.errors import UsageError, require_choice, require_positive, unknown_name
-from evofool.images import from_uint8, round_to_8_bits
+from evofool.images import from_uint8
 from evofool.numerics.random_numbers import fold_in_each
 from evofool.numerics.reductions import mean
-from evofool.numerics.rows import apart, each
+from evofool.numerics.rows import apart, each, merged
 from evofool.search.archive import Archive, compete, empty_archive
 from evofool.search.policies import LITERAL, Blocks, literal, sum_of_blocks
 from evofool.search.search import Search, target_classes
@@ -138,7 +138,9 @@ def evolution_strategy(
     (Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement Learning", 2017,
     algorithm 1; Frigeni's student and teacher use the same with plain gradient ascent). The reward is the
     classifier's confidence in the class; one that is not a number counts as 0. Classes are independent: each
-    evolves as it would alone.
+    evolves as it would alone. After the step the image of $\theta$ itself, the mean of the next policies, is
+    scored as well and competes for the elite: an evaluation more per class and generation, so a run ends with
+    elites that are at least as good as what it draws last.
 
     Policies are asked for in blocks, of up to 1,024 on a CPU and of a sixteenth elsewhere, fewer of large
     images. The policies of a class are told together.
@@ -183,9 +185,10 @@ def evolution_strategy(
         group=strategy.blocks.size,
         individuals=lambda classifier: strategy.blocks.padded * len(target_classes(classifier, targets)),
         together=lambda classifier: strategy.blocks.padded,
-        evaluations=lambda classifier: options.policies * len(target_classes(classifier, targets)),
+        evaluations=lambda classifier: (options.policies + 1) * len(target_classes(classifier, targets)),
         render=from_uint8,
-        current=lambda state: round_to_8_bits(encoding.render(state.genomes)),
+        current=strategy.current,
+        admit=strategy.admit,
         at_once=lambda classifier: strategy.blocks.at_once * strategy.blocks.size,
     )
 
@@ -319,6 +322,27 @@ class _Strategy:
         genomes, optimizer = each(lambda one: apart(self._update)(*one), (own, parts))
         genomes, optimizer, archive = _put(everything[1:], (genomes, optimizer, niches), rows)
         return state._replace(genomes=genomes, optimizer=optimizer, archive=archive), metrics
+
+    def current(self, state: EvolutionState, niches: Int[Array, " n"]) -> Float[Array, "n h w c"]:
+        render = merged(lambda genomes, nothing: self.encoding.render(genomes))
+        return render(jax.tree.map(lambda leaf: leaf[niches], state.genomes), ())
+
+    def admit(
+        self, state: EvolutionState, levels: UInt8[Array, "k h w c"], confidences: Float[Array, "k classes"]
+    ) -> EvolutionState:
+        confidences = jax.lax.optimization_barrier(confidences)  # as in `keep`
+        own = jnp.take_along_axis(confidences, state.targets[:, None], axis=1)[:, 0]
+        archive, count = state.archive, len(state.targets)
+        takes = own > archive.confidences
+        taker = {
+            "confidences": own,
+            "generations": state.generation + 1,
+            "indices": self.options.policies * count + jnp.arange(count),  # after all policies
+        }
+        changed = {name: jnp.where(takes, value, getattr(archive, name)) for name, value in taker.items()}
+        pool = jnp.where(takes[:, None, None, None], levels, archive.pool)
+        archive = archive._replace(pool=pool, replacements=archive.replacements + takes, **changed)
+        return state._replace(archive=archive)
 
     def _draw(
         self, moment: _Moment, target: Int[Array, ""], genome: Genomes, members: Int[Array, " b"]

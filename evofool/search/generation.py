@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8
 
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import require_positive
@@ -70,6 +70,8 @@ def generation(
     else:
         state, statistics = jax.lax.scan(tell, state, jnp.arange(0, groups, together))
         statistics = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), statistics)
+    if search.admit is not None:
+        state = search.admit(state, *_score_current(search, state, classifier, cut))
     # After everything that reads it the number is changed in place.
     state = jax.lax.optimization_barrier(state)
     return replicated(state._replace(generation=state.generation + 1), cut.mesh), statistics
@@ -91,6 +93,31 @@ def _ask_and_score(
         return in_parts(part, groups, most // search.group)
 
     return over_population(device, cut.mesh)(groups, state, classifier)
+
+
+def _score_current(
+    search: Search, state: State, classifier: Classifier, cut: Cut
+) -> tuple[UInt8[Array, "k h w c"], Float[Array, "k classes"]]:
+    """The levels and the confidences of the individuals that evolve beside the archive."""
+    assert search.current is not None
+    current, niches = search.current, len(state.archive.slots)
+
+    def device(
+        pairs: Int[Array, " p"], state: State, classifier: Classifier
+    ) -> tuple[UInt8[Array, "n h w c"], Float[Array, "n classes"]]:
+        most = individuals_at_once(search, classifier, cut, 2 * len(pairs))
+
+        def part(pairs: Int[Array, " q"]) -> tuple[UInt8[Array, "n h w c"], Float[Array, "n classes"]]:
+            numbers = (pairs[:, None] * 2 + jnp.arange(2)).reshape(-1)
+            images = current(state, jnp.minimum(numbers, niches - 1))
+            return jnp.round(images * 255).astype(jnp.uint8), _score(images, classifier)
+
+        return in_parts(part, pairs, most // 2)
+
+    # In pairs, because a batch of one image may be rounded differently.
+    pairs = jnp.arange(-(-niches // 2))
+    scored = over_population(device, cut.mesh)(pairs, state, classifier)
+    return jax.tree.map(lambda leaf: leaf[:niches], replicated(scored, cut.mesh))
 
 
 def individuals_at_once(search: Search, classifier: Classifier, cut: Cut, individuals: int) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from evofool.classifiers.classifier import Classifier
 from evofool.encodings.encoding import Genomes
@@ -34,6 +34,12 @@ class Search(NamedTuple):
     `keep` is between `ask` and `tell`, because the images of a whole generation need not fit into memory: it
     leaves what `tell` needs.
 
+    An algorithm may also keep an individual per niche that evolves beside the archive. When all others have
+    been told it competes for its niche, so that the archive is never worse than what evolves:
+
+        images = search.current(state, niches)            # of any niches
+        state = search.admit(state, levels, confidences)  # of all of them, with the images as 8-bit levels
+
     Attributes:
         init: `init(key, classifier) -> state`, the state before the first generation.
         ask: `ask(state, individuals [n]) -> candidates`, the given individuals of the next generation, in
@@ -46,12 +52,14 @@ class Search(NamedTuple):
         group: how many consecutive individuals are asked for together.
         individuals: `individuals(classifier)`, how many a generation has, in whole groups.
         together: `together(classifier)`, how many consecutive individuals are told together at least.
-        evaluations: `evaluations(classifier)`, how many of them count.
+        evaluations: `evaluations(classifier)`, how many images of a generation count: those of `current` do.
         render: `render(genomes [k, ...]) -> images [k, h, w, c]`, the images of the archive's genomes, in
             [0, 1].
         breeds: whether elites have parents.
-        current: `current(state) -> images [k, h, w, c]`, the images of the individuals that evolve next, if
-            the algorithm keeps one per class beside the archive.
+        current: `current(state, niches [n]) -> images [n, h, w, c]` in [0, 1], of the individuals that evolve
+            beside the archive; None if there are none.
+        admit: `admit(state, levels [k, h, w, c], confidences [k, classes]) -> state`, the state in which they
+            have competed for their niches; None if there are none.
         at_once: `at_once(classifier)`, the most individuals that a CPU should ask for at once, if that is
             fewer than it can score at once.
     """
@@ -66,7 +74,8 @@ class Search(NamedTuple):
     evaluations: Callable[[Classifier], int]
     render: Callable[[Genomes], Float[Array, "k h w c"]]
     breeds: bool = False
-    current: Callable[[State], Float[Array, "k h w c"]] | None = None
+    current: Callable[[State, Int[Array, " n"]], Float[Array, "n h w c"]] | None = None
+    admit: Callable[[State, UInt8[Array, "k h w c"], Float[Array, "k classes"]], State] | None = None
     at_once: Callable[[Classifier], int] | None = None
 
 

@@ -13,6 +13,7 @@ from scipy import stats
 import evofool
 from evofool.encodings.student import Student, StudentOptions, student
 from evofool.errors import UsageError
+from evofool.images import from_uint8, round_to_8_bits
 from evofool.search import Cut, generation
 from evofool.search.evolution_strategy import ADVANTAGES
 from evofool.search.policies import literal
@@ -183,7 +184,7 @@ def test_a_student_renders_its_definition() -> None:
 
 @pytest.mark.parametrize("estimator", ["marginalised-pixels", "marginalised", "literal"])
 def test_one_generation_is_the_sources_update(estimator: str) -> None:
-    """The genomes after one generation are theta + lr / (N sigma) sum F_i noise_i."""
+    """The genome after a generation is theta + lr / (N sigma) sum F_i noise_i, and competes with policies."""
     search = strategy(12, estimator=estimator, targets=(3,))
     begun = search.init(jax.random.key(4), classifier())
     genome = jax.tree.map(lambda leaf: leaf[0], begun.genomes)
@@ -199,7 +200,36 @@ def test_one_generation_is_the_sources_update(estimator: str) -> None:
         *(jax.tree.leaves(each) for each in (state.genomes, genome, update)), strict=True
     ):
         np.testing.assert_allclose(new[0], old + 0.1 / (12 * 0.1) * step, rtol=1e-4, atol=1e-5)
-    assert float(state.archive.confidences[0]) == pytest.approx(float(rewards.max()), abs=1e-6)
+    mean = float(classifier()(encoding.render(state.genomes))[0, 3])
+    assert float(state.archive.confidences[0]) == pytest.approx(max(float(rewards.max()), mean), abs=1e-6)
+    winner = 12 if mean > float(rewards.max()) else int(rewards.argmax())
+    assert int(state.archive.indices[0]) == winner
+    assert int(state.archive.replacements[0]) == _records(rewards) + (winner == 12)
+
+
+def _records(rewards: jax.Array) -> int:
+    """How often a sequence exceeds all before."""
+    before = np.concatenate([[-np.inf], np.maximum.accumulate(rewards)[:-1]])
+    return int(np.sum(np.asarray(rewards) > before))
+
+
+@pytest.mark.parametrize("encoding", ["student", "direct"])
+def test_elites_are_at_least_as_good_as_the_last_drawings(encoding: str) -> None:
+    make = {"student": evofool.student, "direct": evofool.direct}[encoding](SHAPE)
+    search = strategy(10, make, optimizer=optax.adam(0.05))
+    state, admitted = None, np.zeros(10, int)
+    for generations in (1, 2, 3, 15):
+        state = evofool.run(search, classifier(), generations, seed=6, state=state)
+        drawn = round_to_8_bits(make.render(state.genomes))
+        last = np.diagonal(np.asarray(classifier()(drawn)))
+        assert np.all(np.asarray(state.archive.confidences) >= last - 1e-6)
+        # Elites whose number follows that of the policies are the drawings themselves.
+        are_drawn = (state.archive.generations == generations) & (state.archive.indices >= 10 * 10)
+        np.testing.assert_array_equal(state.archive.indices[are_drawn] - 100, np.flatnonzero(are_drawn))
+        np.testing.assert_array_equal(from_uint8(state.archive.genomes)[are_drawn], drawn[are_drawn])
+        admitted += are_drawn
+    assert admitted.sum() > 5
+    assert search.evaluations(classifier()) == 11 * 10
 
 
 @pytest.mark.parametrize(
