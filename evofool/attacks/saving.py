@@ -27,6 +27,9 @@ _TABLE, _CONFIG = "results.csv", "config.json"
 ATTACK = Kind(
     "an attack",
     {
+        "curve.png": Content("Curve", "of several epsilons: robust accuracy, or success, against epsilon"),
+        "curve.csv": Content("Its table", "the same as numbers, in memory and as saved"),
+        "epsilons/": Content("Each epsilon", "of several epsilons: the files below, for each in its folder"),
         "before_after.png": Content("Figure", "the images before and after, with their likeliest classes"),
         "sheet.png": Content("Sheet", "ascent: all images, with the confidence in their targets"),
         "trajectory.png": Content("Trajectory", "the probabilities after each step"),
@@ -37,7 +40,7 @@ ATTACK = Kind(
         "fooling_rates.csv": Content("Rates", "universal: the share of images whose class changes"),
         _TABLE: Content(
             "Table",
-            "a row per image: classes, confidences, success, distances, steps; what resizing altered",
+            "a row per image: classes, confidences, success, distances, steps; whether it was correct before",
         ),
         _CONFIG: Content(
             "Settings", "the attack with its options, the classifier's SHA-256, versions, device"

@@ -11,7 +11,10 @@ from evofool.registry import AnyOptions, Entry, Registry
 
 
 def subcommands(
-    registry: Registry, base: Callable[[str, Entry], type], begun: Mapping[str, AnyOptions] = {}
+    registry: Registry,
+    base: Callable[[str, Entry], type],
+    begun: Mapping[str, AnyOptions] = {},
+    several: str | None = None,
 ) -> Any:
     """The union of a command per entry, as tyro parses it.
 
@@ -20,10 +23,11 @@ def subcommands(
         base: the dataclass that the command of an entry extends. The command has in addition `options`, the
             options of the entry, whose flags have no prefix, and the class attributes `name` and `entry`.
         begun: options by the name of their entry, to be its defaults.
+        several: an option that takes one number or more, as `presented` says.
     """
     commands = [
         Annotated[
-            _command(name, entry, base(name, entry), begun.get(name)),
+            _command(name, entry, base(name, entry), begun.get(name), several),
             tyro.conf.subcommand(name, description=entry.described),
         ]
         for name, entry in registry.items()
@@ -32,7 +36,7 @@ def subcommands(
     return Union[(*commands, Annotated[None, tyro.conf.Suppress])]
 
 
-def _command(name: str, entry: Entry, base: type, options: AnyOptions | None) -> type:
+def _command(name: str, entry: Entry, base: type, options: AnyOptions | None, several: str | None) -> type:
     default = entry.options if options is None else lambda: options
     made = dataclasses.make_dataclass(
         f"{base.__name__}_{name}",
@@ -42,4 +46,4 @@ def _command(name: str, entry: Entry, base: type, options: AnyOptions | None) ->
         frozen=True,
         kw_only=True,
     )
-    return presented(made)
+    return presented(made, several)

@@ -19,6 +19,9 @@ from evofool.registry import AnyOptions, Registry, registry_of
 
 Command = TypeVar("Command", bound=AnyOptions)
 
+_SEVERAL = Annotated[tuple[float, ...], tyro.conf.arg(metavar="FLOAT...")]
+"""The type of a field that takes one number or more."""
+
 _BY_NAME = "encoding"
 """The kind of choice whose options begin with its name, as in `--direct.variation`."""
 
@@ -67,15 +70,23 @@ def given_options(args: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def form_of(command: AnyOptions) -> type:
-    """A dataclass that parses the options of a command; its defaults are the values of the command."""
+def form_of(command: AnyOptions, several: str | None = None) -> type:
+    """A dataclass that parses the options of a command; its defaults are the values of the command.
+
+    Args:
+        command: the command, or the options of a choice.
+        several: a field that takes one value or more.
+    """
     hints = get_type_hints(type(command), include_extras=True)
     fields: list[tuple[str, Any, Any]] = []
     for field in dataclasses.fields(command):
         registry, value = registry_of(field), getattr(command, field.name)
         if not isinstance(value, AnyOptions):
+            hint = hints[field.name]
+            if field.name == several:
+                hint, value = _SEVERAL, () if value is None else (value,)
             if registry is None:
-                fields.append((field.name, _as_shown(hints[field.name], value), value))
+                fields.append((field.name, _as_shown(hint, value), value))
             continue
         name = ""
         if registry is not None:
@@ -102,11 +113,13 @@ def _documentation(options: type) -> str:
     return f"{summary}Attributes:\n" + "\n".join(filter(None, attributes))
 
 
-def presented(command: type) -> type:
+def presented(command: type, several: str | None = None) -> type:
     """A command whose help hides defaults of None and (), which its texts explain.
 
     Args:
         command: a dataclass; where a field has a factory, it makes options, whose flags have no prefix.
+        several: a field of the options that takes one number or more. The command then has `variants`: the
+            options with each of them.
     """
     hints = get_type_hints(command, include_extras=True)
     made: list[tuple[str, Any, Any]] = []
@@ -117,13 +130,16 @@ def presented(command: type) -> type:
             made.append((each.name, hint, dataclasses.field(default=each.default)))
         elif each.default_factory is not dataclasses.MISSING:
             options[each.name] = each.default_factory()
-            form = form_of(options[each.name])
+            form = form_of(options[each.name], several)
             hint = Annotated[form, tyro.conf.arg(name="")]
             made.append((each.name, hint, dataclasses.field(default_factory=form)))
 
     def fill_in(self: Any) -> None:
         for name, default in options.items():
-            object.__setattr__(self, name, filled_in(default, getattr(self, name)))
+            forms = _each_alone(getattr(self, name), several, default)
+            variants = [filled_in(default, form) for form in forms]
+            object.__setattr__(self, name, variants[0])
+            object.__setattr__(self, "variants", variants)
 
     return dataclasses.make_dataclass(
         command.__name__,
@@ -132,6 +148,14 @@ def presented(command: type) -> type:
         namespace={"__doc__": command.__doc__, "__post_init__": fill_in},
         frozen=True,
     )
+
+
+def _each_alone(form: Any, several: str | None, default: AnyOptions) -> list[Any]:
+    """A form for each value of the field that takes several; the default where none is given."""
+    if several is None or not hasattr(form, several):
+        return [form]
+    values = getattr(form, several) or (getattr(default, several),)
+    return [dataclasses.replace(form, **{several: value}) for value in values]
 
 
 def filled_in(command: Command, form: Any) -> Command:

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +22,7 @@ _SHOWN_FROM = 0.05  # a class that stays below this gets no line
 
 _INK, _MUTED, _BAR = "#1c1c1e", "#8e8e93", "#c7c7cc"
 _BEFORE, _AFTER = BLUE, VERMILION
+_LINES = ((VERMILION, "-"), (BLUE, "--"))
 
 
 class AttackedImage(NamedTuple):
@@ -157,6 +158,47 @@ def trajectory_plot(
                 panel.set_title(name, parse_math=False)
         for panel in panels[count:]:
             panel.remove()
+
+
+def epsilon_plot(
+    epsilons: Float[np.ndarray, " n"],
+    lines: Mapping[str, Float[np.ndarray, " n"]],
+    path: str | os.PathLike[str],
+    *,
+    label: str,
+    title: str | None = None,
+) -> None:
+    """Plot shares of images against the size of an attack.
+
+    Args:
+        epsilons: the sizes, the first of them 0.
+        lines: the share at each size, in [0, 1], by the name of the line.
+        path: the PNG file. An existing file is replaced atomically.
+        label: what the shares are of.
+        title: a heading above the panel.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     lines = {"as saved": np.array([0.9, 0.4])}
+        ...     epsilon_plot(np.array([0, 0.1]), lines, f"{folder}/it.png", label="robust accuracy")
+    """
+    order = np.argsort(epsilons)
+    with figure(path, title, size=(7.2, 4.4)) as drawn:
+        axes = drawn.subplots()
+        for (name, shares), (colour, dashes) in zip(lines.items(), _LINES, strict=False):
+            axes.plot(
+                epsilons[order], 100 * shares[order], color=colour, linestyle=dashes, marker="o", label=name
+            )
+        axes.set_xlabel("epsilon")
+        axes.set_ylabel(label)
+        axes.set_xlim(0, 1.03 * epsilons.max() or 1)
+        axes.set_ylim(-2, 102)
+        axes.yaxis.set_major_formatter("{x:.0f}%")
+        axes.legend()
 
 
 def _draw_row(cells: "Sequence[Axes] | np.ndarray", row: AttackedImage, class_names: Sequence[str]) -> None:

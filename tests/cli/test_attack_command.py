@@ -246,9 +246,78 @@ def test_a_dataset_comes_with_its_labels(evofool_main: Command, tmp_path: Path) 
     before = np.asarray(classifier(from_uint8(digits.test_images[chosen]))).argmax(axis=1)
     wrong = int((before != labels).sum())
     assert wrong > 0
-    assert f"{wrong} of 100 images are misclassified before the attack" in printed
+    assert f"{wrong} of 100 images are misclassified before the attack, and counted apart" in printed
     # Away from the label, which need not be the class that was predicted.
     assert all((row["success"] == "True") == (row["class"] != row["label"]) for row in rows)
+    right = before == labels
+    assert [row["correct_before"] == "True" for row in rows] == right.tolist()
+    fooled, saved = (
+        sum(row[column] == "True" for row, counts in zip(rows, right, strict=True) if counts)
+        for column in ("success", "success_saved")
+    )
+    counted = 100 - wrong
+    assert (
+        f"Fooled on {saved} of {counted} correct images as saved with 8 bits, on {fooled} before" in printed
+    )
+    assert f"Clean accuracy {counted:.1f}%, robust accuracy {counted - saved:.1f}% as saved" in printed
+    config = json.loads((out / "config.json").read_text())
+    assert config["attack"] == {"name": "fgsm", "epsilon": None, "norm": "linf"}
+    assert config["images"] == {"dataset": "digits", "split": "test", "count": 100}
+
+
+def test_several_epsilons_make_a_curve(evofool_main: Command, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    epsilons = ("0.02", "0.1", "0.3")
+    code, printed, errors = evofool_main(
+        *("attack", "fgsm", "--dataset", "digits", "--count", 40, "--out", out, "--epsilon", *epsilons)
+    )
+    assert (code, errors) == (0, "")
+    assert "Clean accuracy" in printed
+    with (out / "curve.csv").open(newline="") as file:
+        curve = list(csv.DictReader(file))
+    assert [row["epsilon"] for row in curve] == list(epsilons)
+    assert read_png(out / "curve.png").size > 0
+    for row, epsilon in zip(curve, epsilons, strict=True):
+        rows = rows_of(out / "epsilons" / epsilon)
+        assert max(float(each["linf"]) for each in rows) == pytest.approx(float(epsilon))
+        # An image counts that is right before the attack and after it.
+        robust = [each["correct_before"] == "True" and each["success_saved"] == "False" for each in rows]
+        assert float(row["robust_accuracy_saved"]) == pytest.approx(np.mean(robust))
+        attacked = [each for each in rows if each["correct_before"] == "True"]
+        assert int(row["attacked"]) == len(attacked)
+        success = np.mean([each["success"] == "True" for each in attacked])
+        assert float(row["success"]) == pytest.approx(success)
+        config = json.loads((out / "epsilons" / epsilon / "config.json").read_text())
+        assert config["attack"]["epsilon"] == float(epsilon)
+    robust = [float(row["robust_accuracy_saved"]) for row in curve]
+    assert robust == sorted(robust, reverse=True)
+    assert robust[0] > robust[2]
+    # A file in place of the folder is a new result: nothing of the old one stays.
+    again = ("--epsilon", "0.1", "--overwrite", "--quiet")
+    assert evofool_main("attack", "fgsm", "--dataset", "digits", "--out", out, *again)[0] == 0
+    assert not (out / "epsilons").exists()
+    assert not (out / "curve.csv").exists()
+
+
+def test_an_epsilon_out_of_range_among_others_is_refused_before_any_attack(
+    evofool_main: Command, tmp_path: Path
+) -> None:
+    options = ("--dataset", "digits", "--out", tmp_path / "out", "--epsilon", "0.1", "2")
+    code, printed, errors = evofool_main("attack", "fgsm", *options)
+    assert (code, printed, errors.count("\n")) == (2, "", 1)
+    assert "epsilon must be between 0 and 1" in errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_of_the_target_already_is_left_out_and_said(
+    evofool_main: Command, digit_files: list[Path], tmp_path: Path
+) -> None:
+    code, printed, errors = evofool_main(
+        *("attack", "fgsm", "--images", *digit_files, "--target", "two", "--out", tmp_path / "out")
+    )
+    assert (code, errors) == (0, "")
+    assert "1 of 3 images are left out, which are of 'two' already" in printed
+    assert [row["image"] for row in rows_of(tmp_path / "out")] == ["6", "7"]
 
 
 def test_images_of_a_dataset_that_are_of_the_target_are_left_out(

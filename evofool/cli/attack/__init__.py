@@ -13,7 +13,7 @@ __all__ = ["attack_command"]
 
 def attack_command() -> Any:
     """The union of all attacks, as tyro parses it."""
-    return subcommands(ATTACKS, _base)
+    return subcommands(ATTACKS, _base, several="epsilon")
 
 
 def _base(name: str, entry: Entry) -> type[AttackCommand]:

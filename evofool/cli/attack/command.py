@@ -15,11 +15,10 @@ from evofool.attacks.saving import ATTACK, rows_of, save_config, save_images, sa
 from evofool.classifiers import Classifier, load_classifier
 from evofool.cli.attack import output
 from evofool.cli.attack.given import Given, given_dataset, given_files
-from evofool.cli.attack.output import Subject
+from evofool.cli.attack.output import Saving, Subject, Tally
 from evofool.cli.results import ResultsCommand, print_present
 from evofool.console import make_console
 from evofool.errors import EvofoolError, UsageError
-from evofool.results import Results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +42,9 @@ class AttackCommand(ResultsCommand):
     count: int | None = None
     split: Literal["test", "train"] | None = None
 
-    if TYPE_CHECKING:
-        options: AttackOptions  # a field of the commands that are made for the entries
+    if TYPE_CHECKING:  # of the commands that are made for the entries
+        options: AttackOptions
+        variants: list[AttackOptions]
 
     def run(self) -> int:
         """Attack; returns the exit code."""
@@ -55,35 +55,66 @@ class AttackCommand(ResultsCommand):
         count = len(subject.names)
         title = f"{self.name} against {classifier.spec.name}"
         console.print(f"{title}: {count} image{'s' * (count > 1)}", soft_wrap=True)
-        result = self._attack(classifier, subject)
-        without = _without_gradient(classifier, result)
-        results.clear()
-        with results.writing():
-            saved = save_images(results, subject.names, result)
-            outcome = output.Outcome(title, classifier, subject, result, saved)
-            more: dict[str, Any] = self._steps_to_thresholds(result)
-            if any(subject.altered):
-                more["altered"] = subject.altered
-            rows = rows_of(subject.names, result, saved, subject.labels, more)
-            save_rows(results, rows)
-            save_config(results, result)
-            output.save_before_after(outcome, results)
-            self._save_more(outcome, results, console)
-        output.print_rows(console, rows)
-        for note in subject.notes:
+        tallies: list[Tally] = []
+        for options in self.variants:
+            result = self._attack(classifier, subject, options)
+            without = _without_gradient(classifier, result)
+            if not tallies:
+                results.clear()
+            with results.writing():
+                tallies.append(
+                    self._save(Saving(results, title, console, len(self.variants) > 1), subject, result)
+                )
+            if without:
+                subject.notes.append(f"the gradient is zero at the start of {without} of {count} images")
+        if len(tallies) > 1:
+            with results.writing():
+                output.save_curve(results, title, tallies)
+            output.print_curve(console, tallies)
+        for note in dict.fromkeys(subject.notes):
             console.print(f"Note: {note}", soft_wrap=True)
-        if without:
-            console.print(f"Note: the gradient is zero at the start of {without} of {count} images", "")
         print_present(console, results)
         return 0
+
+    def _save(self, saving: Saving, subject: Subject, result: AttackResult) -> Tally:
+        """Save what one attack made, print it if it is the only one, and count what it fooled."""
+        results, folder = saving.results, saving.folder_of(result)
+        saved = save_images(results, subject.names, result, folder)
+        outcome = output.Outcome(saving.title, subject, result, saved, results, folder)
+        tally = Tally.of(outcome)
+        more: dict[str, Any] = self._steps_to_thresholds(result)
+        if tally.right is not None:
+            more["correct_before"] = tally.right
+        if any(subject.altered):
+            more["altered"] = subject.altered
+        rows = rows_of(subject.names, result, saved, subject.labels, more)
+        save_rows(results, rows, folder)
+        save_config(results, result, folder, {"images": self._given()})
+        output.save_before_after(outcome)
+        if not saving.several:
+            output.print_rows(saving.console, rows)
+        self._save_more(outcome, saving.console)
+        if not saving.several:
+            saving.console.print(f"\n{tally.sentence}", soft_wrap=True)
+        return tally
+
+    def _given(self) -> dict[str, Any]:
+        """What was attacked, for the config."""
+        if self.dataset is None:
+            return {"files": [str(path) for path in self.images]}
+        return {"dataset": self.dataset, "split": self.split or "test", "count": self._count}
+
+    @property
+    def _count(self) -> int:
+        return 10 if self.count is None else self.count
 
     def _subject(self, classifier: Classifier) -> Subject:
         """The images, with what is wanted of them."""
         if self.dataset is not None:
             if self.images:
                 raise UsageError("--images and --dataset both say what to attack: leave one out")
-            split, count = self.split or "test", 10 if self.count is None else self.count
-            return self._aimed(classifier, given_dataset(classifier, self.dataset, split, count))
+            given = given_dataset(classifier, self.dataset, self.split or "test", self._count)
+            return self._aimed(classifier, given)
         if self.count is not None or self.split is not None:
             raise UsageError("--count and --split choose images of a --dataset: name one")
         if not self.images:
@@ -97,17 +128,17 @@ class AttackCommand(ResultsCommand):
         """The images with the goal of the attack."""
         return Subject.of(given, Untargeted(given.classes))
 
-    def _attack(self, classifier: Classifier, subject: Subject) -> AttackResult:
-        return self.entry.build(classifier, subject.images, subject.goal, self.options)
+    def _attack(self, classifier: Classifier, subject: Subject, options: AttackOptions) -> AttackResult:
+        return self.entry.build(classifier, subject.images, subject.goal, options)
 
     def _steps_to_thresholds(self, result: AttackResult) -> dict[str, Int[np.ndarray, " n"]]:
         """Further columns of the table: numbers of steps."""
         return {}
 
-    def _save_more(self, outcome: output.Outcome, results: Results, console: Console) -> None:
+    def _save_more(self, outcome: output.Outcome, console: Console) -> None:
         """Save, and print, what only this attack has."""
         if outcome.result.trajectory is not None:
-            output.save_trajectory(outcome, results, np.unique(outcome.subject.goal.classes).tolist())
+            output.save_trajectory(outcome, np.unique(outcome.subject.goal.classes).tolist())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,17 +173,17 @@ class MaybeWithTarget(AttackCommand):
 
 
 def towards(classifier: Classifier, target: str, given: Given) -> Subject:
-    """The goal that all images become one class; of a dataset, images that are of this class are left out.
+    """The goal that all images become one class; those that are of this class already are left out.
 
     Raises:
-        UsageError: there is no such class, or an image is classified as it already.
+        UsageError: there is no such class, or all images are of it.
     """
     index = classifier.spec.class_index(target)
     name = classifier.spec.class_names[index]
     already = (given.predicted == index) | (given.classes == index)
-    if already.any() and (given.labels is None or already.all()):
-        which = given.names[int(np.argmax(already))]
-        raise UsageError(f"{which} is classified as {name!r} already: choose another --target")
+    if already.all():
+        what = f"{given.names[0]} is" if len(already) == 1 else "all images are"
+        raise UsageError(f"{what} classified as {name!r} already: choose another --target")
     if already.any():
         note = f"{already.sum()} of {len(already)} images are left out, which are of {name!r} already"
         given = given.only(~already, note)

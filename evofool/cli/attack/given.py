@@ -107,7 +107,9 @@ def given_dataset(classifier: Classifier, name: str, split: str, count: int) -> 
     return replace(
         given,
         labels=labels,
-        notes=[f"{wrong} of {count} images are misclassified before the attack"] if wrong else [],
+        notes=[f"{wrong} of {count} images are misclassified before the attack, and counted apart"]
+        if wrong
+        else [],
     )
 
 

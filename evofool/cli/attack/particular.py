@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evofool.attacks import (
+    AttackOptions,
     AttackResult,
     Targeted,
     Untargeted,
@@ -30,7 +31,6 @@ from evofool.errors import UsageError, require_seed
 from evofool.files import file_name, save_table, unique
 from evofool.images import fit_photograph, from_uint8, image_files, read_image, to_uint8, write_png
 from evofool.report.attacks import amplified
-from evofool.results import Results
 
 _THRESHOLDS = (0.99, 0.999, 0.9999)
 
@@ -72,12 +72,12 @@ class Ascent(AttackCommand):
             raise UsageError(f"given images require one --target for all of them, not {len(self.target)}")
         return towards(classifier, self.target[0], given)
 
-    def _attack(self, classifier: Classifier, subject: Subject) -> AttackResult:
+    def _attack(self, classifier: Classifier, subject: Subject, options: AttackOptions) -> AttackResult:
         return self.entry.build(
             classifier,
             subject.images,
             subject.goal,
-            self.options,
+            options,
             mean_image=self.mean_level,
             watch=subject.goal.classes[:, None],
         )
@@ -90,10 +90,10 @@ class Ascent(AttackCommand):
             for threshold in _THRESHOLDS
         }
 
-    def _save_more(self, outcome: output.Outcome, results: Results, console: Console) -> None:
+    def _save_more(self, outcome: output.Outcome, console: Console) -> None:
         # There may be as many images as classes, and before the first step all of them look the same.
-        output.save_sheet(outcome, results)
-        output.save_trajectory_of_targets(outcome, results)
+        output.save_sheet(outcome)
+        output.save_trajectory_of_targets(outcome)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +110,9 @@ class Iterated(MaybeWithTarget):
         self._watched(classifier)
         return super()._aimed(classifier, given)
 
-    def _save_more(self, outcome: output.Outcome, results: Results, console: Console) -> None:
+    def _save_more(self, outcome: output.Outcome, console: Console) -> None:
         wanted = np.unique(outcome.subject.goal.classes).tolist()
-        output.save_trajectory(outcome, results, [*wanted, *self._watched(outcome.classifier)])
+        output.save_trajectory(outcome, [*wanted, *self._watched(outcome.classifier)])
 
     def _watched(self, classifier: Classifier) -> list[int]:
         return [classifier.spec.class_index(name) for name in self.watch]
@@ -143,17 +143,17 @@ class Universal(AttackCommand):
         # Away from the predicted classes, as in the paper: a fooling rate counts changes of these.
         return Subject.of(given, Untargeted(given.predicted))
 
-    def _attack(self, classifier: Classifier, subject: Subject) -> AttackResult:
+    def _attack(self, classifier: Classifier, subject: Subject, options: AttackOptions) -> AttackResult:
         # What is missing is said before the attack, not after it.
         _ = self._others, self._held_out
-        return super()._attack(classifier, subject)
+        return super()._attack(classifier, subject, options)
 
-    def _save_more(self, outcome: output.Outcome, results: Results, console: Console) -> None:
+    def _save_more(self, outcome: output.Outcome, console: Console) -> None:
         perturbation = outcome.result.perturbation
         assert perturbation is not None
-        write_png(results.add("perturbation.png"), amplified(np.asarray(perturbation)))
+        write_png(outcome.add("perturbation.png"), amplified(np.asarray(perturbation)))
         rows = self._rates(outcome, perturbation)
-        save_table(results.add("fooling_rates.csv"), rows)
+        save_table(outcome.add("fooling_rates.csv"), rows)
         table = Table("classifier", "images", "class changed", "by random signs", box=None, pad_edge=False)
         for row in rows:
             table.add_row(*row.values())
@@ -161,7 +161,7 @@ class Universal(AttackCommand):
 
     def _rates(self, outcome: output.Outcome, perturbation: Float[Array, "h w c"]) -> list[dict[str, str]]:
         """How many images the perturbation fools, and random signs of the same size."""
-        options: Any = self.options
+        options: Any = outcome.result.options
         signs = jax.random.rademacher(jax.random.key(options.seed), perturbation.shape, jnp.float32)
         size = options.size(perturbation) / (1 if options.norm == "linf" else np.sqrt(signs.size))
         shape = outcome.classifier.spec.input_shape
