@@ -8,6 +8,7 @@ end_in_one_line()  # before the imports that take seconds
 from evofool import attacks
 from evofool.caching import keep_compiled_programs
 from evofool.classifiers import (
+    BlackBox,
     Classifier,
     ClassifierSpec,
     compositions,
@@ -51,6 +52,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Archive",
+    "BlackBox",
     "CPPNOptions",
     "Classifier",
     "ClassifierSpec",

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from evofool.classifiers import Classifier
+from evofool.classifiers import AnyClassifier
 from evofool.console import make_console
 from evofool.report import format_confidence
 from evofool.search.search import Search, State
@@ -78,7 +78,7 @@ class RunProgress:
 
 @contextmanager
 def watched(
-    search: Search, classifier: Classifier, generations: int, begun: State | None, on_chunk: OnChunk | None
+    search: Search, classifier: AnyClassifier, generations: int, begun: State | None, on_chunk: OnChunk | None
 ) -> Iterator[OnChunk]:
     """Show the progress of `evofool.run` during a block.
 

@@ -1,5 +1,6 @@
 """Classifiers to fool: the contract, networks, weights, and classifiers by name."""
 
+from evofool.classifiers.black_box import AnyClassifier, AskingOptions, BlackBox, QueryCounts
 from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpec
 from evofool.classifiers.compositions import (
     COMPOSITIONS,
@@ -20,9 +21,13 @@ __all__ = [
     "COMPOSITIONS",
     "NETWORKS",
     "Activation",
+    "AnyClassifier",
+    "AskingOptions",
+    "BlackBox",
     "Classifier",
     "ClassifierSpec",
     "Precision",
+    "QueryCounts",
     "create_classifier",
     "load_classifier",
     "network_of",

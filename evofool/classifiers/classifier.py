@@ -193,33 +193,48 @@ class Classifier:
 
     def require_images(self, images: Shaped[Array, "n h w c"]) -> None:
         """Raise `UsageError` unless these are images that this classifier takes."""
-        if images.shape[1:] != self.spec.input_shape:
-            raise UsageError(
-                f"{self.spec.name} takes images of height, width and channels {self.spec.input_shape}, "
-                f"not {images.shape[1:]}"
-            )
-        if not jnp.issubdtype(images.dtype, jnp.floating):
-            raise UsageError(
-                f"{self.spec.name} takes images of floats in [0, 1], not {images.dtype}: divide them by 255"
-            )
-        if len(images) == 0:
-            raise UsageError("there are no images")
-        if not isinstance(images, jax.core.Tracer) and not (images.min() >= 0 and images.max() <= 1):
-            raise UsageError("images must have values in [0, 1]: divide 8-bit images by 255")
+        require_images(self.spec, images)
 
     def activate(self, logits: Float[Array, "n k"]) -> Float[Array, "n k"]:
         """Confidences in [0, 1] of logits; NaN where they depend on a logit that is NaN."""
-        lost = jnp.isnan(logits)
-        if self.spec.activation == "softmax":
-            confidences, lost = _softmax(logits), lost.any(axis=1, keepdims=True)
-        else:
-            confidences = jax.nn.sigmoid(logits)
-        # Stated explicitly, because XLA's fast exponential on CPU turns NaN into a number.
-        return jnp.where(lost, jnp.nan, confidences)
+        return activate(logits, self.spec.activation)
 
     def with_activation(self, activation: Activation) -> "Classifier":
         """The same network with its logits read as "softmax" or as "sigmoid" scores."""
         return replace(self, spec=replace(self.spec, activation=activation))
+
+
+def require_images(spec: ClassifierSpec, images: Shaped[Array, "n h w c"]) -> None:
+    """Raise `UsageError` unless these are images that a classifier takes."""
+    if images.shape[1:] != spec.input_shape:
+        raise UsageError(
+            f"{spec.name} takes images of height, width and channels {spec.input_shape}, not "
+            f"{images.shape[1:]}"
+        )
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise UsageError(
+            f"{spec.name} takes images of floats in [0, 1], not {images.dtype}: divide them by 255"
+        )
+    if len(images) == 0:
+        raise UsageError("there are no images")
+    if not isinstance(images, jax.core.Tracer) and not (images.min() >= 0 and images.max() <= 1):
+        raise UsageError("images must have values in [0, 1]: divide 8-bit images by 255")
+
+
+def activate(logits: Float[Array, "n k"], activation: Activation) -> Float[Array, "n k"]:
+    """Confidences in [0, 1] of logits; NaN where they depend on a logit that is NaN.
+
+    Example:
+        >>> activate(jnp.zeros((1, 2)), "softmax").tolist()
+        [[0.5, 0.5]]
+    """
+    lost = jnp.isnan(logits)
+    if activation == "softmax":
+        confidences, lost = _softmax(logits), lost.any(axis=1, keepdims=True)
+    else:
+        confidences = jax.nn.sigmoid(logits)
+    # Stated explicitly, because XLA's fast exponential on CPU turns NaN into a number.
+    return jnp.where(lost, jnp.nan, confidences)
 
 
 def _flatten_with_keys(

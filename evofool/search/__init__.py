@@ -8,6 +8,7 @@ from evofool.search.evolution_strategy import EvolutionState, StrategyOptions, e
 from evofool.search.generation import Cut, generation
 from evofool.search.independent import Runs, one_run
 from evofool.search.map_elites import MapElitesOptions, MapElitesState, map_elites
+from evofool.search.queries import QUERIES, generations_within
 from evofool.search.run import run
 from evofool.search.search import Search, target_classes
 from evofool.search.sharding import population_mesh
@@ -40,6 +41,7 @@ SEARCHES = Registry(
 """The searches by name; each is a function `thing(encoding, options, *, targets)`."""
 
 __all__ = [
+    "QUERIES",
     "SEARCHES",
     "Archive",
     "Cut",
@@ -53,6 +55,7 @@ __all__ = [
     "empty_archive",
     "evolution_strategy",
     "generation",
+    "generations_within",
     "insert",
     "map_elites",
     "one_run",

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped, UInt8
 
 from evofool.caching import cached
-from evofool.classifiers.classifier import Classifier
+from evofool.classifiers.black_box import AnyClassifier
 from evofool.encodings.encoding import Encoding, Estimator, Genomes
 from evofool.errors import UsageError, require_choice, require_positive, unknown_name
 from evofool.images import from_uint8
@@ -186,6 +186,7 @@ def evolution_strategy(
         individuals=lambda classifier: strategy.blocks.padded * len(target_classes(classifier, targets)),
         together=lambda classifier: strategy.blocks.padded,
         evaluations=lambda classifier: (options.policies + 1) * len(target_classes(classifier, targets)),
+        counts=lambda individuals: individuals % strategy.blocks.padded < options.policies,
         render=from_uint8,
         current=strategy.current,
         admit=strategy.admit,
@@ -250,7 +251,7 @@ class _Strategy:
     ascent: optax.GradientTransformation
     targets: Sequence[int] | None
 
-    def init(self, key: Key[Array, ""], classifier: Classifier) -> EvolutionState:
+    def init(self, key: Key[Array, ""], classifier: AnyClassifier) -> EvolutionState:
         classes = jnp.array(target_classes(classifier, self.targets))
         # Keyed by the class, so that a genome does not depend on which others evolve beside it.
         genomes = self.encoding.init(fold_in_each(fold_in_each(key, 0), classes))

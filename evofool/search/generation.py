@@ -12,6 +12,7 @@ from evofool.errors import require_positive
 from evofool.images import round_to_8_bits
 from evofool.numerics.platform import computes_in_order
 from evofool.numerics.rows import merged
+from evofool.search.archive import RECORDED
 from evofool.search.parts import images_at_once, in_parts
 from evofool.search.search import Kept, Search, State
 from evofool.search.sharding import over_population, replicated
@@ -118,6 +119,26 @@ def _score_current(
     pairs = jnp.arange(-(-niches // 2))
     scored = over_population(device, cut.mesh)(pairs, state, classifier)
     return jax.tree.map(lambda leaf: leaf[:niches], replicated(scored, cut.mesh))
+
+
+def record_of(
+    search: Search, replacements: Int[Array, "*runs k"], state: State, statistics: dict[str, Array]
+) -> dict[str, Array]:
+    """What the host computes the metrics of a generation from.
+
+    Args:
+        search: the algorithm.
+        replacements: those of the archive before the generation.
+        state: after it.
+        statistics: of its offspring.
+    """
+    fields = RECORDED if search.breeds else RECORDED[:2]
+    archive = {f"elite_{name}": getattr(state.archive, name) for name in fields}
+    return {
+        **archive,
+        "replacements": jnp.sum(state.archive.replacements - replacements, axis=-1),
+        **statistics,
+    }
 
 
 def individuals_at_once(search: Search, classifier: Classifier, cut: Cut, individuals: int) -> int:

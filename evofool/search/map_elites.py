@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt32
 
 from evofool.caching import cached
-from evofool.classifiers.classifier import Classifier
+from evofool.classifiers.black_box import AnyClassifier
 from evofool.encodings.encoding import Encoding, Genomes
 from evofool.errors import require_positive
 from evofool.numerics.platform import computes_in_order
@@ -95,7 +95,7 @@ def map_elites(
     vary = merged(lambda rows, generation: encoding.vary(rows[0], rows[1], generation))
     render = merged(lambda genomes, nothing: encoding.render(genomes))
 
-    def init(key: Key[Array, ""], classifier: Classifier) -> MapElitesState:
+    def init(key: Key[Array, ""], classifier: AnyClassifier) -> MapElitesState:
         niches = len(target_classes(classifier, targets))
         # Random genomes without a confidence, which are parents as long as no niche is filled.
         genomes = encoding.init(fold_in_each(fold_in_each(key, 0), individuals + jnp.arange(niches)))
@@ -122,12 +122,14 @@ def map_elites(
         genomes, parents = _choose(state.generation > 0, offspring, random_genomes)
         return _Offspring(render(genomes, ()), genomes, parents, individuals)
 
+    def counts(individuals: Int[Array, " n"]) -> Bool[Array, " n"]:
+        return individuals < batch_size
+
     def keep(offspring: _Offspring, confidences: Float[Array, "n classes"]) -> _Scored:
         if targets is not None:
             confidences = confidences[:, jnp.array(targets)]
         # The last child of an odd batch takes no niche.
-        counts = offspring.individuals < batch_size
-        confidences = jnp.where(counts[:, None], confidences, -jnp.inf)
+        confidences = jnp.where(counts(offspring.individuals)[:, None], confidences, -jnp.inf)
         return _Scored(offspring.genomes, offspring.parents, confidences)
 
     def tell(
@@ -148,6 +150,7 @@ def map_elites(
         individuals=lambda classifier: individuals,
         together=lambda classifier: individuals,
         evaluations=lambda classifier: batch_size,
+        counts=counts,
         render=encoding.render,
         breeds=True,
     )

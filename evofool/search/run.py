@@ -10,21 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree, UInt32
 
+from evofool.classifiers.black_box import AnyClassifier, BlackBox
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import EvofoolError, UsageError, require_positive
 from evofool.numerics.program_memory import tree_bytes
 from evofool.processes import agreed, is_first, losses_named, spans_processes
-from evofool.search.archive import RECORDED, summarise
-from evofool.search.generation import Cut
-from evofool.search.independent import Runs, stacked_params
+from evofool.search.archive import summarise
+from evofool.search.asking import run_asking
+from evofool.search.chunks import LONGEST_CHUNK, chunk_length, length_in_time
+from evofool.search.generation import Cut, record_of
+from evofool.search.independent import Runs, one_run, stacked_params
+from evofool.search.queries import generations_within, queries_of_compiled
 from evofool.search.search import Search, State
 from evofool.search.sharding import replicated
-
-LONGEST_CHUNK = 256
-"""Generations: the device keeps the records of no more than these until the host fetches them."""
-
-SECONDS_PER_CHUNK = 0.5
-"""How long a chunk takes if its length is not given: short enough for a progress bar."""
 
 _RECORD_BYTES = 2**27
 _SMALL_STATE = 2**26
@@ -33,9 +31,10 @@ _SMALL_STATE = 2**26
 
 def run(
     search: Search,
-    classifier: Classifier | Sequence[Classifier],
+    classifier: AnyClassifier | Sequence[Classifier],
     generations: int,
     *,
+    max_queries: int | None = None,
     seed: int = 0,
     seeds: Sequence[int] | None = None,
     state: State | None = None,
@@ -47,13 +46,17 @@ def run(
 ) -> State:
     """Run a search up to a number of generations, once or many times in one program.
 
-    Chunks of all lengths share one compiled program. A state of more than 64 MB is updated in place: one that
-    was passed to `on_chunk` must then not be used after `on_chunk` has returned.
+    A `BlackBox` is asked by the host between compiled parts of each generation. A search for a `Classifier` is
+    compiled with it: chunks of all lengths share one program, and a state of more than 64 MB is updated in
+    place, so that one that was passed to `on_chunk` must not be used after `on_chunk` has returned.
 
     Args:
         search: the algorithm.
-        classifier: what to fool; with `seeds` also one for each run, the same network with other weights.
+        classifier: what to fool, a `Classifier` or a `BlackBox`; with `seeds` also a classifier for each run,
+            the same network with other weights.
         generations: the number of generations after which to stop, counted from the first one.
+        max_queries: of how many images each run may ask the classifier, counted from the first generation. A
+            generation that would exceed it is not begun.
         seed: the seed of a new search.
         seeds: the seeds of independent runs, in place of `seed`. The arrays of states and metrics then have
             an axis of runs in front, but for the number of the generation. On CPU each run has the bits that
@@ -65,7 +68,8 @@ def run(
             result does not depend on it.
         pause_every: chunks also end at the multiples of this number of generations.
         on_chunk: called after each chunk with the state and the metrics, arrays by name whose leading axis is
-            the generations of the chunk; if it returns true the run stops. What it raises ends the run.
+            the generations of the chunk; if it returns true the run stops. What it raises ends the run. If a
+            black box fails for good, it is called once more with the whole generations before that.
         progress: show a bar on a terminal or in a notebook, and plain lines elsewhere; of several processes
             process 0 does.
 
@@ -73,8 +77,10 @@ def run(
         The state after the last generation.
 
     Raises:
-        UsageError: a number that is not positive, no seeds, or not one classifier for each of them.
+        UsageError: a number that is not positive, no seeds, not one classifier for each of them, or fewer
+            queries than a generation has images.
         EvofoolError: a generation does not fit into the device's memory.
+        Exception: what a black box raised, when it had been asked often enough.
 
     Example:
         >>> from evofool import MapElitesOptions, direct, load_classifier, map_elites, run
@@ -87,14 +93,28 @@ def run(
         >>> run(search, classifier, 4, seeds=range(3)).archive.confidences.shape
         (3, 10)
     """
-    require_positive(generations=generations, chunk=chunk, pause_every=pause_every)
+    require_positive(generations=generations, max_queries=max_queries, chunk=chunk, pause_every=pause_every)
     network, params = _shared_and_own(classifier, seeds)
     if progress and (is_first() or not spans_processes(cut.mesh)):
         from evofool.progress import watched  # takes long to import
 
         same = partial(run, search, classifier, generations, seed=seed, seeds=seeds, cut=cut, state=state)
         with watched(search, network, generations, state, on_chunk) as shown:
-            return same(chunk=chunk, pause_every=pause_every, on_chunk=shown)
+            return same(max_queries=max_queries, chunk=chunk, pause_every=pause_every, on_chunk=shown)
+    generations = generations_within(search, network, generations, max_queries)
+    if isinstance(network, BlackBox):
+        states = _states(search, network, [seed] if seeds is None else seeds, state, seeds is not None)
+        return run_asking(
+            search,
+            network,
+            states,
+            generations,
+            several=seeds is not None,
+            cut=cut,
+            chunk=chunk,
+            pause_every=pause_every,
+            on_chunk=on_chunk,
+        )
     runs = Runs(search, None if seeds is None else len(seeds), cut)
     if state is None:
         state = runs.init([seed] if seeds is None else seeds, network)
@@ -106,9 +126,7 @@ def run(
     longest = max(1, min(LONGEST_CHUNK, _RECORD_BYTES // tree_bytes(record)))
 
     def begin(state: State, done: int, length: int) -> tuple[State, UInt32[Array, "n words"], int]:
-        length = min(length, generations - done, longest)
-        if pause_every:
-            length = min(length, pause_every - done % pause_every)
+        length = chunk_length(length, done, generations, pause_every, longest)
         return *advance(runs, longest, state, network, params, length), length
 
     done, length, before = int(state.generation), chunk or 1, time.perf_counter()
@@ -120,11 +138,11 @@ def run(
             # The device goes on while the host logs what it has done.
             following = None if in_place or done == generations else begin(state, done, length)
             metrics = summarise(_record_of_rows(np.asarray(rows)[:length], record))
+            metrics |= queries_of_compiled(search, network, *metrics["median_confidence"].shape)
         now = time.perf_counter()
         seconds, before = now - before, now
         stopping = on_chunk is not None and bool(on_chunk(state, metrics))
-        # At most doubled: the first chunk includes compilation, and other work may slow any chunk.
-        length = chunk or int(np.clip(length * SECONDS_PER_CHUNK / seconds, 1, 2 * length))
+        length = chunk or length_in_time(length, seconds)
         if spans_processes(cut.mesh):
             stopping, length = agreed([stopping, length])
         if stopping:
@@ -133,17 +151,26 @@ def run(
 
 
 def _shared_and_own(
-    classifier: Classifier | Sequence[Classifier], seeds: Sequence[int] | None
-) -> tuple[Classifier, PyTree]:
+    classifier: AnyClassifier | Sequence[Classifier], seeds: Sequence[int] | None
+) -> tuple[AnyClassifier, PyTree]:
     """The classifier of all runs, and the weights of each run's own, if it has one."""
     if seeds is not None and len(seeds) == 0:
         raise UsageError("seeds must be one or more, not none")
-    if isinstance(classifier, Classifier):
+    if isinstance(classifier, Classifier | BlackBox):
         return classifier, None
     if seeds is None or len(seeds) != len(classifier):
         given = "none" if seeds is None else len(seeds)
         raise UsageError(f"{len(classifier)} classifiers need as many seeds, not {given}")
     return classifier[0], stacked_params(classifier)
+
+
+def _states(
+    search: Search, black_box: BlackBox, seeds: Sequence[int], state: State | None, several: bool
+) -> list[State]:
+    """The state of each run: a new one, or its own of those to continue from."""
+    if state is None:
+        return [search.init(jax.random.key(seed), black_box) for seed in seeds]
+    return [one_run(state, index) for index in range(len(seeds))] if several else [state]
 
 
 @contextmanager
@@ -166,13 +193,7 @@ def _generation(
     """The state after another generation, and its record: what the host computes the metrics from."""
     before = state.archive.replacements
     state, statistics = runs.generation(state, classifier, params)
-    fields = RECORDED if runs.search.breeds else RECORDED[:2]
-    archive = {f"elite_{name}": getattr(state.archive, name) for name in fields}
-    return state, {
-        **archive,
-        "replacements": jnp.sum(state.archive.replacements - before, axis=-1),
-        **statistics,
-    }
+    return state, record_of(runs.search, before, state, statistics)
 
 
 def _chunk(

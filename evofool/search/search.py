@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt8
 
-from evofool.classifiers.classifier import Classifier
+from evofool.classifiers.black_box import AnyClassifier
 from evofool.encodings.encoding import Genomes
 from evofool.errors import UsageError
 
@@ -24,7 +24,7 @@ class Search(NamedTuple):
 
     The individuals of a generation are numbered from 0, and what is asked for depends only on the state and
     on these numbers. So a generation can be cut anywhere: into parts that fit memory, over devices and
-    machines, or into requests to a service. `generation` does it within a compiled program:
+    machines, or into requests to a service (`asking`). `generation` does it within a compiled program:
 
         candidates = search.ask(state, individuals)       # of any whole groups
         confidences = classifier(candidates.images)
@@ -53,6 +53,8 @@ class Search(NamedTuple):
         individuals: `individuals(classifier)`, how many a generation has, in whole groups.
         together: `together(classifier)`, how many consecutive individuals are told together at least.
         evaluations: `evaluations(classifier)`, how many images of a generation count: those of `current` do.
+        counts: `counts(individuals [n]) -> [n]`, which of the individuals count: an answer for the others is
+            not used.
         render: `render(genomes [k, ...]) -> images [k, h, w, c]`, the images of the archive's genomes, in
             [0, 1].
         breeds: whether elites have parents.
@@ -64,22 +66,23 @@ class Search(NamedTuple):
             fewer than it can score at once.
     """
 
-    init: Callable[[Key[Array, ""], Classifier], State]
+    init: Callable[[Key[Array, ""], AnyClassifier], State]
     ask: Callable[[State, Int[Array, " n"]], Candidates]
     keep: Callable[[Candidates, Float[Array, "n classes"]], Kept]
     tell: Callable[..., tuple[State, dict[str, Array]]]
     group: int
-    individuals: Callable[[Classifier], int]
-    together: Callable[[Classifier], int]
-    evaluations: Callable[[Classifier], int]
+    individuals: Callable[[AnyClassifier], int]
+    together: Callable[[AnyClassifier], int]
+    evaluations: Callable[[AnyClassifier], int]
+    counts: Callable[[Int[Array, " n"]], Bool[Array, " n"]]
     render: Callable[[Genomes], Float[Array, "k h w c"]]
     breeds: bool = False
     current: Callable[[State, Int[Array, " n"]], Float[Array, "n h w c"]] | None = None
     admit: Callable[[State, UInt8[Array, "k h w c"], Float[Array, "k classes"]], State] | None = None
-    at_once: Callable[[Classifier], int] | None = None
+    at_once: Callable[[AnyClassifier], int] | None = None
 
 
-def target_classes(classifier: Classifier, targets: Sequence[int] | None) -> tuple[int, ...]:
+def target_classes(classifier: AnyClassifier, targets: Sequence[int] | None) -> tuple[int, ...]:
     """The classes that have a niche: the targets, or all classes if no targets are given.
 
     Raises:
