@@ -14,6 +14,7 @@ from evofool.classifiers.compositions import (
 from evofool.classifiers.dropout import with_dropout
 from evofool.classifiers.known import CLASSIFIERS, load_classifier
 from evofool.classifiers.networks import NETWORKS, create_classifier, network_of
+from evofool.classifiers.service import is_service, service, serving
 from evofool.classifiers.weights import save_classifier, weights_digest
 
 __all__ = [
@@ -29,10 +30,13 @@ __all__ = [
     "Precision",
     "QueryCounts",
     "create_classifier",
+    "is_service",
     "load_classifier",
     "network_of",
     "resized",
     "save_classifier",
+    "service",
+    "serving",
     "subtract_mean",
     "ten_crop",
     "weights_digest",

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped, UInt8
 
 from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpec, activate, require_images
-from evofool.errors import EvofoolError, UsageError, require_choice, require_not_negative, require_positive
+from evofool.errors import EvofoolError, require_choice, require_not_negative, require_positive
 from evofool.images import from_uint8, to_uint8
 
 Output = Literal["confidences", "logits", "labels"]
@@ -33,7 +33,7 @@ _Answers: TypeAlias = dict[bytes, Float[np.ndarray, " k"]]
 _LEAST = float(np.finfo(np.float32).tiny)
 
 
-class PermanentError(UsageError):
+class PermanentError(EvofoolError):
     """A failure that would be the same if a black box were asked again."""
 
 
@@ -147,16 +147,17 @@ class BlackBox(AskingOptions):
         """How many images it was asked about so far, and how many not because their answer was known."""
         return self._memory.counts
 
-    def __call__(self, images: Shaped[Array, "n h w c"]) -> Float[Array, "n k"]:
+    def __call__(self, images: Shaped[Array | np.ndarray, "n h w c"]) -> Float[Array, "n k"]:
         """Confidences in [0, 1] of images with values in [0, 1]; of labels they are 1 for one class.
 
         Raises:
-            UsageError: there are no images, they are not of this size, integers, or outside [0, 1], or an
-                answer has another shape than it should.
+            UsageError: there are no images, or they are not of this size, integers, or outside [0, 1].
+            EvofoolError: an answer has another shape or other values than it should.
+            Exception: whatever the function raised, once a request was repeated often enough.
         """
         return self.confidences_of(self._answers(images))
 
-    def logits(self, images: Shaped[Array, "n h w c"]) -> Float[Array, "n k"]:
+    def logits(self, images: Shaped[Array | np.ndarray, "n h w c"]) -> Float[Array, "n k"]:
         """The answers as logits, up to a constant of each image; raises what a call raises."""
         answers = jnp.asarray(self._answers(images))
         if self.output == "logits":
@@ -168,7 +169,7 @@ class BlackBox(AskingOptions):
         """Confidences in [0, 1] of logits."""
         return activate(logits, self.activation)
 
-    def require_images(self, images: Shaped[Array, "n h w c"]) -> None:
+    def require_images(self, images: Shaped[Array | np.ndarray, "n h w c"]) -> None:
         """Raise `UsageError` unless these are images that this classifier takes."""
         require_images(self.spec, images)
 
@@ -180,7 +181,7 @@ class BlackBox(AskingOptions):
         """What the function answers to 8-bit images, each of which it is asked about at most once.
 
         Raises:
-            UsageError: an answer has another shape than it should.
+            EvofoolError: an answer has another shape or other values than it should.
             Exception: whatever the function raised, once a request was repeated often enough.
         """
         digests = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in levels]
@@ -193,7 +194,7 @@ class BlackBox(AskingOptions):
             known |= answers
         return np.stack([known[digest] for digest in digests])
 
-    def _answers(self, images: Shaped[Array, "n h w c"]) -> Float[np.ndarray, "n k"]:
+    def _answers(self, images: Shaped[Array | np.ndarray, "n h w c"]) -> Float[np.ndarray, "n k"]:
         self.require_images(images)
         return self.ask(to_uint8(images))
 
@@ -257,7 +258,9 @@ class BlackBox(AskingOptions):
             )
         if self.output == "labels":
             if not np.isin(answers, np.arange(classes)).all():
-                raise PermanentError(f"the labels of {self.name} must be whole numbers from 0 to {classes - 1}")
+                raise PermanentError(
+                    f"the labels of {self.name} must be whole numbers from 0 to {classes - 1}"
+                )
             return np.eye(classes, dtype=np.float32)[answers.astype(int)]
         if self.output == "confidences":
             if np.any(_outside(answers)):

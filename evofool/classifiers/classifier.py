@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import GetAttrKey
 from jaxtyping import Array, Float, PyTree, Shaped
 
@@ -146,6 +147,7 @@ class Classifier:
 
     Example:
         >>> import jax.numpy as jnp
+    import numpy as np
         >>> def brightness(params, images):
         ...     level = images.mean(axis=(1, 2, 3))
         ...     return params * jnp.stack([-level, level], axis=1)
@@ -204,7 +206,7 @@ class Classifier:
         return replace(self, spec=replace(self.spec, activation=activation))
 
 
-def require_images(spec: ClassifierSpec, images: Shaped[Array, "n h w c"]) -> None:
+def require_images(spec: ClassifierSpec, images: Shaped[Array | np.ndarray, "n h w c"]) -> None:
     """Raise `UsageError` unless these are images that a classifier takes."""
     if images.shape[1:] != spec.input_shape:
         raise UsageError(

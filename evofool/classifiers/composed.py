@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple, get_type_hints
 
 from evofool.classifiers.compositions import COMPOSITIONS, takes_several, usage
+from evofool.classifiers.service import is_service
 from evofool.errors import UsageError, unknown_name
 from evofool.expressions import (
     Call,
@@ -34,7 +35,7 @@ class Composition(NamedTuple):
 def read_classifier(text: str) -> Composition | str:
     """What a text names: a composition, or the name or the file of a classifier.
 
-    The text of an existing file is this file, whatever characters it has.
+    The text of an existing file is this file, whatever characters it has, and so is an address.
 
     Raises:
         UsageError: it is no expression, or names no composition, or one with other options.
@@ -45,7 +46,7 @@ def read_classifier(text: str) -> Composition | str:
         >>> read_classifier("nets/lenet.safetensors")
         'nets/lenet.safetensors'
     """
-    if os.path.exists(text) or not has_special_characters(text):
+    if os.path.exists(text) or is_service(text) or not has_special_characters(text):
         return text
     try:
         expression = parse(text)

@@ -16,9 +16,10 @@ from evofool.classifiers.importers.layout import from_channels_first
 from evofool.classifiers.networks import create_classifier
 from evofool.classifiers.networks.mobilenet import WIDTHS
 from evofool.classifiers.released import imagenet_classes, released_weights
+from evofool.classifiers.service import is_service
 from evofool.classifiers.weights import array_shapes, load_weights_file, read_safetensors, with_weights
 from evofool.datasets import DIGIT_NAMES
-from evofool.errors import EvofoolError, unknown_name
+from evofool.errors import EvofoolError, UsageError, unknown_name
 from evofool.registry import Entry, NoOptions, Registry
 
 EMBEDDED = Path(__file__).parent / "lenet_digits.safetensors"
@@ -81,6 +82,8 @@ def _load(
         classifier = known[named]
     elif named in CLASSIFIERS:
         classifier = CLASSIFIERS[named].build()
+    elif is_service(named):
+        raise UsageError(f"{named} can only be asked, and here a classifier must be compiled: load a file")
     elif named.endswith(".safetensors") or os.path.exists(named) or os.sep in named:
         classifier = _load_file(named)
     else:

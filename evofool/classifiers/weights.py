@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import save as serialise_safetensors
 
+from evofool.classifiers.black_box import AnyClassifier, BlackBox
 from evofool.classifiers.classifier import Classifier, as_activation, as_class_names, as_input_shape
 from evofool.classifiers.networks import create_classifier, network_of
 from evofool.errors import EvofoolError, UsageError
@@ -109,8 +110,10 @@ def load_weights_file(path: str | os.PathLike[str]) -> tuple[Classifier, dict[st
     return with_weights(replace(classifier, spec=spec), arrays, path), metadata
 
 
-def weights_digest(classifier: Classifier) -> str:
+def weights_digest(classifier: AnyClassifier) -> str:
     """The SHA-256 of a classifier's weights: equal digests mean equal weights.
+
+    Of a black box nothing is known but its images, its classes and what it answers: the digest is of these.
 
     Example:
         >>> from evofool import load_classifier
@@ -118,6 +121,11 @@ def weights_digest(classifier: Classifier) -> str:
         64
     """
     digest = hashlib.sha256()
+    if isinstance(classifier, BlackBox):
+        spec = classifier.spec
+        known = (spec.input_shape, spec.class_names, spec.activation, classifier.output)
+        digest.update(json.dumps(known).encode())
+        return digest.hexdigest()
     for path, leaf in jax.tree_util.tree_flatten_with_path(classifier.params)[0]:
         digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())

@@ -12,10 +12,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from evofool.classifiers import BlackBox
 from evofool.cli.forms import given_options, with_choices
 from evofool.cli.results import default_path, print_present
 from evofool.console import make_console
-from evofool.errors import UsageError, shown
+from evofool.errors import EvofoolError, UsageError, shown
 from evofool.processes import ProcessOptions, agreed, finish, is_first
 from evofool.progress import RunProgress
 from evofool.report import format_confidence
@@ -82,7 +83,8 @@ class Evolve:
     def run(self) -> int:
         """Evolve; returns the exit code."""
         self._require_named()
-        job = prepare(self.settings, self.options.cut)
+        job = prepare(self.settings, self.options.cut, asking=self.options.asking)
+        last = self.options.last_generation(self.settings, job)
         if self.processes.several:
             require_same(self.settings, job, self.options)
         if not is_first():
@@ -91,21 +93,27 @@ class Evolve:
         directory = self._directory(job)
         with (
             _asked_to_stop() as signals,
-            RunProgress(console, self.settings.generations, headline(self.settings, job)) as progress,
+            RunProgress(console, last, headline(self.settings, job)) as progress,
         ):
-            outcome = evolve(
-                self.settings,
-                job,
-                directory,
-                resume=self.resume is not None,
-                options=self.options,
-                on_record=progress.update,
-                stop=lambda: bool(signals),
-            )
+            try:
+                outcome = evolve(
+                    self.settings,
+                    job,
+                    directory,
+                    resume=self.resume is not None,
+                    options=self.options,
+                    on_record=progress.update,
+                    stop=lambda: bool(signals),
+                )
+            except EvofoolError as error:
+                if not isinstance(job.scorer, BlackBox):
+                    raise
+                way = f"evofool evolve --resume {directory.path}"
+                raise EvofoolError(f"{error}. What was found is kept: continue with {way}") from error
         for note in outcome.notes:
             console.print(f"Note: {note}", soft_wrap=True)
         _print_outcome(console, job, directory, outcome)
-        code = self._exit_code(outcome.state, signals)
+        code = self._exit_code(outcome.state, last, signals)
         if code:
             console.print(
                 f"Stopped early. Continue with: evofool evolve --resume {directory.path}", soft_wrap=True
@@ -124,10 +132,10 @@ class Evolve:
                 stop=lambda: bool(signals),
             )
             finish()
-        return self._exit_code(state, signals)
+        return self._exit_code(state, self.options.last_generation(self.settings, job), signals)
 
-    def _exit_code(self, state: State, signals: Sequence[int]) -> int:
-        if int(state.generation) == self.settings.generations:
+    def _exit_code(self, state: State, last: int, signals: Sequence[int]) -> int:
+        if int(state.generation) >= last:
             return 0
         return 128 + (signals[0] if signals else signal.SIGTERM)  # another process was signalled
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evofool import registry
-from evofool.classifiers import Classifier, ClassifierSpec, weights_digest
+from evofool.classifiers import AnyClassifier, ClassifierSpec, weights_digest
 from evofool.errors import EvofoolError, UsageError, shown
 from evofool.files import replacing
 from evofool.provenance import provenance
@@ -40,8 +40,8 @@ RUN = Kind(
         "elites/": Content("Each image", "one 8-bit PNG per class"),
         "elites.csv": Content(
             "Confidences",
-            "the confidence, generation, replacements and parent of each image; a remark where no confidence "
-            "was a number or no image exceeds the first",
+            "the confidence, generation, replacements and parent of each image, and the queries of the "
+            "run up to then; a remark where no confidence was a number or no image exceeds the first",
         ),
         RUNS_TABLE: Content("Runs", "of several seeds: median, lowest and highest confidence of each run"),
         SEEDS: Content("Each run", "of several seeds: `elites/` and `elites.csv` of each, by its seed"),
@@ -54,7 +54,8 @@ RUN = Kind(
             "Metrics",
             "one object per generation, after the first 1,000 at intervals that double: confidences (median, "
             "quartiles, mean, lowest, highest; null where there is none), niches over 99% and 99.99%, "
-            "replacements, evaluations, seconds; of several seeds these statistics are of the runs' medians",
+            "replacements, evaluations, queries (answered, cached, failed, padded), seconds; of several seeds "
+            "these statistics are of the runs' medians",
         ),
         CONFIG: Content(
             "Settings",
@@ -85,7 +86,7 @@ class RunDirectory:
 
     @classmethod
     def create(
-        cls, path: Path, settings: RunSettings, classifier: Classifier, *, overwrite: bool = False
+        cls, path: Path, settings: RunSettings, classifier: AnyClassifier, *, overwrite: bool = False
     ) -> "RunDirectory":
         """Make the directory of a new run. This process holds it until `evolve` has ended.
 

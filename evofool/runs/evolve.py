@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import PyTree
 
-from evofool.classifiers import weights_digest
+from evofool.classifiers import AskingOptions, BlackBox, weights_digest
 from evofool.errors import EvofoolError, UsageError, require_positive
 from evofool.processes import anywhere, connected, on_this_process
 from evofool.report import format_confidence
@@ -20,7 +20,7 @@ from evofool.runs.metrics import MetricsLog, Record
 from evofool.runs.pictures import Images, Pictures, draw, drawn_run, score_again
 from evofool.runs.remarks import in_short, remarks
 from evofool.runs.several import over_runs, write_several
-from evofool.search import Cut, Runs, population_mesh, run
+from evofool.search import Cut, Runs, generations_within, population_mesh, run
 
 _LARGEST_CHANGE = 0.01
 """Of a confidence that is computed again in another batch, in half precision."""
@@ -45,6 +45,9 @@ class RunOptions:
             processes.
         microbatch: make and score at most this many images at once on each device, to save memory; by default
             as many as is fastest. An evolution strategy does it in whole blocks of up to 1,024 policies.
+        max_queries: stop before the generation in which each run would have asked the classifier about more
+            images than these; a larger number continues the run.
+        asking: how a classifier behind an address is asked.
 
     Raises:
         UsageError: a number that is not positive, or more devices than there are.
@@ -56,9 +59,12 @@ class RunOptions:
     chunk: int | None = None
     devices: int | None = None
     microbatch: int | None = None
+    max_queries: int | None = None
+    asking: AskingOptions = field(default_factory=AskingOptions)
 
     def __post_init__(self) -> None:
-        require_positive(**asdict(self))
+        names = ("checkpoint_every", "keep_checkpoints", "log_every", "chunk", "devices", "microbatch")
+        require_positive(**{name: getattr(self, name) for name in (*names, "max_queries")})
 
     @property
     def cut(self) -> Cut:
@@ -70,6 +76,14 @@ class RunOptions:
     def pause_every(self) -> int:
         """Generations between two moments at which a checkpoint may be saved."""
         return self.checkpoint_every or _CHECKPOINT_EVERY
+
+    def last_generation(self, settings: RunSettings, job: Job) -> int:
+        """The generation after which a run ends.
+
+        Raises:
+            UsageError: the queries do not suffice for one.
+        """
+        return generations_within(job.search, job.scorer, settings.generations, self.max_queries)
 
 
 class RunOutcome(NamedTuple):
@@ -115,9 +129,11 @@ def evolve(
         The outcome; the checkpoint and all files are written.
 
     Raises:
-        UsageError: fewer generations than the run already has.
+        UsageError: fewer generations than the run already has, or fewer queries than a generation needs.
         EvofoolError: a checkpoint is missing or damaged, something cannot be written, or the program's own
             classifier gives the elites of a resumed run other confidences than before.
+        Exception: what a black box raised, when it had been asked often enough. The last whole generation is
+            saved, and the run can be resumed.
 
     Example:
         >>> import tempfile
@@ -152,7 +168,7 @@ def evolve(
         metrics = MetricsLog(directory.results, job.evaluations, options.log_every)
         lineage = LineageLog(directory.results, job.targets, job.evaluations, state.archive)
         notes += metrics.rewind(done) + lineage.rewind(done)
-        if done == settings.generations:
+        if done >= options.last_generation(settings, job):
             notes.append(f"{directory.path} has all of its {done} generations: only the pictures are new")
         else:
             state = _search(settings, job, state, options, checkpoints, metrics, lineage, on_record, stop)
@@ -183,10 +199,12 @@ def _search(
     stop: Callable[[], bool],
 ) -> PyTree:
     """Run the remaining generations, and log and save them."""
+    last, newest = options.last_generation(settings, job), state
 
     def on_chunk(state: PyTree, found: dict[str, np.ndarray]) -> bool:
-        generation = int(state.generation)
-        stopping = anywhere(stop()) or generation == settings.generations
+        nonlocal newest
+        newest, generation = state, int(state.generation)
+        stopping = anywhere(stop()) or generation == last
         due = generation % options.pause_every == 0
         saving = stopping or (due and (options.checkpoint_every is not None or checkpoints.affordable()))
         recorded = {name: found.pop(name) for name in RECORDED if name in found}
@@ -199,7 +217,14 @@ def _search(
             checkpoints.save(state)
         return stopping
 
-    return search_on(settings, job, state, options, on_chunk)
+    try:
+        return search_on(settings, job, state, options, on_chunk)
+    except Exception:
+        if isinstance(job.scorer, BlackBox) and int(newest.generation) not in checkpoints.generations():
+            metrics.keep_newest()
+            checkpoints.save(newest)
+            checkpoints.finish()
+        raise
 
 
 def search_on(
@@ -222,6 +247,7 @@ def search_on(
         job.search,
         job.scorer,
         settings.generations,
+        max_queries=options.max_queries,
         seeds=None if job.runs is None else settings.all_seeds,
         state=state,
         cut=options.cut,

@@ -9,10 +9,15 @@ from typing import Any, NamedTuple
 from evofool import registry
 from evofool.classifiers import (
     Activation,
+    AnyClassifier,
+    AskingOptions,
+    BlackBox,
     Classifier,
     Precision,
+    is_service,
     load_classifier,
     resized,
+    service,
     ten_crop,
     with_precision,
 )
@@ -48,8 +53,9 @@ class RunSettings:
     of the encoding's options is None. The default variation becomes None, and another one is refused.
 
     Attributes:
-        classifier: what to fool: a name that `evofool list classifiers` shows, a .safetensors file, or a
-            composition of them, as in "smoothed(lenet-digits, 0.1)" (`evofool list compositions`).
+        classifier: what to fool: a name that `evofool list classifiers` shows, a .safetensors file, a
+            composition of them, as in "smoothed(lenet-digits, 0.1)" (`evofool list compositions`), or the
+            address of one that can only be asked, as in "http://127.0.0.1:8000" (docs/black-boxes.md).
             "python-object" stands for one that a program made and passes beside the settings.
         search: how to search.
         encoding: how a genome becomes an image.
@@ -189,8 +195,8 @@ class Job(NamedTuple):
         runs: how many runs are made in one program; None for a single one.
     """
 
-    classifier: Classifier
-    scorer: Classifier
+    classifier: AnyClassifier
+    scorer: AnyClassifier
     encoding: Encoding
     search: Search
     targets: tuple[int, ...]
@@ -207,19 +213,25 @@ class Job(NamedTuple):
         return tuple(self.classifier.spec.class_names[target] for target in self.targets)
 
 
-def prepare(settings: RunSettings, cut: Cut = Cut(), classifier: Classifier | None = None) -> Job:
+def prepare(
+    settings: RunSettings,
+    cut: Cut = Cut(),
+    classifier: AnyClassifier | None = None,
+    asking: AskingOptions = AskingOptions(),
+) -> Job:
     """Load and build what the settings name.
 
     Args:
         settings: what to run.
         cut: how generations will be cut up, which decides the memory that they need.
         classifier: what to fool, if the settings call it "python-object".
+        asking: how a classifier behind an address is asked.
 
     Raises:
         UsageError: an unknown classifier or class, options out of range or that do not go together, images
             that are too small, a generation that does not fit into memory, or a classifier where the settings
             name one, or none where they do not.
-        EvofoolError: the classifier's weights are missing or damaged.
+        EvofoolError: the classifier's weights are missing or damaged, or a service does not answer.
 
     Example:
         >>> prepare(RunSettings(targets=("three", "7"))).targets
@@ -229,8 +241,13 @@ def prepare(settings: RunSettings, cut: Cut = Cut(), classifier: Classifier | No
         >>> prepare(RunSettings("python-object"), classifier=linear).classifier.spec.name
         'linear'
     """
-    classifier = _view(settings, _classifier_of(settings, classifier))
-    scorer = with_precision(classifier, settings.precision)
+    classifier = _classifier_of(settings, classifier, asking)
+    scorer: AnyClassifier = classifier
+    if isinstance(classifier, BlackBox):
+        _require_as_it_is(settings, classifier)
+    else:
+        classifier = _view(settings, classifier)
+        scorer = with_precision(classifier, settings.precision)
     named = tuple(classifier.spec.class_index(target) for target in settings.targets) or None
     encoding = ENCODINGS[settings.encoding_name].build(classifier.spec.input_shape, settings.encoding)
 
@@ -239,7 +256,8 @@ def prepare(settings: RunSettings, cut: Cut = Cut(), classifier: Classifier | No
         return SEARCHES[settings.algorithm].build(encoding, options, targets=named)
 
     size = getattr(settings.search, settings.search.size)
-    require_memory(search_of, scorer, size, cut, settings.search.size, settings.seeds)
+    if not isinstance(scorer, BlackBox):
+        require_memory(search_of, scorer, size, cut, settings.search.size, settings.seeds)
     targets = target_classes(classifier, named)
     return Job(classifier, scorer, encoding, search_of(size), targets, settings.seeds)
 
@@ -254,10 +272,14 @@ def headline(settings: RunSettings, job: Job) -> str:
     )
 
 
-def _classifier_of(settings: RunSettings, own: Classifier | None) -> Classifier:
+def _classifier_of(
+    settings: RunSettings, own: AnyClassifier | None, asking: AskingOptions
+) -> AnyClassifier:
     """The classifier that the settings name, or the program's own."""
     if own is None and settings.classifier == OWN:
         raise UsageError("the classifier of these settings was made by a program, which must pass it")
+    if own is None and is_service(settings.classifier):
+        return service(settings.classifier, asking)
     if own is None:
         return load_classifier(settings.classifier, settings.activation)
     if settings.classifier != OWN:
@@ -265,7 +287,17 @@ def _classifier_of(settings: RunSettings, own: Classifier | None) -> Classifier:
             f"the settings name the classifier {settings.classifier!r}: leave the other one out, or call it "
             f"{OWN!r} in the settings"
         )
-    return own if settings.activation is None else own.with_activation(settings.activation)
+    if settings.activation is None or isinstance(own, BlackBox):
+        return own
+    return own.with_activation(settings.activation)
+
+
+def _require_as_it_is(settings: RunSettings, black_box: BlackBox) -> None:
+    """Raise `UsageError` if the settings ask for what only a classifier that is loaded can do."""
+    ordinary = RunSettings()
+    for name in ("activation", "image_size", "ten_crop", "precision"):
+        if getattr(settings, name) != getattr(ordinary, name):
+            raise UsageError(f"{black_box.spec.name} can only be asked: {name} is for it to decide")
 
 
 def _view(settings: RunSettings, classifier: Classifier) -> Classifier:

@@ -14,6 +14,7 @@ from jaxtyping import Shaped
 from evofool.files import append, replacing, without_nan
 from evofool.results import Results
 from evofool.runs.lines import put_aside, read_lines
+from evofool.search import QUERIES
 
 METRICS = "metrics.jsonl"
 
@@ -60,6 +61,7 @@ class MetricsLog:
         self._path = results.add(METRICS)
         self._size = 0  # of the lines that stay
         self._started = time.perf_counter()
+        self._asked = dict.fromkeys(QUERIES, 0)
         self.newest: Record = {}
 
     def rewind(self, generation: int) -> list[str]:
@@ -80,6 +82,7 @@ class MetricsLog:
         if whole:
             self.newest = _record(whole[-1])
             self._seconds = self.newest["seconds"]
+            self._asked = {name: self.newest.get(name, 0) for name in QUERIES}
         last = self.newest.get("generation", 0)
         stay = whole if is_logged(last, self._every) else whole[:-1]
         self._size = sum(map(len, stay))
@@ -109,9 +112,10 @@ class MetricsLog:
         now = time.perf_counter()
         each = (now - self._started) / length
         self._started = now
-        logged = []
+        logged, asked = [], [name for name in QUERIES if name in metrics]
         for index in range(length):
             self._seconds += each
+            self._asked |= {name: self._asked[name] + int(metrics[name][index]) for name in asked}
             number = generation - length + 1 + index
             stays = is_logged(number, self._every)
             if stays or number == generation:
@@ -121,11 +125,21 @@ class MetricsLog:
                     "seconds": round(self._seconds, 4),
                     "evaluations_per_second": round(self._evaluations / each, 1),
                     **{name: _shortest(values[index]) for name, values in metrics.items()},
+                    **{name: self._asked[name] for name in asked},
                 }
                 logged += [self.newest] if stays else []
         if logged or saving:
             self._write(logged, durably=saving)
         return self.newest
+
+    def keep_newest(self) -> None:
+        """Let the newest generation that was added have a line, as if its state were saved with it.
+
+        Raises:
+            EvofoolError: the file cannot be written.
+        """
+        if self.newest:
+            self._write([], durably=True)
 
     def _write(self, logged: Sequence[Record], *, durably: bool) -> None:
         """Add lines that stay and, if they are to last, that of the newest generation."""

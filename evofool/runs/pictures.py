@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree, UInt8
 
-from evofool.classifiers import Classifier
+from evofool.classifiers import AnyClassifier, BlackBox
 from evofool.datasets import DIGIT_NAMES
 from evofool.files import file_name, save_table
 from evofool.images import from_uint8, round_to_8_bits, to_uint8, write_png
@@ -35,7 +35,7 @@ MOST_CLASSES_DRAWN = 20
 
 CSV_COLUMNS = (
     *("class", "name", "confidence", "generation", "parent", "replacements", "file"),
-    *("id", "parent_id", "parent_generation", "remark"),
+    *("id", "parent_id", "parent_generation", "queries", "remark"),
 )
 
 _IMAGENET_CLASSES = 1000
@@ -60,7 +60,7 @@ class Drawn(NamedTuple):
     """
 
     search: Search
-    classifier: Classifier
+    classifier: AnyClassifier
     targets: Sequence[int]
     title: str
     subtitle: str
@@ -72,6 +72,7 @@ def drawn_run(settings: RunSettings, job: Job, generation: int) -> Drawn:
     """What the pictures of a run say, of the generation that is drawn."""
     evaluations, seeds = generation * job.evaluations, settings.all_seeds
     drawings = job.runs is None and job.search.current is not None and len(job.targets) <= MOST_CLASSES_DRAWN
+    drawings &= not isinstance(job.classifier, BlackBox)
     named = f"seed {settings.seed}" if job.runs is None else f"seeds {seeds[0]} to {seeds[-1]}"
     return Drawn(
         job.search,
@@ -149,7 +150,7 @@ class Pictures:
     def _row(self, archive: Archive, niche: int, file: str | None) -> tuple[Any, ...]:
         target, name = self._drawn.targets[niche], self._names[niche]
         if file is None:
-            return (target, name, "", "", "", 0, "", "", "", "")
+            return (target, name, "", "", "", 0, "", "", "", "", "")
         evaluations = self._drawn.search.evaluations(self._drawn.classifier)
         born, parent, parent_born = (
             int(each[niche]) for each in (archive.generations, archive.parents, archive.parent_generations)
@@ -160,6 +161,7 @@ class Pictures:
             *(target, name, str(archive.confidences[niche]), born),
             *(self._names[parent] if parent >= 0 else "", int(archive.replacements[niche]), file),
             *(int(number), *((int(parent_number), parent_born) if parent >= 0 else ("", ""))),
+            born * evaluations,
         )
 
     def _write_sheets(self, archive: Archive, images: Images) -> None:
@@ -193,8 +195,8 @@ class Pictures:
         """Write drawings.png: how each class's individual began and ended, stage under stage."""
         drawn, names = self._drawn, self._names
         current = drawn.search.current
-        if current is None or len(names) > MOST_CLASSES_DRAWN:
-            return
+        if current is None or len(names) > MOST_CLASSES_DRAWN or isinstance(drawn.classifier, BlackBox):
+            return  # a black box is asked by the search alone, whose queries are counted
         niches = jnp.arange(len(names))
         stages = {} if drawn.first is None else {"first": round_to_8_bits(current(drawn.first, niches))}
         stages |= {"last": round_to_8_bits(current(state, niches)), "best seen": from_uint8(elites)}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evofool.classifiers import Classifier
+from evofool.classifiers import AnyClassifier
 from evofool.errors import UsageError
 from evofool.results import Kind, Results
 from evofool.runs.directory import RUN
@@ -31,7 +31,7 @@ SAVED = Kind(
 def save_run(
     path: str | os.PathLike[str],
     search: Search,
-    classifier: Classifier,
+    classifier: AnyClassifier,
     state: State,
     *,
     targets: Sequence[int] | None = None,

@@ -11,7 +11,7 @@ from evofool.report import contact_sheet, convergence_plot
 from evofool.results import Results
 from evofool.runs.metrics import Record
 from evofool.runs.pictures import Drawn, Images, Pictures
-from evofool.search import one_run
+from evofool.search import QUERIES, one_run
 
 SEEDS, RUNS_TABLE = "seeds/", "seeds.csv"
 
@@ -26,8 +26,8 @@ def over_runs(metrics: Mapping[str, Shaped[np.ndarray, "n r *_"]]) -> dict[str, 
         metrics: of `n` generations of `r` runs.
 
     Returns:
-        In place of the confidences of the classes, the same statistics of the runs' medians; of all else the
-        median over the runs.
+        In place of the confidences of the classes, the same statistics of the runs' medians; of the queries
+        the sum; of all else the median over the runs.
 
     Example:
         >>> names = ("median", "lower_quartile", "upper_quartile", "mean", "min", "max")
@@ -39,7 +39,9 @@ def over_runs(metrics: Mapping[str, Shaped[np.ndarray, "n r *_"]]) -> dict[str, 
     medians = metrics["median_confidence"]
     with np.errstate(invalid="ignore"):  # a run whose niches are empty has -inf
         lower, upper = np.quantile(medians, [0.25, 0.75], axis=1).astype(np.float32)
-        return {name: np.median(values, axis=1) for name, values in metrics.items()} | {
+        medians_of = {name: np.median(values, axis=1) for name, values in metrics.items()}
+        return medians_of | {
+            **{name: metrics[name].sum(axis=1) for name in QUERIES if name in metrics},
             "lower_quartile_confidence": lower,
             "upper_quartile_confidence": upper,
             "mean_confidence": medians.mean(axis=1),

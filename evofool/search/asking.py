@@ -15,6 +15,7 @@ from evofool.numerics.platform import computes_in_order
 from evofool.search.archive import summarise
 from evofool.search.chunks import chunk_length, length_in_time
 from evofool.search.generation import Cut, record_of
+from evofool.search.independent import one_run
 from evofool.search.queries import QUERIES
 from evofool.search.search import Candidates, Kept, Search, State
 
@@ -25,10 +26,10 @@ _VALUES_AT_ONCE = 2**26
 def run_asking(
     search: Search,
     black_box: BlackBox,
-    states: Sequence[State],
+    state: State,
     generations: int,
     *,
-    several: bool,
+    runs: int | None = None,
     cut: Cut = Cut(),
     chunk: int | None = None,
     pause_every: int | None = None,
@@ -39,9 +40,9 @@ def run_asking(
     Args:
         search: the algorithm.
         black_box: what to fool.
-        states: of each run, before its next generation.
+        state: to go on from.
         generations: after which to stop, counted from the first one.
-        several: whether states and metrics have an axis of runs in front.
+        runs: how many runs the state has an axis of; None for one without the axis.
         cut: how generations are cut up; not over devices.
         chunk: as in `evofool.run`, like all that follows.
         pause_every: where chunks also end.
@@ -57,7 +58,7 @@ def run_asking(
     """
     if cut.mesh is not None:
         raise UsageError(f"{black_box.spec.name} is asked from one process and device: leave out the mesh")
-    state = _stacked(states) if several else states[0]
+    states = [state] if runs is None else [one_run(state, index) for index in range(runs)]
     done, wanted = int(state.generation), chunk or 1
     while done < generations:
         started, length = time.perf_counter(), chunk_length(wanted, done, generations, pause_every)
@@ -70,10 +71,10 @@ def run_asking(
         except Exception as error:
             failure = error
         done += len(records)
-        state, stopping = _stacked(states) if several else states[0], False
+        state, stopping = states[0] if runs is None else _stacked(states), False
         if records and on_chunk is not None:
             metrics = {name: np.stack([each[name] for each in records]) for name in records[0]}
-            if not several:
+            if runs is None:
                 metrics = {name: values[:, 0] for name, values in metrics.items()}
             stopping = bool(on_chunk(state, summarise(metrics)))
         if failure is not None:
@@ -121,7 +122,7 @@ def _generation_of_one(
     asked = black_box.counts.since(before)
     return after, {
         **{name: np.asarray(values) for name, values in record.items()},
-        **dict(zip(QUERIES, map(np.int64, (*asked, 0)), strict=True)),
+        **dict(zip(QUERIES, (np.array(count) for count in (*asked, 0)), strict=True)),
     }
 
 

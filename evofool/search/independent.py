@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from evofool.classifiers.black_box import AnyClassifier
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import UsageError
 from evofool.numerics.platform import computes_in_order
@@ -32,12 +33,12 @@ class Runs:
     count: int | None = None
     cut: Cut = Cut()
 
-    def init(self, seeds: Sequence[int], classifier: Classifier) -> State:
+    def init(self, seeds: Sequence[int], classifier: AnyClassifier) -> State:
         """The states before the first generation, given the seed of each run."""
         keys = jax.vmap(jax.random.key)(jnp.array(seeds, jnp.uint32))
         if self.count is None:
             return self.search.init(keys[0], classifier)
-        states = jax.vmap(self.search.init, (0, None))(keys, classifier)
+        states = jax.vmap(lambda key: self.search.init(key, classifier))(keys)
         return states._replace(generation=states.generation[0])
 
     def shapes(self, classifier: Classifier) -> State:

@@ -19,7 +19,7 @@ from evofool.search.archive import summarise
 from evofool.search.asking import run_asking
 from evofool.search.chunks import LONGEST_CHUNK, chunk_length, length_in_time
 from evofool.search.generation import Cut, record_of
-from evofool.search.independent import Runs, one_run, stacked_params
+from evofool.search.independent import Runs, stacked_params
 from evofool.search.queries import generations_within, queries_of_compiled
 from evofool.search.search import Search, State
 from evofool.search.sharding import replicated
@@ -46,9 +46,9 @@ def run(
 ) -> State:
     """Run a search up to a number of generations, once or many times in one program.
 
-    A `BlackBox` is asked by the host between compiled parts of each generation. A search for a `Classifier` is
-    compiled with it: chunks of all lengths share one program, and a state of more than 64 MB is updated in
-    place, so that one that was passed to `on_chunk` must not be used after `on_chunk` has returned.
+    A `BlackBox` is asked by the host between compiled parts of each generation. With a `Classifier` chunks of
+    all lengths share one compiled program, and a state of more than 64 MB is updated in place: one that was
+    passed to `on_chunk` must then not be used after `on_chunk` has returned.
 
     Args:
         search: the algorithm.
@@ -102,20 +102,19 @@ def run(
         with watched(search, network, generations, state, on_chunk) as shown:
             return same(max_queries=max_queries, chunk=chunk, pause_every=pause_every, on_chunk=shown)
     generations = generations_within(search, network, generations, max_queries)
+    runs = Runs(search, None if seeds is None else len(seeds), cut)
     if isinstance(network, BlackBox):
-        states = _states(search, network, [seed] if seeds is None else seeds, state, seeds is not None)
         return run_asking(
             search,
             network,
-            states,
+            runs.init([seed] if seeds is None else seeds, network) if state is None else state,
             generations,
-            several=seeds is not None,
+            runs=runs.count,
             cut=cut,
             chunk=chunk,
             pause_every=pause_every,
             on_chunk=on_chunk,
         )
-    runs = Runs(search, None if seeds is None else len(seeds), cut)
     if state is None:
         state = runs.init([seed] if seeds is None else seeds, network)
     elif tree_bytes(state) > _SMALL_STATE:
@@ -162,15 +161,6 @@ def _shared_and_own(
         given = "none" if seeds is None else len(seeds)
         raise UsageError(f"{len(classifier)} classifiers need as many seeds, not {given}")
     return classifier[0], stacked_params(classifier)
-
-
-def _states(
-    search: Search, black_box: BlackBox, seeds: Sequence[int], state: State | None, several: bool
-) -> list[State]:
-    """The state of each run: a new one, or its own of those to continue from."""
-    if state is None:
-        return [search.init(jax.random.key(seed), black_box) for seed in seeds]
-    return [one_run(state, index) for index in range(len(seeds))] if several else [state]
 
 
 @contextmanager
