@@ -54,8 +54,8 @@ RUN = Kind(
             "Metrics",
             "one object per generation, after the first 1,000 at intervals that double: confidences (median, "
             "quartiles, mean, lowest, highest; null where there is none), niches over 99% and 99.99%, "
-            "replacements, evaluations, queries (answered, cached, failed, padded), seconds; of several seeds "
-            "these statistics are of the runs' medians",
+            "replacements, evaluations, queries (answered, cached, failed, padded), seconds; of several "
+            "seeds these statistics are of the runs' medians",
         ),
         CONFIG: Content(
             "Settings",
