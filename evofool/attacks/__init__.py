@@ -1,4 +1,4 @@
-"""Gradient methods: pure functions of a classifier, images and a goal, compiled as a whole.
+"""Changes of given images: pure functions of a classifier, images and a goal, compiled as a whole.
 
 All have one signature, `attack(classifier, images, goal, options)`, and return an `AttackResult`. A new one
 is a file with a dataclass of options and a function, and a line in `ATTACKS`.
@@ -21,6 +21,7 @@ from evofool.attacks.iterated import IteratedGradientSignOptions, iterated_gradi
 from evofool.attacks.lbfgs import LBFGSOptions, lbfgs
 from evofool.attacks.options import AttackOptions
 from evofool.attacks.pgd import PGDOptions, pgd
+from evofool.attacks.query import SquareOptions, square
 from evofool.attacks.template import TemplateOptions, add_template, templates
 from evofool.attacks.universal import UniversalOptions, add_perturbation, universal_perturbation
 from evofool.registry import Entry, Registry
@@ -78,6 +79,11 @@ ATTACKS = Registry(
             universal_perturbation,
             aliases=("uap",),
         ),
+        "square": Entry(
+            "Random squares within a ball; asks and needs no gradient (Andriushchenko et al. 2020).",
+            SquareOptions,
+            square,
+        ),
         "template": Entry(
             "Add the weights of a class to the images: for linear classifiers (Karpathy 2015).",
             TemplateOptions,
@@ -100,6 +106,7 @@ __all__ = [
     "IteratedGradientSignOptions",
     "LBFGSOptions",
     "PGDOptions",
+    "SquareOptions",
     "Targeted",
     "TemplateOptions",
     "UniversalOptions",
@@ -120,6 +127,7 @@ __all__ = [
     "pgd",
     "predicted_classes",
     "random_targets",
+    "square",
     "templates",
     "universal_perturbation",
 ]

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from evofool.attacks.goals import Goal
 from evofool.attacks.options import AttackOptions
+from evofool.classifiers.black_box import AnyClassifier, BlackBox
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import UsageError
 from evofool.images import round_to_8_bits
@@ -43,6 +44,10 @@ class AttackResult(NamedTuple):
             universal perturbation.
         fooling_rates: the share of the images that had reached their goal after each pass, nan for passes
             that were not needed; only of a universal perturbation.
+        queries: how many images the classifier was asked about for each image, the original among them.
+        gradient_queries: for how many of these the gradient was asked too.
+        cached_queries: how many more were not asked about, because the answer was known; only of a black box.
+        padded_queries: how many more were scored for nothing, because others in the batch were not finished.
         classifier: what was attacked.
         goal: what was wanted of each image.
         options: of the attack; None if another than an attack of this package made the images.
@@ -58,12 +63,16 @@ class AttackResult(NamedTuple):
     first_step: Int[Array, " n"] | None = None
     perturbation: Float[Array, "h w c"] | None = None
     fooling_rates: Float[Array, " passes"] | None = None
-    classifier: Classifier | None = None
+    queries: Int[Array, " n"] | None = None
+    gradient_queries: Int[Array, " n"] | None = None
+    cached_queries: Int[Array, " n"] | None = None
+    padded_queries: Int[Array, " n"] | None = None
+    classifier: AnyClassifier | None = None
     goal: Goal | None = None
     options: AttackOptions | None = None
 
     def against(
-        self, classifier: Classifier, goal: Goal, options: AttackOptions | None = None
+        self, classifier: AnyClassifier, goal: Goal, options: AttackOptions | None = None
     ) -> "AttackResult":
         """The same result with what was attacked, which `quantised` and `save` ask again.
 
@@ -94,7 +103,7 @@ class AttackResult(NamedTuple):
         return rounded._replace(had_gradient=self.had_gradient, options=self.options)
 
     @property
-    def attacked(self) -> tuple[Classifier, Goal]:
+    def attacked(self) -> tuple[AnyClassifier, Goal]:
         """The classifier that was attacked, and what was wanted of each image.
 
         Raises:
@@ -207,7 +216,7 @@ def input_gradient(
 
 
 def assess(
-    classifier: Classifier,
+    classifier: AnyClassifier,
     images: Float[Array, "n h w c"],
     attacked: Float[Array, "n h w c"],
     goal: Goal,
@@ -229,7 +238,12 @@ def assess(
         >>> result.l0.tolist(), result.l1.tolist(), result.l2.tolist(), result.linf.tolist()
         ([4], [2.0], [1.0], [0.5])
     """
-    return in_parts(partial(_assess, classifier), images, goal, attacked).against(classifier, goal)
+    if isinstance(classifier, BlackBox):
+        logits_before, logits = classifier.logits(images), classifier.logits(attacked)
+        result = result_of(classifier, goal, images, attacked, logits_before, logits)
+    else:
+        result = in_parts(partial(_assess, classifier), images, goal, attacked)
+    return result.against(classifier, goal)
 
 
 @jax.jit
@@ -240,7 +254,7 @@ def _assess(
     return result_of(classifier, goal, images, attacked, logits_before, logits)
 
 
-def predicted_classes(classifier: Classifier, images: Float[Array, "n h w c"]) -> Int[Array, " n"]:
+def predicted_classes(classifier: AnyClassifier, images: Float[Array, "n h w c"]) -> Int[Array, " n"]:
     """The class of each image according to the classifier: the usual `Untargeted` goal.
 
     Example:
@@ -249,6 +263,8 @@ def predicted_classes(classifier: Classifier, images: Float[Array, "n h w c"]) -
         >>> predicted_classes(classifier, jnp.zeros((3, 2, 2, 1))).shape
         (3,)
     """
+    if isinstance(classifier, BlackBox):
+        return jnp.argmax(classifier.logits(images), axis=1)
     return in_batches(partial(_predict, classifier), images, attacked_at_once(images.shape[1:]))
 
 
@@ -299,7 +315,7 @@ def with_trajectory(result: AttackResult, steps: Observed, last: Observed) -> At
 
 
 def result_of(
-    classifier: Classifier,
+    classifier: AnyClassifier,
     goal: Goal,
     images: Float[Array, "n h w c"],
     attacked: Float[Array, "n h w c"],
@@ -376,7 +392,7 @@ def some(gradient: Float[Array, "n h w c"]) -> Bool[Array, " n"]:
 
 
 def require_attackable(
-    classifier: Classifier,
+    classifier: AnyClassifier,
     images: Float[Array, "n h w c"],
     goal: Goal,
     goals: tuple[type[Goal], ...] = AttackOptions.goals,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
-from evofool.classifiers.classifier import Classifier
+from evofool.classifiers.black_box import AnyClassifier
 from evofool.errors import UsageError
 
 Self = TypeVar("Self", bound="Goal")
@@ -46,7 +46,7 @@ class Goal(ABC):
         return f"{type(self).__name__}({len(self.classes)} images)"
 
     @abstractmethod
-    def objective(self, classifier: Classifier, logits: Float[Array, "n k"]) -> Float[Array, " n"]:
+    def objective(self, classifier: AnyClassifier, logits: Float[Array, "n k"]) -> Float[Array, " n"]:
         """What the attack raises for each image."""
 
     @abstractmethod
@@ -73,7 +73,7 @@ class Untargeted(Goal):
         [False, True]
     """
 
-    def objective(self, classifier: Classifier, logits: Float[Array, "n k"]) -> Float[Array, " n"]:
+    def objective(self, classifier: AnyClassifier, logits: Float[Array, "n k"]) -> Float[Array, " n"]:
         """What the attack raises: minus the log-odds of the class."""
         return -log_odds(classifier, logits, self.classes)
 
@@ -90,7 +90,7 @@ class Targeted(Goal):
         [True, False]
     """
 
-    def objective(self, classifier: Classifier, logits: Float[Array, "n k"]) -> Float[Array, " n"]:
+    def objective(self, classifier: AnyClassifier, logits: Float[Array, "n k"]) -> Float[Array, " n"]:
         """What the attack raises: the log-odds of the class."""
         return log_odds(classifier, logits, self.classes)
 
@@ -100,7 +100,7 @@ class Targeted(Goal):
 
 
 def log_odds(
-    classifier: Classifier, logits: Float[Array, "n k"], classes: Int[Array, " n"]
+    classifier: AnyClassifier, logits: Float[Array, "n k"], classes: Int[Array, " n"]
 ) -> Float[Array, " n"]:
     r"""The log-odds `log p - log(1 - p)` of one class's confidence for each image.
 
@@ -122,7 +122,7 @@ def log_odds(
 
 
 def random_targets(
-    key: Key[Array, ""], labels: Sequence[int] | Int[Array | np.ndarray, " n"], classifier: Classifier
+    key: Key[Array, ""], labels: Sequence[int] | Int[Array | np.ndarray, " n"], classifier: AnyClassifier
 ) -> Int[Array, " n"]:
     """A target for each image, drawn uniformly from all classes but its label.
 

@@ -8,12 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped, UInt8
 
 from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpec, activate, require_images
-from evofool.errors import EvofoolError, require_choice, require_not_negative, require_positive
+from evofool.errors import EvofoolError, UsageError, require_choice, require_not_negative, require_positive
 from evofool.images import from_uint8, to_uint8
 
 Output = Literal["confidences", "logits", "labels"]
@@ -159,11 +160,7 @@ class BlackBox(AskingOptions):
 
     def logits(self, images: Shaped[Array | np.ndarray, "n h w c"]) -> Float[Array, "n k"]:
         """The answers as logits, up to a constant of each image; raises what a call raises."""
-        answers = jnp.asarray(self._answers(images))
-        if self.output == "logits":
-            return answers
-        known = jnp.log(jnp.maximum(answers, _LEAST))
-        return known if self.activation == "softmax" else known - jnp.log(jnp.maximum(1 - answers, _LEAST))
+        return self.logits_of(self._answers(images))
 
     def activate(self, logits: Float[Array, "n k"]) -> Float[Array, "n k"]:
         """Confidences in [0, 1] of logits."""
@@ -177,8 +174,25 @@ class BlackBox(AskingOptions):
         """Confidences in [0, 1] of answers."""
         return self.activate(jnp.asarray(answers)) if self.output == "logits" else jnp.asarray(answers)
 
+    def logits_of(self, answers: Float[np.ndarray, "n k"]) -> Float[Array, "n k"]:
+        """Logits of answers, up to a constant of each image."""
+        if self.output == "logits":
+            return jnp.asarray(answers)
+        logs = jnp.log(jnp.maximum(answers, _LEAST))
+        return logs if self.activation == "softmax" else logs - jnp.log(jnp.maximum(1 - answers, _LEAST))
+
     def ask(self, levels: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n k"]:
-        """What the function answers to 8-bit images, each of which it is asked about at most once.
+        """What the function answers to 8-bit images; raises what `ask_counted` raises."""
+        return self.ask_counted(levels)[0]
+
+    def ask_counted(
+        self, levels: UInt8[np.ndarray, "n h w c"]
+    ) -> tuple[Float[np.ndarray, "n k"], Bool[np.ndarray, " n"]]:
+        """What the function answers to 8-bit images, each of which it is asked about once.
+
+        Returns:
+            The answers, and whether the function was spared the question, because the answer is remembered or
+            an image before it is the same.
 
         Raises:
             EvofoolError: an answer has another shape or other values than it should.
@@ -192,9 +206,13 @@ class BlackBox(AskingOptions):
         self._memory.count(cached=len(levels) - len(rows))
         for answers in self._ask_all(levels, digests, batches):
             known |= answers
-        return np.stack([known[digest] for digest in digests])
+        spared = np.ones(len(levels), bool)
+        spared[rows] = False
+        return np.stack([known[digest] for digest in digests]), spared
 
     def _answers(self, images: Shaped[Array | np.ndarray, "n h w c"]) -> Float[np.ndarray, "n k"]:
+        if isinstance(images, jax.core.Tracer):
+            raise UsageError(f"{self.name} can only be asked: it has no gradient, and cannot be compiled")
         self.require_images(images)
         return self.ask(to_uint8(images))
 
@@ -271,6 +289,9 @@ class BlackBox(AskingOptions):
             return np.clip(answers, 0, 1)
         return answers
 
+
+# A constant of compiled programs, which may know of its classes and not ask it.
+jax.tree_util.register_pytree_node(BlackBox, lambda box: ((), box), lambda box, _: box)
 
 AnyClassifier: TypeAlias = Classifier | BlackBox
 """What a search can fool: a classifier in JAX, which is compiled with it, or one that can only be asked."""

@@ -38,7 +38,7 @@ class Runs:
         keys = jax.vmap(jax.random.key)(jnp.array(seeds, jnp.uint32))
         if self.count is None:
             return self.search.init(keys[0], classifier)
-        states = jax.vmap(lambda key: self.search.init(key, classifier))(keys)
+        states = jax.vmap(self.search.init, (0, None))(keys, classifier)
         return states._replace(generation=states.generation[0])
 
     def shapes(self, classifier: Classifier) -> State:
