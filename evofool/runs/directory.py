@@ -137,7 +137,7 @@ class RunDirectory:
         finally:
             self.results.release()
 
-    def write_config(self, settings: RunSettings, classifier: Classifier, classifier_sha256: str) -> None:
+    def write_config(self, settings: RunSettings, classifier: AnyClassifier, classifier_sha256: str) -> None:
         """Write config.json.
 
         Args:
@@ -166,7 +166,7 @@ class RunDirectory:
         """
         return RunSettings.from_json(self._read_config()["settings"])
 
-    def require_same(self, settings: RunSettings, classifier: Classifier) -> None:
+    def require_same(self, settings: RunSettings, classifier: AnyClassifier) -> None:
         """Raise unless the run began with these settings and with this classifier.
 
         The number of generations may differ, and the name of the classifier.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import PyTree
 
-from evofool.classifiers import AskingOptions, BlackBox, weights_digest
+from evofool.classifiers import AskingOptions, BlackBox, Classifier, weights_digest
 from evofool.errors import EvofoolError, UsageError, require_positive
 from evofool.processes import anywhere, connected, on_this_process
 from evofool.report import format_confidence
@@ -162,8 +162,8 @@ def evolve(
                 f"{directory.path} is at generation {done} already: generations must be at least that, not "
                 f"{settings.generations}"
             )
-        if done and settings.classifier == OWN:
-            _require_same_confidences(directory, job, state)
+        if done and settings.classifier == OWN and isinstance(job.scorer, Classifier):
+            _require_same_confidences(directory, state, job.scorer, job)
         directory.write_config(settings, job.classifier, sha256)
         metrics = MetricsLog(directory.results, job.evaluations, options.log_every)
         lineage = LineageLog(directory.results, job.targets, job.evaluations, state.archive)
@@ -257,12 +257,12 @@ def search_on(
     )
 
 
-def _require_same_confidences(directory: RunDirectory, job: Job, state: PyTree) -> None:
+def _require_same_confidences(directory: RunDirectory, state: PyTree, scorer: Classifier, job: Job) -> None:
     """Raise if the classifier gives the elites other confidences than those that they were kept for.
 
     The digest of its weights does not cover the function of a classifier that a program made.
     """
-    found = score_again(state.archive, draw(state.archive, job.search), job.scorer, job.targets).confidences
+    found = score_again(state.archive, draw(state.archive, job.search), scorer, job.targets).confidences
     if not np.allclose(found, state.archive.confidences, atol=_LARGEST_CHANGE, equal_nan=True):
         raise EvofoolError(
             f"{job.classifier.spec.name} gives the elites of {directory.path} other confidences than they "
@@ -274,6 +274,7 @@ def _in_single_precision(
     settings: RunSettings, job: Job, state: PyTree, images: Images
 ) -> tuple[PyTree, str]:
     """The state with the confidences of the classifier in float32, and a note about them."""
+    assert isinstance(job.classifier, Classifier)
     rescored = state._replace(archive=score_again(state.archive, images, job.classifier, job.targets))
     before, after = (
         format_confidence(float(np.median(each.archive.confidences))) for each in (state, rescored)

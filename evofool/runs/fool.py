@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from evofool.classifiers import Classifier
+from evofool.classifiers import AnyClassifier, BlackBox, Classifier
 from evofool.encodings import ENCODINGS
 from evofool.errors import UsageError, unknown_name
 from evofool.report import sheet_of
@@ -54,7 +54,7 @@ class Fooled(NamedTuple):
 
 
 def fool(
-    classifier: Classifier | str | os.PathLike[str],
+    classifier: AnyClassifier | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
     resume: bool = False,
@@ -69,8 +69,8 @@ def fool(
     a state, and `evofool.save_run` its pictures.
 
     Args:
-        classifier: what to fool, or what `load_classifier` loads it by. The run of an object is resumed here
-            and not on the command line, which could not make it again.
+        classifier: what to fool, a `Classifier`, a `BlackBox`, or what `evofool evolve` calls it. The run of
+            an object is resumed here and not on the command line, which could not make it again.
         out: the directory of the run.
         resume: go on with the run in `out`, up to `generations` if that is more; begin if there is none. The
             settings are those of the run, so they need not be given again, and may not differ.
@@ -89,6 +89,7 @@ def fool(
             `out` holds a run and neither `resume` nor `overwrite` is set.
         EvofoolError: the classifier has other weights, classes or confidences than the run to resume began
             with, or something cannot be read or written.
+        Exception: what a black box raised, when it had been asked often enough; the run can be resumed.
 
     Example:
         >>> import tempfile
@@ -107,18 +108,18 @@ def fool(
     path = Path(out)
     if resume and overwrite:
         raise UsageError("a run is either resumed or overwritten, not both")
-    own = classifier if isinstance(classifier, Classifier) else None
-    named = OWN if isinstance(classifier, Classifier) else os.fspath(classifier)
+    own = classifier if isinstance(classifier, Classifier | BlackBox) else None
+    named = OWN if isinstance(classifier, Classifier | BlackBox) else os.fspath(classifier)
     begun = RunDirectory.open(path) if resume and (path / MANIFEST).exists() else None
     chosen = _chosen(RunSettings() if begun is None else begun.read_settings(), named, settings)
-    job = prepare(chosen, options.cut, own)
+    job = prepare(chosen, options.cut, own, options.asking)
     if begun is None:
         directory = RunDirectory.create(path, chosen, job.classifier, overwrite=overwrite)
     else:
         begun.require_same(chosen, job.classifier)
         directory = begun
     console = make_console(quiet=not progress)
-    with RunProgress(console, chosen.generations, headline(chosen, job)) as shown:
+    with RunProgress(console, options.last_generation(chosen, job), headline(chosen, job)) as shown:
         outcome = evolve(
             chosen, job, directory, resume=begun is not None, options=options, on_record=shown.update
         )
@@ -139,7 +140,7 @@ def fool(
 def show(
     found: Fooled | State,
     search: Search | None = None,
-    classifier: Classifier | None = None,
+    classifier: AnyClassifier | None = None,
     *,
     targets: Sequence[int] | None = None,
 ) -> Image.Image:

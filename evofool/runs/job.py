@@ -272,9 +272,7 @@ def headline(settings: RunSettings, job: Job) -> str:
     )
 
 
-def _classifier_of(
-    settings: RunSettings, own: AnyClassifier | None, asking: AskingOptions
-) -> AnyClassifier:
+def _classifier_of(settings: RunSettings, own: AnyClassifier | None, asking: AskingOptions) -> AnyClassifier:
     """The classifier that the settings name, or the program's own."""
     if own is None and settings.classifier == OWN:
         raise UsageError("the classifier of these settings was made by a program, which must pass it")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree, UInt8
 
-from evofool.classifiers import AnyClassifier, BlackBox
+from evofool.classifiers import AnyClassifier, BlackBox, Classifier
 from evofool.datasets import DIGIT_NAMES
 from evofool.files import file_name, save_table
 from evofool.images import from_uint8, round_to_8_bits, to_uint8, write_png

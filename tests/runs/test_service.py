@@ -1,0 +1,106 @@
+"""`evofool evolve` against a service that fails, and dies: the same elites, and its own count of queries."""
+
+import csv
+import json
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import evofool
+from evofool.classifiers import serving
+from tests.runs.common import Main, one_line
+
+ARGUMENTS = ("--generations", 200, "--batch-size", 20, "--quiet")
+ASKING = ("--backoff", 0.001, "--max-batch", 8, "--in-flight", 3)
+
+
+class Faults:
+    """Lets a served classifier fail in a share of its answers, and counts both."""
+
+    def __init__(self, share: float) -> None:
+        self.share, self.served, self.refused, self.dies_after = share, 0, 0, 10**9
+        self._random, self._lock = random.Random(5), threading.Lock()
+
+    def __call__(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def answer(images: np.ndarray) -> np.ndarray:
+            with self._lock:
+                if self._random.random() < self.share or self.served >= self.dies_after:
+                    self.refused += len(images)
+                    raise ConnectionError("overloaded")
+                self.served += len(images)
+            return function(images)
+
+        return answer
+
+
+def table(run: Path) -> list[dict[str, str]]:
+    with (run / "elites.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def last_line(run: Path) -> dict[str, Any]:
+    return json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that is compiled with its classifier."""
+    from evofool.cli import main
+
+    run = tmp_path_factory.mktemp("compiled") / "run"
+    with pytest.raises(SystemExit):
+        main([*map(str, ("evolve", *ARGUMENTS, "--out", run))])
+    return run
+
+
+def require_same_elites(run: Path, other: Path) -> None:
+    for ours, theirs in zip(table(run), table(other), strict=True):
+        confidences = [float(row.pop("confidence")) for row in (ours, theirs)]
+        assert confidences[0] == pytest.approx(confidences[1], abs=1e-5)
+        assert ours == theirs
+        assert (run / ours["file"]).read_bytes() == (other / theirs["file"]).read_bytes()
+
+
+def test_a_service_that_fails_in_one_of_twenty_answers_changes_nothing(
+    compiled: Path, tmp_path: Path, evofool_main: Main
+) -> None:
+    faults = Faults(0.05)
+    with serving(evofool.load_classifier("lenet-digits"), wrap=faults) as url:
+        code, _, err = evofool_main(
+            "evolve", *ARGUMENTS, *ASKING, "--classifier", url, "--out", tmp_path / "run"
+        )
+    assert (code, err) == (0, "")
+    require_same_elites(tmp_path / "run", compiled)
+    line = last_line(tmp_path / "run")
+    assert line["queries"] == faults.served
+    assert line["queries"] + line["cached_queries"] == line["evaluations"] == 4000
+    assert line["failed_queries"] == faults.refused > 0
+
+
+def test_a_service_that_dies_for_good_loses_nothing(
+    compiled: Path, tmp_path: Path, evofool_main: Main
+) -> None:
+    faults, run = Faults(0.0), tmp_path / "run"
+    faults.dies_after = 1234
+    with serving(evofool.load_classifier("lenet-digits"), wrap=faults) as url:
+        begin = ("evolve", *ARGUMENTS, *ASKING, "--retries", 2, "--classifier", url, "--out", run)
+        code, _, err = evofool_main(*begin)
+        assert code == 1
+        assert (
+            f"503 Service Unavailable. What was found is kept: continue with evofool evolve --resume {run}"
+            in (one_line(err))
+        )
+        # Up to a generation before, and the other requests in flight after.
+        assert 1234 - 20 < last_line(run)["queries"] < 1234 + 3 * 8
+        faults.dies_after = 10**9
+        assert evofool_main("evolve", "--resume", run, "--quiet", "--max-queries", 3000)[0] == 0
+        assert last_line(run)["evaluations"] == 3000
+        assert evofool_main("evolve", "--resume", run, "--quiet")[0] == 0
+        code, _, err = evofool_main("evolve", "--classifier", url, "--ten-crop", "--out", tmp_path / "other")
+        assert (code, "can only be asked: ten_crop" in one_line(err)) == (2, True)
+    require_same_elites(run, compiled)
