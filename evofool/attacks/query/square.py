@@ -21,6 +21,7 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """After which of 10,000 queries the area of the squares is halved; with fewer queries in proportion."""
 
 _SCHEDULE = 10_000
+_LEAST_CHANGE = 1e-4
 _TILES = 5
 _MOST_TILES = 10
 _TILES_WORDS = _MOST_TILES**2
@@ -141,7 +142,8 @@ def _propose_linf(problem: Problem, attempt: _Attempt, asked: Int[Array, ""]) ->
         jnp.where(window, _clipped(problem.original + change), attempt.best) for change in (signs, -signs)
     ]
     # The same colours again would be a query for nothing.
-    square = jnp.where((squares[0] == attempt.best).all(), squares[1], squares[0])
+    unchanged = (jnp.abs(squares[0] - attempt.best) < _LEAST_CHANGE).all()
+    square = jnp.where(unchanged, squares[1], squares[0])
     return jnp.where(asked == 1, _clipped(problem.original + stripes), square)
 
 
