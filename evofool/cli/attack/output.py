@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evofool.attacks import AttackResult, Goal, Targeted, Untargeted
-from evofool.classifiers import Classifier
+from evofool.classifiers import AnyClassifier
 from evofool.cli.attack.given import Given
 from evofool.files import save_table
 from evofool.images import to_uint8
@@ -69,7 +69,7 @@ class Outcome:
     folder: str = ""
 
     @property
-    def classifier(self) -> Classifier:
+    def classifier(self) -> AnyClassifier:
         """What was attacked."""
         return self.result.attacked[0]
 
