@@ -22,7 +22,7 @@ from evofool.attacks import (
     noise_images,
     predicted_classes,
 )
-from evofool.classifiers import Classifier, load_classifier
+from evofool.classifiers import AnyClassifier, Classifier, load_classifier
 from evofool.cli.attack import output
 from evofool.cli.attack.command import AttackCommand, MaybeWithTarget, towards
 from evofool.cli.attack.given import Given, Levels
@@ -114,7 +114,7 @@ class Iterated(MaybeWithTarget):
         wanted = np.unique(outcome.subject.goal.classes).tolist()
         output.save_trajectory(outcome, [*wanted, *self._watched(outcome.classifier)])
 
-    def _watched(self, classifier: Classifier) -> list[int]:
+    def _watched(self, classifier: AnyClassifier) -> list[int]:
         return [classifier.spec.class_index(name) for name in self.watch]
 
 
@@ -182,7 +182,7 @@ class Universal(AttackCommand):
         ]
 
 
-def _fooling_rate(classifier: Classifier, levels: list[Levels], change: Float[Array, "h w c"]) -> float:
+def _fooling_rate(classifier: AnyClassifier, levels: list[Levels], change: Float[Array, "h w c"]) -> float:
     """The share of 8-bit images whose class a change alters, as saved with 8 bits and resized if need be."""
     changed = to_uint8(np.clip(from_uint8(np.stack(levels)) + change, 0, 1))
     before, after = (
