@@ -5,12 +5,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NewType, get_args, get_origin
 
 from evofool.errors import UsageError, require_choice, shown
 
 Value = str | int | float
 """What an option may be."""
+
+Numbers = NewType("Numbers", str)
+"""An option of one number or several, with blanks between them."""
 
 LONGEST = 4096
 """The most characters of an expression."""
@@ -111,7 +114,7 @@ def option_value(owner: str, name: str, value: Expression, kind: Any) -> Value:
         owner: whose option it is.
         name: of the option.
         value: as it was read.
-        kind: float, int, one of these or None, a choice (`Literal`), or else any text.
+        kind: float, int, `Numbers`, one of these or None, a choice (`Literal`), or else any text.
 
     Raises:
         UsageError: the value is of another type, or not one of those to choose from.
@@ -125,12 +128,23 @@ def option_value(owner: str, name: str, value: Expression, kind: Any) -> Value:
         (kind,) = kinds
     if kind is float and isinstance(value, int):
         return float(value)
+    if kind is Numbers:
+        return _numbers(owner, name, value)
     if isinstance(value, Call) or not isinstance(value, kind if kind in _KINDS else str):
         wanted = _KINDS.get(kind, "text")
         raise UsageError(f"{name} of {owner} must be {wanted}, not {shown(to_text(value))}")
     if get_origin(kind) is Literal:
         require_choice(get_args(kind), **{name: str(value)})
     return value
+
+
+def _numbers(owner: str, name: str, value: Expression) -> str:
+    words = [] if isinstance(value, Call) else str(value).split()
+    if not words or not all(_NUMBER.fullmatch(word) for word in words):
+        raise UsageError(
+            f"{name} of {owner} must be numbers with blanks between them, not {shown(to_text(value))}"
+        )
+    return " ".join(words)
 
 
 class _Parser:

@@ -12,6 +12,16 @@ from evofool.classifiers.compositions import (
     with_precision,
 )
 from evofool.classifiers.dropout import with_dropout
+from evofool.classifiers.frameworks import (
+    Output,
+    Preprocessing,
+    from_callable,
+    from_flax,
+    from_keras,
+    from_onnx,
+    from_torch,
+)
+from evofool.classifiers.frameworks.named import MODELS
 from evofool.classifiers.known import CLASSIFIERS, load_classifier
 from evofool.classifiers.networks import NETWORKS, create_classifier, network_of
 from evofool.classifiers.service import is_service, service, serving
@@ -20,6 +30,7 @@ from evofool.classifiers.weights import save_classifier, weights_digest
 __all__ = [
     "CLASSIFIERS",
     "COMPOSITIONS",
+    "MODELS",
     "NETWORKS",
     "Activation",
     "AnyClassifier",
@@ -27,9 +38,16 @@ __all__ = [
     "BlackBox",
     "Classifier",
     "ClassifierSpec",
+    "Output",
     "Precision",
+    "Preprocessing",
     "QueryCounts",
     "create_classifier",
+    "from_callable",
+    "from_flax",
+    "from_keras",
+    "from_onnx",
+    "from_torch",
     "is_service",
     "load_classifier",
     "network_of",

@@ -1,9 +1,9 @@
 """The first contract: the classifier that is fooled."""
 
-import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from numbers import Integral
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 from jax.tree_util import GetAttrKey
 from jaxtyping import Array, Float, PyTree, Shaped
 
+from evofool.classifiers.checks import require_logits
 from evofool.errors import UsageError, require_printable, shown, unknown_name
 from evofool.numerics.reductions import fold
 
@@ -96,11 +97,13 @@ def as_input_shape(shape: object) -> tuple[int, int, int]:
         (28, 28, 1)
     """
     sides = tuple(shape) if isinstance(shape, tuple | list) else ()
-    if len(sides) != 3 or not all(type(side) is int and 0 < side <= _LARGEST_SIDE for side in sides):
+    whole = all(isinstance(side, Integral) and not isinstance(side, bool) for side in sides)
+    if len(sides) != 3 or not whole or not all(0 < side <= _LARGEST_SIDE for side in sides):
         raise UsageError(
             f"input_shape must be height, width and channels, 1 to {_LARGEST_SIDE}, not {shown(shape)}"
         )
-    return sides
+    height, width, channels = map(int, sides)
+    return height, width, channels
 
 
 def as_class_names(names: object) -> tuple[str, ...]:
@@ -143,7 +146,8 @@ class Classifier:
         spec: name, input shape, class names and activation.
 
     Raises:
-        UsageError: the function does not return one logit per image and class.
+        UsageError: a weight is no array, or the function cannot be compiled, does not take any number of
+            images, does not return one logit per image and class, or ends in a softmax or sigmoid.
 
     Example:
         >>> import jax.numpy as jnp
@@ -164,15 +168,14 @@ class Classifier:
     spec: ClassifierSpec
 
     def __post_init__(self) -> None:
-        shapes = jax.tree.map(_shape_of, self.params)
-        leaves, structure = jax.tree.flatten(shapes)
-        found = _shape_of_logits(self.logits_function, self.spec.input_shape, tuple(leaves), structure)
-        wanted = (1, len(self.spec.class_names))
-        if found not in (None, wanted):
-            raise UsageError(
-                f"the logits of {self.spec.name} for one image must have the shape {wanted}, one per class "
-                f"name, not {found}"
-            )
+        require_logits(
+            self.logits_function,
+            self.params,
+            name=self.spec.name,
+            input_shape=self.spec.input_shape,
+            classes=len(self.spec.class_names),
+            activation=self.spec.activation,
+        )
 
     def __repr__(self) -> str:
         spec = self.spec
@@ -254,28 +257,6 @@ def _unflatten(static: tuple[LogitsFunction, ClassifierSpec], children: Iterable
 
 
 jax.tree_util.register_pytree_with_keys(Classifier, _flatten_with_keys, _unflatten)
-
-
-def _shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
-
-
-@functools.lru_cache(maxsize=64)
-def _shape_of_logits(
-    logits_function: LogitsFunction,
-    input_shape: tuple[int, int, int],
-    leaves: tuple[jax.ShapeDtypeStruct, ...],
-    structure: jax.tree_util.PyTreeDef,
-) -> tuple[int, ...] | None:
-    """The shape of the logits of one image, or None if the function does not take a single image.
-
-    Remembered, because tracing a large network takes 0.2 s.
-    """
-    image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-    try:
-        return jax.eval_shape(logits_function, jax.tree.unflatten(structure, leaves), image).shape
-    except Exception:  # of a network of one batch size, say; other mistakes show when it is called
-        return None
 
 
 def _index(wanted: str | int) -> int | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple, get_type_hints
 
 from evofool.classifiers.compositions import COMPOSITIONS, takes_several, usage
+from evofool.classifiers.frameworks.named import MODELS
 from evofool.classifiers.service import is_service
 from evofool.errors import UsageError, unknown_name
 from evofool.expressions import (
@@ -18,14 +19,16 @@ from evofool.expressions import (
 )
 from evofool.registry import Entry
 
+_ENDINGS = (".safetensors", ".onnx", ".keras")
+
 
 class Composition(NamedTuple):
-    """A composition that a text names, before its classifiers are loaded.
+    """A composition that a text names, before its classifiers are loaded, or a model with options.
 
     Attributes:
-        entry: of the function in `COMPOSITIONS`.
-        call: with the classifiers as arguments and everything else as options by name; those that have their
-            defaults are left out.
+        entry: of the function in `COMPOSITIONS` or in `MODELS`.
+        call: with the classifiers, or the file of the model, as arguments and everything else as options by
+            name; those that have their defaults are left out.
     """
 
     entry: Entry
@@ -51,7 +54,7 @@ def read_classifier(text: str) -> Composition | str:
     try:
         expression = parse(text)
     except UsageError as error:
-        if text.endswith(".safetensors") and text.partition("(")[0].strip() not in COMPOSITIONS:
+        if text.endswith(_ENDINGS) and text.partition("(")[0].strip() not in (*COMPOSITIONS, *MODELS):
             return text
         raise UsageError(f"there is no file of this name, and {error}") from error
     return _bound(expression)
@@ -91,8 +94,11 @@ def _replaced(composition: Composition, classifier: Callable[[str], str]) -> Cal
 def _bound(expression: Expression) -> Composition | str:
     if not isinstance(expression, Call):
         return str(expression)
-    entry = COMPOSITIONS.named(expression.name)
+    known = MODELS if expression.name in MODELS else COMPOSITIONS
+    entry = known.named(expression.name)
     classifiers, options = _split(expression, entry)
+    if known is MODELS and isinstance(classifiers[0], Call):
+        raise UsageError(f"{expression.name} is of a file, not of a classifier: {usage(entry)}")
     return Composition(entry, Call(expression.name, tuple(classifiers), options))
 
 

@@ -11,13 +11,14 @@ import numpy as np
 from evofool.classifiers.classifier import Activation, Classifier
 from evofool.classifiers.composed import Composition, parts_of, read_classifier, rewritten
 from evofool.classifiers.compositions import subtract_mean
+from evofool.classifiers.frameworks.named import MODELS, kind_of
 from evofool.classifiers.importers import LAYOUTS
 from evofool.classifiers.importers.layout import from_channels_first
 from evofool.classifiers.networks import create_classifier
 from evofool.classifiers.networks.mobilenet import WIDTHS
 from evofool.classifiers.released import imagenet_classes, released_weights
 from evofool.classifiers.service import is_service
-from evofool.classifiers.weights import array_shapes, load_weights_file, read_safetensors, with_weights
+from evofool.classifiers.weights import load_weights_file, read_safetensors, with_weights
 from evofool.datasets import DIGIT_NAMES
 from evofool.errors import EvofoolError, UsageError, unknown_name
 from evofool.registry import Entry, NoOptions, Registry
@@ -35,9 +36,10 @@ def load_classifier(
     """Load a classifier by its name, from a file, or as a composition of others.
 
     Args:
-        name: one of `CLASSIFIERS`; the path of a .safetensors file that `save_classifier` wrote or that holds
-            one of the ImageNet networks as Caffe, Keras or torchvision stores it; or one of `COMPOSITIONS`
-            of such names, paths and compositions, as `evofool.expressions` writes them.
+        name: one of `CLASSIFIERS`; a model of one of the kinds in `MODELS`, which are the path of a
+            .safetensors, .onnx or .keras file, such a path with options, as in `onnx(net.onnx, scale=255)`,
+            and `package.module:function`, which is imported and run; or one of `COMPOSITIONS` of such names,
+            models and compositions, as `evofool.expressions` writes them.
         activation: read the logits as "softmax" or "sigmoid" scores, however the classifier was trained; of a
             composition, those of its parts.
         known: further classifiers by name.
@@ -76,25 +78,19 @@ def _load(
     named: Composition | str, activation: Activation | None, known: Mapping[str, Classifier]
 ) -> Classifier:
     if isinstance(named, Composition):
+        if named.call.name in MODELS:
+            return named.entry.build(*named.call.arguments, activation=activation, **named.call.options)
         parts = [_load(part, activation, known) for part in parts_of(named)]
         return named.entry.build(*parts, **named.call.options)
-    if named in known:
-        classifier = known[named]
-    elif named in CLASSIFIERS:
-        classifier = CLASSIFIERS[named].build()
-    elif is_service(named):
+    if is_service(named):
         raise UsageError(f"{named} can only be asked, and here a classifier must be compiled: load a file")
-    elif named.endswith(".safetensors") or os.path.exists(named) or os.sep in named:
-        classifier = _load_file(named)
-    else:
-        raise unknown_name("classifier", named, [*known, *CLASSIFIERS, "the path of a .safetensors file"])
+    if named not in known and named not in CLASSIFIERS:
+        kind = kind_of(named)
+        if kind is None:
+            raise unknown_name("classifier", named, [*known, *CLASSIFIERS, "the file of a model"])
+        return MODELS[kind].build(named, activation=activation)
+    classifier = known[named] if named in known else CLASSIFIERS[named].build()
     return classifier if activation is None else classifier.with_activation(activation)
-
-
-def _load_file(path: str) -> Classifier:
-    shapes = array_shapes(path)
-    layout = next((layout for layout in LAYOUTS.values() if layout.recognises(shapes)), None)
-    return load_weights_file(path)[0] if layout is None else layout.load(path, imagenet_classes())
 
 
 def _load_embedded() -> Classifier:

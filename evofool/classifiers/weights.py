@@ -127,8 +127,9 @@ def weights_digest(classifier: AnyClassifier) -> str:
         digest.update(json.dumps(known).encode())
         return digest.hexdigest()
     for path, leaf in jax.tree_util.tree_flatten_with_path(classifier.params)[0]:
-        digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
-        digest.update(np.ascontiguousarray(leaf).tobytes())
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 

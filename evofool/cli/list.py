@@ -7,7 +7,7 @@ import tyro
 from rich.table import Table
 
 from evofool.attacks import ATTACKS
-from evofool.classifiers import CLASSIFIERS, COMPOSITIONS, NETWORKS
+from evofool.classifiers import CLASSIFIERS, COMPOSITIONS, MODELS, NETWORKS
 from evofool.console import make_console
 from evofool.datasets import DATASETS
 from evofool.encodings import ENCODINGS
@@ -18,6 +18,7 @@ from evofool.studies import STUDIES
 
 _KINDS: dict[str, tuple[str, Registry]] = {
     "classifiers": ("classifier", CLASSIFIERS),
+    "models": ("model", MODELS),
     "compositions": ("composition", COMPOSITIONS),
     "networks": ("network", NETWORKS),
     "datasets": ("dataset", DATASETS),

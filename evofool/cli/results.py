@@ -52,8 +52,13 @@ def default_path(*words: str) -> Path:
 
 
 def _short(word: str) -> str:
-    short = rewritten(word, lambda name: Path(name).name.removesuffix(".safetensors"))
+    short = rewritten(word, _bare)
     return short if isinstance(read_classifier(word), str) else file_name(short)
+
+
+def _bare(name: str) -> str:
+    path = Path(name)
+    return path.stem if path.suffix in (".safetensors", ".onnx", ".keras") else path.name
 
 
 def print_present(console: Console, results: Results) -> None:

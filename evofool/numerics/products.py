@@ -6,6 +6,23 @@ from jaxtyping import Array, Float
 
 from evofool.numerics.rows import each
 
+SMALLEST_PRODUCT = 64
+"""Below about 50 rows the CPU's matrix library sums in another order, so a row's result would depend on how
+many others are computed with it. Padding to this many rows keeps results bit-identical."""
+
+
+def rows_times(rows: Float[Array, "*n i"], matrix: Float[Array, "i o"]) -> Float[Array, "*n o"]:
+    """Products of rows and a matrix, of which none depends on how many rows there are.
+
+    Example:
+        >>> rows_times(jnp.ones((2, 3)), jnp.ones((3, 1))).tolist()
+        [[3.0], [3.0]]
+    """
+    flat = rows.reshape(-1, rows.shape[-1])
+    missing = max(0, SMALLEST_PRODUCT - len(flat))
+    products = jnp.pad(flat, ((0, missing), (0, 0))) @ matrix
+    return products[: len(flat)].reshape(*rows.shape[:-1], matrix.shape[1])
+
 
 def separable(
     images: Float[Array, "n h w c"], vertical: Float[Array, "h h2"], horizontal: Float[Array, "w w2"]

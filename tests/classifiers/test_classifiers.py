@@ -233,9 +233,9 @@ def test_unknown_names_and_missing_weights_say_what_to_do(monkeypatch: pytest.Mo
 
 def test_a_classifier_needs_one_logit_per_class_name() -> None:
     linear = evofool.create_classifier("linear", (4, 4, 1), DIGITS)
-    with pytest.raises(UsageError, match=r"must have the shape \(1, 3\).*not \(1, 10\)"):
+    with pytest.raises(UsageError, match=r"must have the shape \(5, 3\).*not \(5, 10\)"):
         replace(linear, spec=replace(linear.spec, class_names=("a", "b", "c")))
-    with pytest.raises(UsageError, match=r"must have the shape \(1, 10\)"):
+    with pytest.raises(UsageError, match="a vector, one number per image"):
         evofool.Classifier((), lambda params, images: images.mean(axis=(1, 2, 3)), linear.spec)
 
 

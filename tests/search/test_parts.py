@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import evofool
+from evofool import UsageError
 from evofool.numerics.platform import assumed
 from evofool.search.parts import images_at_once, in_parts
 
@@ -40,12 +41,14 @@ def test_a_large_network_scores_few_images_at_once_and_a_small_one_all() -> None
         assert images_at_once(large, 10**7) < 10**6
 
 
-def test_a_classifier_of_one_batch_size_is_searched_with_that_size() -> None:
+def test_a_classifier_of_one_batch_size_is_searched_with_any() -> None:
     def logits(params: jax.Array, images: jax.Array) -> jax.Array:
         assert len(images) == 12
         return params * images.mean(axis=(1, 2))
 
-    spec = evofool.ClassifierSpec("fixed", (4, 4, 1), ("bright",), "sigmoid")
-    fixed = evofool.Classifier(jnp.float32(3), logits, spec)
-    search = evofool.map_elites(evofool.direct((4, 4, 1)), evofool.MapElitesOptions(12))
+    spec = {"input_shape": (4, 4, 1), "class_names": ("bright",), "activation": "sigmoid"}
+    fixed = evofool.from_callable(logits, jnp.float32(3), batch_size=12, **spec)
+    search = evofool.map_elites(evofool.direct((4, 4, 1)), evofool.MapElitesOptions(20))
     assert float(evofool.run(search, fixed, 5).archive.confidences[0]) > 0.5
+    with pytest.raises(UsageError, match="told its batch_size"):
+        evofool.from_callable(logits, jnp.float32(3), **spec)

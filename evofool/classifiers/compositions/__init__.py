@@ -1,6 +1,12 @@
 """Functions from classifier to classifier, named in expressions such as `smoothed(lenet-digits)`."""
 
-from evofool.classifiers.compositions.composition import composition, entry, takes_several, usage
+from evofool.classifiers.compositions.composition import (
+    composition,
+    described,
+    entry,
+    takes_several,
+    usage,
+)
 from evofool.classifiers.compositions.ensemble import Vote, ensemble
 from evofool.classifiers.compositions.extra_class import with_extra_class
 from evofool.classifiers.compositions.precision import Precision, with_precision
@@ -22,6 +28,7 @@ __all__ = [
     "Vote",
     "blurred",
     "composition",
+    "described",
     "eight_bit",
     "ensemble",
     "entry",

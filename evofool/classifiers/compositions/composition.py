@@ -56,7 +56,7 @@ def entry(summary: str, function: Callable[..., Classifier]) -> Entry:
         for each in list(inspect.signature(function).parameters.values())[1:]
     ]
     made = dataclasses.make_dataclass(f"{function.__name__}_options", options, frozen=True)
-    return Entry(f"{summary}. Options: {', '.join(_described(made))}", made, function)
+    return Entry(f"{summary}. Options: {', '.join(described(made))}", made, function)
 
 
 def usage(entry: Entry) -> str:
@@ -67,8 +67,12 @@ def usage(entry: Entry) -> str:
         >>> usage(COMPOSITIONS["resized"]), usage(COMPOSITIONS["ensemble"])
         ('resized(classifier, height, width)', 'ensemble(classifier, ..., vote=mean)')
     """
-    classifiers = ["classifier", "..."] if takes_several(entry) else ["classifier"]
-    return f"{entry.build.__name__}({', '.join([*classifiers, *_described(entry.options)])})"
+    first = (
+        next(iter(inspect.signature(entry.build).parameters))
+        if not takes_several(entry)
+        else "classifier, ..."
+    )
+    return f"{entry.build.__name__}({', '.join([first, *described(entry.options)])})"
 
 
 def takes_several(entry: Entry) -> bool:
@@ -85,10 +89,11 @@ def _named(classifier: Classifier) -> Expression:
         return classifier.spec.name
 
 
-def _described(options: type) -> list[str]:
+def described(options: type) -> list[str]:
+    """The options that a name may be given, with their defaults if they have any."""
     return [
         field.name
-        if field.default is dataclasses.MISSING
+        if field.default in (dataclasses.MISSING, None)
         else f"{field.name}={to_text(field.default, number=True)}"
         for field in dataclasses.fields(options)
     ]

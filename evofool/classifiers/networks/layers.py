@@ -9,7 +9,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from evofool.errors import UsageError
-from evofool.numerics.convolution import conv_general_dilated
+from evofool.numerics.convolution import conv_general_dilated, depthwise
+from evofool.numerics.products import SMALLEST_PRODUCT
 
 Arrays = TypeVar("Arrays", bound=tuple[Any, ...])
 
@@ -18,10 +19,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 """Divides the difference."""
-
-_DENSE_ROWS = 64
-"""Below about 50 rows the CPU's matrix library sums in another order, so a row's result would depend on how
-many others are computed with it. Padding to this many rows keeps results bit-identical."""
 
 
 def _as_the_weights(arrays: Arrays, /, *, dtype: DTypeLike | None = None, inexact: bool = True) -> Arrays:
@@ -40,16 +37,13 @@ class Dense(nnx.Linear):
 
     def __call__(self, inputs: Float[Array, "n i"], out_sharding: Any = None) -> Float[Array, "n o"]:
         """Map `n` rows of inputs to `n` rows of outputs."""
-        missing = max(0, _DENSE_ROWS - inputs.shape[0])
+        missing = max(0, SMALLEST_PRODUCT - inputs.shape[0])
         rows = jnp.pad(inputs, ((0, missing), (0, 0)))
         return super().__call__(rows, out_sharding=out_sharding)[: inputs.shape[0]]
 
 
 class Depthwise(nnx.Module):
-    """A 3x3 convolution of each channel by itself, as a sum of nine shifted images.
-
-    On a CPU, XLA's own grouped convolution processes one channel after the other and is far slower.
-    """
+    """A 3x3 convolution of each channel by itself."""
 
     def __init__(self, channels: int, stride: int, rngs: nnx.Rngs) -> None:
         initial = nnx.initializers.lecun_normal(in_axis=(0, 1), out_axis=())
@@ -60,15 +54,8 @@ class Depthwise(nnx.Module):
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
         """Convolve padded images."""
         images = images.astype(self.kernel.dtype)
-        _, height, width, _ = images.shape
-        total = self.bias[...]
-        for row in range(3):
-            for column in range(3):
-                shifted = images[
-                    :, row : height - 2 + row : self.stride, column : width - 2 + column : self.stride
-                ]
-                total = total + shifted * self.kernel[row, column]
-        return total
+        strides = (self.stride, self.stride)
+        return depthwise(images, self.kernel[...], strides, start=self.bias[...])
 
 
 def conv(
