@@ -19,7 +19,7 @@ from evofool.classifiers.frameworks.preprocessing import Channels, Layout, Prepr
 from evofool.classifiers.importers import LAYOUTS
 from evofool.classifiers.released import imagenet_classes
 from evofool.classifiers.weights import array_shapes, load_weights_file
-from evofool.errors import EvofoolError, UsageError
+from evofool.errors import EvofoolError, UsageError, shown
 from evofool.expressions import Numbers
 from evofool.registry import Entry, NoOptions, Registry
 
@@ -161,7 +161,7 @@ def factory(function: str, *, activation: Activation | None = None) -> Classifie
         sys.path.remove(here)
     if not isinstance(made, Classifier):
         raise EvofoolError(
-            f"{function} returns a {type(made).__name__}, not an evofool.Classifier: let it return "
+            f"{function} does not return an evofool.Classifier, but {shown(repr(made))}: let it return "
             "evofool.from_flax(model, ...), for example"
         )
     return made if activation is None else made.with_activation(activation)
