@@ -6,7 +6,7 @@ from pathlib import Path
 from run import run
 from tables import markdown, renewed
 
-from evofool.classifiers import CLASSIFIERS, COMPOSITIONS, NETWORKS
+from evofool.classifiers import CLASSIFIERS, COMPOSITIONS, MODELS, NETWORKS
 from evofool.registry import Registry
 from evofool.results import Kind
 from evofool.runs import RUN
@@ -33,6 +33,7 @@ def of_results(kind: Kind) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "classifiers": lambda: of_registry(CLASSIFIERS),
+    "models": lambda: of_registry(MODELS),
     "compositions": lambda: of_registry(COMPOSITIONS),
     "networks": lambda: of_registry(NETWORKS),
     "run directory": lambda: of_results(RUN),

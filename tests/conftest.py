@@ -28,6 +28,7 @@ if "EVOFOOL_DATA" not in os.environ and _SHARED.is_dir():
 
 # Most of a run of the tests is compiling. All workers and all later runs share what has been compiled; a
 # process that a test starts inherits the variable.
+os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pooch.os_cache("evofool") / "tests"))
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")

@@ -31,6 +31,7 @@ from evofool.images import write_png
 from evofool.processes import ProcessOptions
 from evofool.runs import RunDirectory
 from evofool.studies.directory import KIND, begin_study
+from tests.classifiers import onnx_models
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
@@ -185,12 +186,19 @@ def make_files(folder: Path) -> None:
             test_accuracy=0.1,
         )
     shutil.copy(folder / "mlp.safetensors", folder / "second.safetensors")
+    onnx_models.saved(onnx_models.residual(), folder / "model.onnx")
+    (folder / "mymodels.py").write_text(
+        "import evofool\n\ndef digits():\n    return evofool.load_classifier('lenet-digits')\n"
+    )
 
 
 @pytest.mark.parametrize("block", blocks("python"))
 def test_every_program_of_the_documentation_runs(
     block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    for package in ("keras", "onnx", "torch"):
+        if f"import {package}\n" in block:
+            pytest.importorskip(package, reason=f"needs the extra {package}")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(compile(re.sub(r"generations=\d+", "generations=2", block), "block", "exec"), names)

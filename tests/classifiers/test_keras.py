@@ -1,6 +1,5 @@
 """Keras models against Keras itself, on its JAX backend."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import evofool
 from evofool import EvofoolError, Preprocessing, UsageError
 from evofool.classifiers import weights_digest
 
-os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras", reason="needs the extra keras")
 if keras.backend.backend() != "jax":
     pytest.skip("needs KERAS_BACKEND=jax", allow_module_level=True)
