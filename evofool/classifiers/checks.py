@@ -137,7 +137,7 @@ def traced(
     except jax.errors.TracerArrayConversionError as error:
         raise UsageError(
             f"the function of {name} hands its images to NumPy, or to a library that uses NumPy, and cannot "
-            "be compiled: compute with jax.numpy"
+            "be compiled: compute with jax.numpy, or let it be asked as an evofool.BlackBox"
         ) from error
     except jax.errors.ConcretizationTypeError as error:
         raise UsageError(

@@ -87,7 +87,7 @@ def _load(
     if named not in known and named not in CLASSIFIERS:
         kind = kind_of(named)
         if kind is None:
-            raise unknown_name("classifier", named, [*known, *CLASSIFIERS, "the file of a model"])
+            raise unknown_name("classifier", named, [*known, "the file of a model", *CLASSIFIERS])
         return MODELS[kind].build(named, activation=activation)
     classifier = known[named] if named in known else CLASSIFIERS[named].build()
     return classifier if activation is None else classifier.with_activation(activation)

@@ -19,7 +19,8 @@ FACTORY = """
 import evofool
 
 def bright():
-    return evofool.from_callable(lambda images: images.mean(axis=(1, 2)), input_shape=(8, 8, 3), name="bright")
+    means = lambda images: images.mean(axis=(1, 2))
+    return evofool.from_callable(means, input_shape=(8, 8, 3), name="bright")
 
 def three():
     return 3
