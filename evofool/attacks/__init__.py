@@ -21,7 +21,16 @@ from evofool.attacks.iterated import IteratedGradientSignOptions, iterated_gradi
 from evofool.attacks.lbfgs import LBFGSOptions, lbfgs
 from evofool.attacks.options import AttackOptions
 from evofool.attacks.pgd import PGDOptions, pgd
-from evofool.attacks.query import SquareOptions, square
+from evofool.attacks.query import (
+    HopSkipJumpOptions,
+    NESOptions,
+    OnePixelOptions,
+    SquareOptions,
+    hop_skip_jump,
+    nes,
+    one_pixel,
+    square,
+)
 from evofool.attacks.template import TemplateOptions, add_template, templates
 from evofool.attacks.universal import UniversalOptions, add_perturbation, universal_perturbation
 from evofool.registry import Entry, Registry
@@ -84,6 +93,21 @@ ATTACKS = Registry(
             SquareOptions,
             square,
         ),
+        "nes": Entry(
+            "Sign steps along gradients that are estimated from confidences (Ilyas et al. 2018).",
+            NESOptions,
+            nes,
+        ),
+        "hop-skip-jump": Entry(
+            "To the nearest point of the boundary, from labels alone (Chen et al. 2020).",
+            HopSkipJumpOptions,
+            hop_skip_jump,
+        ),
+        "one-pixel": Entry(
+            "A few pixels of any colour, by differential evolution (Su et al. 2019).",
+            OnePixelOptions,
+            one_pixel,
+        ),
         "template": Entry(
             "Add the weights of a class to the images: for linear classifiers (Karpathy 2015).",
             TemplateOptions,
@@ -103,8 +127,11 @@ __all__ = [
     "FastGradientSignOptions",
     "Goal",
     "GradientAscentOptions",
+    "HopSkipJumpOptions",
     "IteratedGradientSignOptions",
     "LBFGSOptions",
+    "NESOptions",
+    "OnePixelOptions",
     "PGDOptions",
     "SquareOptions",
     "Targeted",
@@ -120,10 +147,13 @@ __all__ = [
     "fast_gradient_sign",
     "first_step_above",
     "gradient_ascent",
+    "hop_skip_jump",
     "input_gradient",
     "iterated_gradient_sign",
     "lbfgs",
+    "nes",
     "noise_images",
+    "one_pixel",
     "pgd",
     "predicted_classes",
     "random_targets",

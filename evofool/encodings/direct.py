@@ -1,19 +1,24 @@
 """The direct encoding: one gene in [0, 1] per pixel, or three (hue, lightness, saturation) in colour."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from evofool.caching import cached
 from evofool.encodings.colour import hls_to_rgb
 from evofool.encodings.encoding import Encoding, Vary, require_grey_or_rgb, vary_by
 from evofool.encodings.operators import iso_line_variation, polynomial_mutation, simulated_binary_crossover
-from evofool.errors import require_not_negative, require_positive, require_share
+from evofool.errors import UsageError, require_not_negative, require_positive, require_share
 from evofool.numerics.random_numbers import fold_in_each, normals, random_words
 from evofool.registry import Entry, Registry, choice
+
+_ROUNDING = 1e-3
+"""Levels by which a difference may be rounded, so that one of exactly epsilon is allowed."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,13 @@ class DirectOptions:
 
 
 @cached
-def direct(image_shape: tuple[int, int, int], options: DirectOptions = DirectOptions()) -> Encoding:
+def direct(
+    image_shape: tuple[int, int, int],
+    options: DirectOptions = DirectOptions(),
+    *,
+    around: Float[Array | np.ndarray, "h w c"] | None = None,
+    epsilon: float | None = None,
+) -> Encoding:
     """One gene per pixel and channel (Nguyen et al., CVPR 2015, section 2.2).
 
     Genes start uniform in [0, 1]. In the source's variation a pair of parents is crossed by simulated binary
@@ -130,15 +141,22 @@ def direct(image_shape: tuple[int, int, int], options: DirectOptions = DirectOpt
     Args:
         image_shape: height, width and channels (1 grey, 3 RGB) of the images.
         options: how offspring are made; as in the source if not given.
+        around: an image, in [0, 1], that all images are near. Then genes are levels of grey or of red, green
+            and blue: 0 is the lowest and 1 the highest that epsilon allows.
+        epsilon: the most that a value may differ from it, in (0, 1].
 
     Raises:
-        UsageError: a size that is not positive, or channels other than 1 and 3.
+        UsageError: a size that is not positive, channels other than 1 and 3, or an image of another size or
+            without epsilon.
 
     Example:
         >>> encoding = direct((28, 28, 1))
         >>> genomes = encoding.init(jax.random.split(jax.random.key(0), 5))
         >>> encoding.render(genomes).shape
         (5, 28, 28, 1)
+        >>> near = direct((28, 28, 1), around=jnp.full((28, 28, 1), 0.5), epsilon=8 / 255)
+        >>> bool((jnp.abs(near.render(genomes) - 0.5) <= 8 / 255).all())
+        True
     """
     require_grey_or_rgb(image_shape)
     genes = math.prod(image_shape)
@@ -151,4 +169,36 @@ def direct(image_shape: tuple[int, int, int], options: DirectOptions = DirectOpt
         levels = jnp.floor(255 * jnp.clip(genomes, 0, 1)).reshape(-1, *image_shape)
         return (levels if image_shape[-1] == 1 else hls_to_rgb(levels)) / 255
 
-    return Encoding(init, vary_by(_VARIATIONS, options.variation), render)
+    vary = vary_by(_VARIATIONS, options.variation)
+    if around is not None or epsilon is not None:
+        return Encoding(init, vary, _render_around(image_shape, around, epsilon))
+    return Encoding(init, vary, render)
+
+
+def _render_around(
+    image_shape: tuple[int, int, int],
+    around: Float[Array | np.ndarray, "h w c"] | None,
+    epsilon: float | None,
+) -> Callable[[Float[Array, "n g"]], Float[Array, "n h w c"]]:
+    """The images of 8 bits in a ball around another.
+
+    Raises:
+        UsageError: there is no image or no ball, or the image is of another size.
+    """
+    if around is None or epsilon is None:
+        raise UsageError("around, an image, requires epsilon, the size of the ball around it, and vice versa")
+    require_positive(epsilon=epsilon)
+    require_share(epsilon=epsilon)
+    if around.shape != image_shape:
+        raise UsageError(f"around must be an image of the shape {image_shape}, not {around.shape}")
+    centre = 255 * np.asarray(around, np.float64)
+    lowest = np.maximum(np.ceil(centre - 255 * epsilon - _ROUNDING), 0).astype(np.float32)
+    highest = np.minimum(np.floor(centre + 255 * epsilon + _ROUNDING), 255).astype(np.float32)
+    if (lowest > highest).any():
+        raise UsageError(f"no image of 8 bits is as near as {epsilon} to the image")
+
+    def render(genomes: Float[Array, "n g"]) -> Float[Array, "n h w c"]:
+        genes = jnp.clip(genomes, 0, 1).reshape(-1, *image_shape)
+        return jnp.minimum(lowest + jnp.floor(genes * (highest - lowest + 1)), highest) / 255
+
+    return render

@@ -8,8 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import evofool
 from evofool import BlackBox, Classifier, ClassifierSpec
-from evofool.attacks import ATTACKS, Targeted, Untargeted
+from evofool.attacks import (
+    ATTACKS,
+    HopSkipJumpOptions,
+    NESOptions,
+    OnePixelOptions,
+    Targeted,
+    Untargeted,
+    hop_skip_jump,
+    one_pixel,
+)
 from evofool.attacks.query.square import SquareOptions, _bump
 from evofool.images import from_uint8
 
@@ -53,11 +63,18 @@ def epsilon_for(classifier: Classifier, norm: str, share: float) -> float:
     return share * needed / furthest(classifier, norm, 1.0)
 
 
+def norm_of(options: Any) -> str:
+    return getattr(options, "norm", "linf")
+
+
 def size(result: Any, norm: str) -> np.ndarray:
     return np.asarray(getattr(result, norm))
 
 
-BALLS: list[Any] = [SquareOptions(norm=norm, max_queries=300, seed=1) for norm in ("linf", "l2")]
+BALLS: list[Any] = [
+    *(SquareOptions(norm=norm, max_queries=300, seed=1) for norm in ("linf", "l2")),
+    NESOptions(samples=20, max_queries=300, seed=1),
+]
 """The options of attacks within a ball."""
 
 
@@ -71,7 +88,7 @@ def test_no_attack_leaves_its_ball_or_reaches_what_no_change_in_it_can(
 ) -> None:
     goal = Untargeted([0] * COUNT)
     near, far = (
-        replace(options, epsilon=float(epsilon_for(linear, options.norm, share))) for share in (0.95, 4)
+        replace(options, epsilon=float(epsilon_for(linear, norm_of(options), share))) for share in (0.95, 4)
     )
     failed = run(near, linear, images, goal)
     assert not failed.success.any()
@@ -82,7 +99,7 @@ def test_no_attack_leaves_its_ball_or_reaches_what_no_change_in_it_can(
     assert reached.success.all()
     assert (reached.queries < options.max_queries).all()
     for result, each in ((failed, near), (reached, far)):
-        assert (size(result, options.norm) <= each.epsilon * (1 + 1e-4)).all()
+        assert (size(result, norm_of(options)) <= each.epsilon * (1 + 1e-4)).all()
         assert float(result.images.min()) >= 0
         assert float(result.images.max()) <= 1
     np.testing.assert_allclose(reached.confidences, linear(reached.images), atol=1e-5)
@@ -106,8 +123,8 @@ def test_a_result_does_not_depend_on_the_other_images(linear: Classifier, images
 def test_a_black_box_is_asked_about_images_of_8_bits_in_the_ball_and_counts_them(
     options: Any, linear: Classifier, images: jax.Array
 ) -> None:
-    epsilon = float(np.ceil(255 * epsilon_for(linear, options.norm, 3)) / 255)
-    options = replace(options, epsilon=epsilon, max_queries=150)
+    epsilon = float(np.ceil(255 * epsilon_for(linear, norm_of(options), 3)) / 255)
+    options = replace(options, epsilon=epsilon)
     seen: list[np.ndarray] = []
 
     def ask(images: np.ndarray) -> np.ndarray:
@@ -119,10 +136,10 @@ def test_a_black_box_is_asked_about_images_of_8_bits_in_the_ball_and_counts_them
     asked = np.concatenate(seen)
     np.testing.assert_array_equal(asked, from_uint8(np.rint(asked * 255).astype(np.uint8)))
     assert result.success.any()
-    assert (size(result, options.norm) <= epsilon * (1 + 1e-4)).all()
+    assert (size(result, norm_of(options)) <= epsilon * (1 + 1e-4)).all()
     assert int(result.queries.sum()) == len(asked) == box.counts.answered
     assert int(result.cached_queries.sum()) == box.counts.cached
-    if options.norm == "linf":  # its changes are whole levels, so that rounding changes nothing
+    if isinstance(options, SquareOptions) and options.norm == "linf":  # whose changes are whole levels
         compiled = run(options, linear, images, Untargeted([0] * COUNT))
         np.testing.assert_array_equal(compiled.queries, result.queries + result.cached_queries)
         np.testing.assert_allclose(compiled.images, result.images, atol=1e-5)
@@ -132,6 +149,54 @@ def test_an_image_that_is_wrong_already_takes_one_query(linear: Classifier, imag
     result = run(SquareOptions(), linear, images, Untargeted([1] * COUNT))
     assert result.queries.tolist() == [1] * COUNT
     np.testing.assert_array_equal(result.images, images)
+
+
+def test_labels_alone_lead_to_the_nearest_point_of_a_plane(linear: Classifier, images: jax.Array) -> None:
+    options = HopSkipJumpOptions(samples=60, max_queries=2000)
+    result = hop_skip_jump(linear, images, Untargeted([0] * COUNT), options)
+    assert result.success.all()
+    assert result.queries.tolist() == [2000] * COUNT
+    assert (result.l2 >= DISTANCE - 0.02).all()  # the images were rounded
+    assert float(jnp.median(result.l2)) < 1.3 * DISTANCE
+
+
+def test_a_black_box_of_labels_is_enough(linear: Classifier, images: jax.Array) -> None:
+    box = BlackBox(
+        lambda images: np.asarray(logits_of(linear.params, images)).argmax(axis=1),
+        SHAPE,
+        linear.spec.class_names,
+        "labels",
+    )
+    options = HopSkipJumpOptions(samples=20, max_queries=200)
+    result = hop_skip_jump(box, images, Untargeted([0] * COUNT), options)
+    assert result.success.all()
+    assert box.counts.answered == int(result.queries.sum())
+    assert (result.l2 < 4).all()  # uniform noise is 5 or more away
+
+
+def test_one_pixel_comes_near_to_the_best_of_all_pixels(linear: Classifier, images: jax.Array) -> None:
+    options = OnePixelOptions(population=50, max_queries=1000)
+    result = one_pixel(linear, images, Targeted([2] * COUNT), options)  # which cannot be reached
+    assert (result.l0 <= 3).all()
+    assert result.queries.tolist() == [1000] * COUNT
+    weights, pixels = np.asarray(linear.params).reshape(SHAPE), np.asarray(images)
+    best = np.maximum(weights * (1 - pixels), -weights * pixels).sum(axis=3).max(axis=(1, 2))
+    moved = (weights * np.asarray(result.images - images)).sum(axis=(1, 2, 3))
+    assert (moved <= best + 1e-3).all()
+    assert (moved > 0.5 * best).all()
+    assert np.median(moved / best) > 0.8
+
+
+def test_evolution_stays_near_an_image(linear: Classifier, images: jax.Array) -> None:
+    encoding = evofool.direct(SHAPE, around=images[0], epsilon=8 / 255)
+    search = evofool.map_elites(encoding, evofool.MapElitesOptions(40))
+    state = evofool.run(search, linear, 30)
+    elites = encoding.render(state.archive.genomes)
+    assert float(jnp.abs(elites - images[0]).max()) <= 8 / 255 + 1e-6
+    np.testing.assert_allclose(elites * 255, jnp.round(elites * 255), atol=1e-3)
+    before = linear(images[:1])[0]
+    assert (state.archive.confidences > before).all()
+    np.testing.assert_allclose(state.archive.confidences, linear(elites).diagonal(), atol=1e-6)
 
 
 def reference_bump(side: int) -> np.ndarray:

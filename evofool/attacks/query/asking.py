@@ -84,11 +84,13 @@ class QueryAttack(NamedTuple):
         propose: `propose(problem, attempt, asked) -> image` in [0, 1], the next query, of which `asked` came
             before.
         learn: `learn(problem, attempt, image, logits, asked) -> attempt`.
+        in_ball: whether a black box must see no larger change than the one that is proposed.
     """
 
     begin: Callable[[Problem, Logits], Any]
     propose: Callable[[Problem, Any, Int[Array, ""]], Image]
     learn: Callable[[Problem, Any, Image, Logits, Int[Array, ""]], Any]
+    in_ball: bool = True
 
 
 class _Batch(NamedTuple):
@@ -116,8 +118,8 @@ def attack_by_asking(
     Args:
         attack: what is asked, and what is learnt from the answers.
         classifier: compiled with the attack, or a black box, which the host asks about all images together:
-            one request has as many as fit it. A black box sees images of 8 bits, each of them rounded towards
-            the original.
+            one request has as many as fit it. It sees images of 8 bits, rounded towards the original if their
+            changes must stay in a ball.
         images: values in [0, 1].
         goal: what is wanted of each image.
         options: of the attack, with `max_queries` of each image, the original among them, and `seed`.
@@ -183,7 +185,8 @@ def _asked_by_host(
     batch = _begin(attack, black_box, options, images, goal, keys, before)
     batch = batch._replace(asked=batch.asked - known, cached=jnp.asarray(known, jnp.int32))
     while bool(batch.active.any()):
-        candidates = _on_grid(_propose(attack, black_box, options, batch), images)
+        candidates = _propose(attack, black_box, options, batch)
+        candidates = _on_grid(candidates, images) if attack.in_ball else round_to_8_bits(candidates)
         logits, known = _answers(black_box, to_uint8(candidates), np.asarray(batch.active))
         batch = _learn(attack, black_box, options, batch, candidates, logits, jnp.asarray(known))
     return _result(black_box, batch, before)
