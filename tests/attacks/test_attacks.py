@@ -20,9 +20,13 @@ from evofool.attacks import (
     FABOptions,
     FastGradientSignOptions,
     GradientAscentOptions,
+    HopSkipJumpOptions,
     IteratedGradientSignOptions,
     LBFGSOptions,
+    NESOptions,
+    OnePixelOptions,
     PGDOptions,
+    SquareOptions,
     Targeted,
     TemplateOptions,
     UniversalOptions,
@@ -391,7 +395,15 @@ SHORT = {
     "deepfool": DeepFoolOptions(steps=3),
     "universal": UniversalOptions(epsilon=0.1, passes=1),
     "template": TemplateOptions(),
+    "square": SquareOptions(max_queries=5),
+    "nes": NESOptions(max_queries=5, samples=2),
+    "hop-skip-jump": HopSkipJumpOptions(max_queries=5),
+    "one-pixel": OnePixelOptions(max_queries=5, population=4),
 }
+
+
+ASKING = ("square", "nes", "hop-skip-jump", "one-pixel")
+"""The attacks that need no gradient."""
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -410,7 +422,9 @@ def test_every_attack_has_one_signature_and_one_result(lenet, digits, name) -> N
     np.testing.assert_allclose(result.confidences, classifier(result.images), atol=1e-5)
     np.testing.assert_allclose(result.confidences_before, classifier(images), atol=1e-5)
     np.testing.assert_array_equal(result.originals, images)
-    assert result.had_gradient.tolist() == [True] * 4
+    assert result.had_gradient is None if name in ASKING else result.had_gradient.tolist() == [True] * 4
+    if name in ASKING:
+        assert ((result.queries == 5) | result.success).all()
 
     change = np.asarray(result.images - images).reshape(4, -1)
     for order, distance in ((0, result.l0), (1, result.l1), (2, result.l2), (np.inf, result.linf)):
