@@ -16,6 +16,7 @@ from evofool.attacks import (
     Goal,
     GradientAscentOptions,
     IteratedGradientSignOptions,
+    PGDOptions,
     Targeted,
     UniversalOptions,
     Untargeted,
@@ -25,6 +26,7 @@ from evofool.attacks import (
     iterated_gradient_sign,
     lbfgs,
     noise_images,
+    pgd,
     random_targets,
     universal_perturbation,
 )
@@ -36,8 +38,13 @@ from evofool.numerics.batches import in_batches
 from evofool.studies.evolving import evolved
 from evofool.studies.work import Work
 
-Way = Literal["direct", "cppn", "student", "ascent", "fgsm", "iterated", "universal", "deepfool", "lbfgs"]
+Way = Literal[
+    "direct", "cppn", "student", "ascent", "fgsm", "iterated", "pgd", "universal", "deepfool", "lbfgs"
+]
 """A way to fool. The first four make images of nothing; the others change images."""
+
+PGD_STEPS, PGD_RESTARTS = 40, 2
+"""Of projected gradient descent: the paper's steps on MNIST, and starts."""
 
 _STEPS = 40
 """Of iterated: as many as bring an image to 2.5 times the size of its ball, as Madry et al. (2018) do."""
@@ -54,9 +61,9 @@ class FoolingOptions:
 
     Attributes:
         ways: direct, cppn, student (evolution) and ascent (gradients) make images of nothing; fgsm, iterated,
-            universal, deepfool and lbfgs change images.
+            pgd, universal, deepfool and lbfgs change images.
         count: how many images are changed.
-        epsilon: the most that fgsm, iterated and universal change a pixel, in [0, 1].
+        epsilon: the most that fgsm, iterated, pgd and universal change a pixel, in [0, 1].
         runs: independent runs of evolution, each of which makes an image for every class.
         generations: of each run; students have as many, with 50 images for each class.
         batch_size: images that each run scores in a generation.
@@ -143,7 +150,7 @@ def fool(
         options: how far.
         seed: of everything that is random.
         classes: only the first so many classes are to be fooled into; those behind them reject an image. All
-            by default. Then fgsm, iterated and lbfgs lead each image to the likeliest of them but its label.
+            by default. Then fgsm, iterated, pgd and lbfgs lead each image to the likeliest other of them.
     """
     count = len(classifier.spec.class_names)
     if way == "direct" or way == "cppn" or way == "student":
@@ -171,7 +178,7 @@ def fool(
             result = gradient_ascent(classifier, start, Targeted(targets), GradientAscentOptions())
             return {"images": np.asarray(to_uint8(result.images)), "classes": targets}
         goal: Goal = Untargeted(labels)
-        if way in ("fgsm", "iterated", "lbfgs") and classes not in (None, count):
+        if way in ("fgsm", "iterated", "pgd", "lbfgs") and classes not in (None, count):
             goal = Targeted(_likeliest_others(classifier, images, labels, classes or count))
         elif way == "lbfgs":
             goal = Targeted(random_targets(jax.random.key(seed), labels, classifier))
@@ -252,6 +259,8 @@ def _attack(way: Way, options: FoolingOptions, seed: int) -> Callable[..., Attac
     if way == "iterated":
         steps = IteratedGradientSignOptions(_STEPS, change=2.5 * 255 * size, epsilon=size)
         return partial(iterated_gradient_sign, options=steps)
+    if way == "pgd":
+        return partial(pgd, options=PGDOptions(size, steps=PGD_STEPS, restarts=PGD_RESTARTS, seed=seed))
     if way == "universal":
         return partial(universal_perturbation, options=UniversalOptions(size, fooling_rate=1.0, seed=seed))
     return lbfgs if way == "lbfgs" else deepfool

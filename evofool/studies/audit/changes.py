@@ -21,6 +21,8 @@ from evofool.studies.audit.result import (
 )
 from evofool.studies.audit.subject import Audited
 from evofool.studies.fooling import (
+    PGD_RESTARTS,
+    PGD_STEPS,
     Fooling,
     FoolingOptions,
     Seen,
@@ -34,7 +36,9 @@ from evofool.studies.study import Cell, Column, Row, Table
 from evofool.studies.universal import UniversalStudyOptions, changed_share, random_signs, universal_change
 
 _EXAMPLES = 6
-_STEPS = 40
+_PGD_QUERIES = PGD_RESTARTS * (2 * PGD_STEPS + 2)
+"""Of each image: the image and its gradient in each step, and the images before and after."""
+
 _SIZES = {
     "attack": Column("attack"),
     "epsilon": Column("epsilon", "{:.4g}".format),
@@ -61,14 +65,14 @@ def gradients(audited: Audited, queries: int) -> Found:
         queries: at least `gradient_queries(audited)`.
     """
     scales = audited.effort.scales
-    found = _within_balls(audited, "iterated", "Along the gradient", "projected gradient descent", scales)
+    found = _within_balls(audited, "pgd", "Along the gradient", "projected gradient descent", scales)
     (survival,) = found.survival
     return found._replace(figures={"attacked_survives_saving": survival.share})
 
 
 def gradient_queries(audited: Audited) -> int:
-    """The queries of `gradients`: an image and a gradient in each step, and the images before and after."""
-    return len(audited.effort.scales) * int(audited.right.sum()) * (2 * _STEPS + 2)
+    """The most queries of `gradients`."""
+    return len(audited.effort.scales) * int(audited.right.sum()) * _PGD_QUERIES
 
 
 def _within_balls(audited: Audited, way: Way, title: str, by: str, scales: Sequence[float]) -> Found:
@@ -96,7 +100,7 @@ def _within_balls(audited: Audited, way: Way, title: str, by: str, scales: Seque
     return Found(
         Section(title, sentences, examples),
         {},
-        len(sizes) * len(made.images) * (2 * _STEPS + 2),
+        len(sizes) * len(made.images) * _PGD_QUERIES,
         confidences,
         survival,
         balls,
