@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from evofool.attacks.attack import attacked_at_once
-from evofool.classifiers import Classifier
+from evofool.classifiers import AnyClassifier, BlackBox, Classifier
 from evofool.errors import UsageError, require_choice, require_positive, require_seed
 from evofool.images import round_to_8_bits
 from evofool.numerics.batches import in_batches
@@ -20,8 +20,8 @@ Noise = Literal["uniform", "gaussian"]
 
 # So wide that half of the values are clipped to black or white: with less the images are uniformly grey.
 GAUSSIAN_DEVIATION = 0.75
-_BLOCK = 64
-"""The number of noise images that share a key."""
+NOISE_BLOCK = 64
+"""The number of noise images that share a key, and are classified together."""
 
 
 class Certainty(NamedTuple):
@@ -61,7 +61,7 @@ class Certainty(NamedTuple):
         return np.bincount(self.classes, minlength=count) / len(self.classes)
 
 
-def certainty(classifier: Classifier, images: Float[Array, "n h w c"]) -> Certainty:
+def certainty(classifier: AnyClassifier, images: Float[Array, "n h w c"]) -> Certainty:
     """How certain a classifier is about images.
 
     Args:
@@ -81,7 +81,7 @@ def certainty(classifier: Classifier, images: Float[Array, "n h w c"]) -> Certai
 
 
 def certainty_about_noise(
-    classifier: Classifier, noise: Noise = "uniform", *, count: int = 10_000, seed: int = 0
+    classifier: AnyClassifier, noise: Noise = "uniform", *, count: int = 10_000, seed: int = 0
 ) -> Certainty:
     """How certain a classifier is about noise images.
 
@@ -105,20 +105,20 @@ def certainty_about_noise(
         (1.0, 10)
     """
     require_positive(count=count)
-    blocks = jnp.arange(-(-count // _BLOCK))
-    size = max(1, attacked_at_once(classifier.spec.input_shape) // _BLOCK)
+    blocks = jnp.arange(-(-count // NOISE_BLOCK))
+    size = max(1, attacked_at_once(classifier.spec.input_shape) // NOISE_BLOCK)
 
     def of_blocks(blocks: Int[Array, " b"]) -> tuple[Float[Array, "b m"], Int[Array, "b m"]]:
         images = _blocks_of_noise(classifier.spec.input_shape, noise, seed, blocks)
         confidences, classes = _likeliest(classifier, images.reshape(-1, *classifier.spec.input_shape))
-        return confidences.reshape(-1, _BLOCK), classes.reshape(-1, _BLOCK)
+        return confidences.reshape(-1, NOISE_BLOCK), classes.reshape(-1, NOISE_BLOCK)
 
     found = in_batches(of_blocks, blocks, size)
     return Certainty(*(np.asarray(values).ravel()[:count] for values in found))
 
 
 def noise_images_at(
-    classifier: Classifier, noise: Noise, indices: Sequence[int], *, seed: int = 0
+    classifier: AnyClassifier, noise: Noise, indices: Sequence[int], *, seed: int = 0
 ) -> Float[Array, "n h w c"]:
     """Some of the images that `certainty_about_noise` classifies, for instance the surest ones.
 
@@ -137,8 +137,8 @@ def noise_images_at(
         True
     """
     images = [
-        _blocks_of_noise(classifier.spec.input_shape, noise, seed, jnp.array([index // _BLOCK]))[
-            0, index % _BLOCK
+        _blocks_of_noise(classifier.spec.input_shape, noise, seed, jnp.array([index // NOISE_BLOCK]))[
+            0, index % NOISE_BLOCK
         ]
         for index in indices
     ]
@@ -170,12 +170,16 @@ def auroc(higher: Float[np.ndarray, " n"], lower: Float[np.ndarray, " m"]) -> fl
     return float((ranks[which[: len(higher)]].sum() - least) / (len(higher) * len(lower)))
 
 
-@jax.jit
 def _likeliest(
-    classifier: Classifier, images: Float[Array, "n h w c"]
+    classifier: AnyClassifier, images: Float[Array, "n h w c"]
 ) -> tuple[Float[Array, " n"], Int[Array, " n"]]:
-    confidences = classifier(images)
+    confidences = classifier(images) if isinstance(classifier, BlackBox) else _confidences(classifier, images)
     return confidences.max(axis=1), confidences.argmax(axis=1)
+
+
+@jax.jit
+def _confidences(classifier: Classifier, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
+    return classifier(images)
 
 
 def _blocks_of_noise(
@@ -187,7 +191,7 @@ def _blocks_of_noise(
     def block(number: Int[Array, ""]) -> Float[Array, "m h w c"]:
         key = jax.random.fold_in(jax.random.key(seed), number)
         if noise == "uniform":
-            return jax.random.uniform(key, (_BLOCK, *shape))
-        return jnp.clip(0.5 + GAUSSIAN_DEVIATION * jax.random.normal(key, (_BLOCK, *shape)), 0, 1)
+            return jax.random.uniform(key, (NOISE_BLOCK, *shape))
+        return jnp.clip(0.5 + GAUSSIAN_DEVIATION * jax.random.normal(key, (NOISE_BLOCK, *shape)), 0, 1)
 
     return round_to_8_bits(jax.vmap(block)(blocks))

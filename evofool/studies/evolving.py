@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from evofool.classifiers import Classifier
+from evofool.classifiers import AnyClassifier
 from evofool.encodings import ENCODINGS, StudentOptions
 from evofool.images import to_uint8
 from evofool.search import (
@@ -45,7 +45,7 @@ class Evolved(NamedTuple):
 def evolved(
     work: Work,
     step: str,
-    classifier: Classifier,
+    classifier: AnyClassifier,
     encoding: Evolvable,
     *,
     seeds: range,
@@ -92,7 +92,7 @@ def evolved(
 
 
 def _search(
-    classifier: Classifier, encoding: Evolvable, batch_size: int, targets: tuple[int, ...] | None
+    classifier: AnyClassifier, encoding: Evolvable, batch_size: int, targets: tuple[int, ...] | None
 ) -> Search:
     shape = classifier.spec.input_shape
     if encoding == "student":

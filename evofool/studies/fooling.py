@@ -17,6 +17,7 @@ from evofool.attacks import (
     GradientAscentOptions,
     IteratedGradientSignOptions,
     PGDOptions,
+    SquareOptions,
     Targeted,
     UniversalOptions,
     Untargeted,
@@ -28,10 +29,11 @@ from evofool.attacks import (
     noise_images,
     pgd,
     random_targets,
+    square,
     universal_perturbation,
 )
 from evofool.attacks.attack import attacked_at_once
-from evofool.classifiers import Classifier
+from evofool.classifiers import AnyClassifier, BlackBox
 from evofool.errors import UsageError, require_positive, require_share
 from evofool.images import from_uint8, to_uint8
 from evofool.numerics.batches import in_batches
@@ -39,7 +41,17 @@ from evofool.studies.evolving import evolved
 from evofool.studies.work import Work
 
 Way = Literal[
-    "direct", "cppn", "student", "ascent", "fgsm", "iterated", "pgd", "universal", "deepfool", "lbfgs"
+    "direct",
+    "cppn",
+    "student",
+    "ascent",
+    "fgsm",
+    "iterated",
+    "pgd",
+    "square",
+    "universal",
+    "deepfool",
+    "lbfgs",
 ]
 """A way to fool. The first four make images of nothing; the others change images."""
 
@@ -61,10 +73,11 @@ class FoolingOptions:
 
     Attributes:
         ways: direct, cppn, student (evolution) and ascent (gradients) make images of nothing; fgsm, iterated,
-            pgd, universal, deepfool and lbfgs change images.
+            pgd, square, universal, deepfool and lbfgs change images.
         count: how many images are changed.
-        epsilon: the most that fgsm, iterated, pgd and universal change a pixel, in [0, 1].
+        epsilon: the most that fgsm, iterated, pgd, square and universal change a pixel, in [0, 1].
         runs: independent runs of evolution, each of which makes an image for every class.
+        queries: the most images that square asks about for each image that it changes.
         generations: of each run; students have as many, with 50 images for each class.
         batch_size: images that each run scores in a generation.
 
@@ -75,13 +88,18 @@ class FoolingOptions:
     ways: Annotated[tuple[Way, ...], tyro.conf.arg(metavar="WAY...")] = ("direct", "cppn", "fgsm", "deepfool")
     count: int = 1000
     epsilon: float = 0.1
+    queries: int = 1000
     runs: int = 20
     generations: int = 400
     batch_size: int = 20
 
     def __post_init__(self) -> None:
         require_positive(
-            count=self.count, runs=self.runs, generations=self.generations, batch_size=self.batch_size
+            count=self.count,
+            queries=self.queries,
+            runs=self.runs,
+            generations=self.generations,
+            batch_size=self.batch_size,
         )
         require_share(epsilon=self.epsilon)
         if not self.ways or len(set(self.ways)) != len(self.ways):
@@ -100,6 +118,7 @@ class Fooling(NamedTuple):
         labels: their classes.
         evaluations: the images that each run of evolution had scored when the median over its classes
             reached 99%; nan where it never did, None of attacks.
+        queries: how many images the classifier was asked about for each image; only of square.
     """
 
     images: Images
@@ -108,6 +127,7 @@ class Fooling(NamedTuple):
     originals: Images | None = None
     labels: Int[np.ndarray, " n"] | None = None
     evaluations: Float[np.ndarray, " runs"] | None = None
+    queries: Int[np.ndarray, " n"] | None = None
 
 
 class Seen(NamedTuple):
@@ -131,7 +151,7 @@ def fool(
     work: Work,
     step: str,
     way: Way,
-    classifier: Classifier,
+    classifier: AnyClassifier,
     images: Images,
     labels: Int[np.ndarray, " n"],
     options: FoolingOptions,
@@ -183,19 +203,22 @@ def fool(
         elif way == "lbfgs":
             goal = Targeted(random_targets(jax.random.key(seed), labels, classifier))
         result = _attack(way, options, seed)(classifier, from_uint8(images), goal)
+        queries = {} if result.queries is None else {"queries": np.asarray(result.queries)}
         return {
             "changes": np.asarray(result.images - result.originals),
             "classes": np.asarray(result.confidences.argmax(axis=1)),
+            **queries,
         }
 
     arrays = work.arrays(step, attack)
     if way == "ascent":
         return Fooling(arrays["images"], arrays["classes"])
-    made = Fooling(images, arrays["classes"], arrays["changes"], images, labels)
+    queries = arrays.get("queries")
+    made = Fooling(images, arrays["classes"], arrays["changes"], images, labels, queries=queries)
     return magnified(made, 1.0)
 
 
-def see(classifier: Classifier, fooling: Fooling, classes: int | None = None) -> Seen:
+def see(classifier: AnyClassifier, fooling: Fooling, classes: int | None = None) -> Seen:
     """How a classifier sees images that were made to fool it, or another one.
 
     Args:
@@ -233,19 +256,21 @@ def with_noise(fooling: Fooling, seed: int) -> Fooling:
     return fooling._replace(images=np.rint(255 * noisy).astype(np.uint8))
 
 
-def confidences_in_batches(classifier: Classifier, images: Images) -> Float[np.ndarray, "n k"]:
+def confidences_in_batches(classifier: AnyClassifier, images: Images) -> Float[np.ndarray, "n k"]:
     """The confidences of any number of images."""
+    if isinstance(classifier, BlackBox):
+        return np.asarray(classifier(from_uint8(images)))
     size = attacked_at_once(classifier.spec.input_shape)
     return np.asarray(in_batches(partial(_confidences, classifier), from_uint8(images), size))
 
 
 @jax.jit
-def _confidences(classifier: Classifier, images: Float[jax.Array, "n h w c"]) -> Float[jax.Array, "n k"]:
+def _confidences(classifier: AnyClassifier, images: Float[jax.Array, "n h w c"]) -> Float[jax.Array, "n k"]:
     return classifier(images)
 
 
 def _likeliest_others(
-    classifier: Classifier, images: Images, labels: Int[np.ndarray, " n"], classes: int
+    classifier: AnyClassifier, images: Images, labels: Int[np.ndarray, " n"], classes: int
 ) -> Int[np.ndarray, " n"]:
     confidences = confidences_in_batches(classifier, images)[:, :classes]
     return np.where(np.arange(classes) == labels[:, None], -1, confidences).argmax(axis=1)
@@ -261,6 +286,9 @@ def _attack(way: Way, options: FoolingOptions, seed: int) -> Callable[..., Attac
         return partial(iterated_gradient_sign, options=steps)
     if way == "pgd":
         return partial(pgd, options=PGDOptions(size, steps=PGD_STEPS, restarts=PGD_RESTARTS, seed=seed))
+    if way == "square":
+        asking = SquareOptions(epsilon=size, max_queries=options.queries, seed=seed)
+        return partial(square, options=asking)
     if way == "universal":
         return partial(universal_perturbation, options=UniversalOptions(size, fooling_rate=1.0, seed=seed))
     return lbfgs if way == "lbfgs" else deepfool

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from evofool.attacks import ATTACKS, AttackOptions, Goal, Untargeted, random_targets
-from evofool.classifiers import Classifier, load_classifier
+from evofool.classifiers import AnyClassifier, load_classifier
 from evofool.datasets import DATASETS, Dataset, load_dataset
 from evofool.errors import EvofoolError, UsageError, unknown_name
 from evofool.expressions import Call, option_value, parse
@@ -56,7 +56,7 @@ class Pictures:
     pictures: Sequence[Levels]
     classes: Sequence[str | None]
 
-    def fitted(self, classifier: Classifier) -> Fitted:
+    def fitted(self, classifier: AnyClassifier) -> Fitted:
         """The images cropped and resized for a classifier.
 
         Example:

@@ -15,7 +15,15 @@ from jaxtyping import Shaped
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from evofool.classifiers import Classifier, load_classifier, save_classifier, weights_digest
+from evofool.classifiers import (
+    AnyClassifier,
+    Classifier,
+    is_service,
+    load_classifier,
+    save_classifier,
+    service,
+    weights_digest,
+)
 from evofool.classifiers.weights import load_weights_file
 from evofool.datasets import Dataset, load_dataset
 from evofool.errors import EvofoolError
@@ -138,6 +146,14 @@ class Work:
         classifier = load_classifier(name)
         self._require_same(f"the weights of {name}", weights_digest(classifier))
         return classifier
+
+    def load_any_classifier(self, name: str) -> AnyClassifier:
+        """The same for a study that asks only: the name may be the address of a service."""
+        if not is_service(name):
+            return self.load_classifier(name)
+        box = service(name)
+        self._require_same(f"the classes of {name}", weights_digest(box))
+        return box
 
     def load_dataset(self, name: str) -> Dataset:
         """A dataset by its name, which must be the same whenever the study goes on.

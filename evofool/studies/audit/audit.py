@@ -115,8 +115,9 @@ def _parts(audited: Audited) -> list[_Part]:
     return [
         _Part("Evolved pixels", partial(nonsense.evolution, encoding="direct"), evolving, least, 3),
         _Part("Evolved patterns", partial(nonsense.evolution, encoding="cppn"), evolving, least, 3),
-        _Part("Noise", nonsense.noise, 2 * effort.noise, 2, 1),
+        _Part("Noise", nonsense.noise, nonsense.noise_queries(effort.noise), nonsense.LEAST_NOISE, 1),
         _Part("Changes along the gradient", changes.gradients, along, along, 6, True),
+        _Part("Changes by asking", changes.asking, changes.asking_queries(audited), changes.least_asking(audited), 6),
         _Part("The smallest changes", changes.smallest, smallest, smallest, 4, True),
         _Part("One change for all images", changes.one_for_all, one_for_all, one_for_all, 4, True),
     ]

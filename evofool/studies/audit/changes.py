@@ -1,6 +1,7 @@
 """Small changes that mislead a classifier about images that it recognises."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -39,6 +40,15 @@ _EXAMPLES = 6
 _PGD_QUERIES = PGD_RESTARTS * (2 * PGD_STEPS + 2)
 """Of each image: the image and its gradient in each step, and the images before and after."""
 
+_SEEN = 1
+"""Of each image: once more as it is saved."""
+
+_LEAST_ASKED = 50
+_ASKED = {
+    "epsilon": Column("epsilon", "{:.4g}".format),
+    "share": Column("recognised images that it misleads", percent),
+    "median": Column("median queries for these", "{:,.0f}".format),
+}
 _SIZES = {
     "attack": Column("attack"),
     "epsilon": Column("epsilon", "{:.4g}".format),
@@ -75,21 +85,57 @@ def gradient_queries(audited: Audited) -> int:
     return len(audited.effort.scales) * int(audited.right.sum()) * _PGD_QUERIES
 
 
-def _within_balls(audited: Audited, way: Way, title: str, by: str, scales: Sequence[float]) -> Found:
+def asking(audited: Audited, queries: int) -> Found:
+    """Ask about random squares within balls of several sizes (Andriushchenko et al., ECCV 2020).
+
+    Args:
+        audited: the classifier.
+        queries: at least `least_asking(audited)`; each image gets an equal share.
+    """
+    scales = audited.effort.asked_scales
+    each = min(audited.effort.queries, queries // (len(scales) * int(audited.right.sum())) - _SEEN)
+    found = _within_balls(audited, "square", "By asking alone", "the square attack", scales, each)
+    assert found.balls is not None
+    robust = 1 - float(found.balls.saved[-1 if len(scales) == 1 else scales.index(1.0)].mean())
+    return found._replace(figures={"robust_accuracy_asked": robust})
+
+
+def asking_queries(audited: Audited) -> int:
+    """The most queries of `asking`; 0 if it is left out."""
+    effort = audited.effort
+    each = effort.queries + _SEEN if effort.queries else 0
+    return len(effort.asked_scales) * int(audited.right.sum()) * each
+
+
+def least_asking(audited: Audited) -> int:
+    """The fewest queries with which `asking` finds anything."""
+    return len(audited.effort.asked_scales) * int(audited.right.sum()) * (_LEAST_ASKED + _SEEN)
+
+
+def _within_balls(
+    audited: Audited, way: Way, title: str, by: str, scales: Sequence[float], queries: int | None = None
+) -> Found:
+    """Attack within balls of several sizes, with so many queries for each image, or else along gradients."""
     sizes = [min(1.0, scale * audited.epsilon) for scale in scales]
     masks: dict[str, list[Bool[np.ndarray, " n"]]] = {"computed": [], "saved": []}
     examples: Mapping[str, Sequence[Sequence[Picture]]] = {}
     confidences: dict[str, Float[np.ndarray, " n"]] = {}
-    survival = []
+    survival, asked = [], []
+    rows = []
     for size in audited.work.each(sizes, f"size of {by}"):
-        made, seen = _misled(audited, way, f"{way}/{size:.6g}", size)
+        made, seen = _misled(audited, way, f"{way}/{size:.6g}", size, queries)
         for name, mask in (("computed", made.classes != made.labels), ("saved", seen.fooled)):
             whole = ~audited.right
             whole[audited.right] = mask
             masks[name].append(masks[name][-1] | whole if masks[name] else whole)
+        each = _PGD_QUERIES if made.queries is None else made.queries + _SEEN
+        asked.append(int(np.sum(np.broadcast_to(each, len(made.images)))))
+        if made.queries is not None:
+            misled = made.queries[seen.fooled]
+            rows.append(Row({"epsilon": size, "share": float(seen.fooled.mean()), "median": _quantile(misled, 0.5)}))
         if size == audited.epsilon:
             survival = [_survival(by, made, seen)]
-            confidences = {"attacked": seen.confidences[seen.fooled]}
+            confidences = {"attacked" if queries is None else "asked": seen.confidences[seen.fooled]}
             examples = _examples(audited, made, seen)
     balls = Balls(by, sizes, np.stack(masks["computed"]), np.stack(masks["saved"]))
     left = 1 - float(balls.saved[sizes.index(audited.epsilon)].mean())
@@ -97,14 +143,12 @@ def _within_balls(audited: Audited, way: Way, title: str, by: str, scales: Seque
         f"When {by} may change each pixel by {audited.size_in_words}, {percent(left)} of the test images are "
         "still classified correctly."
     ]
-    return Found(
-        Section(title, sentences, examples),
-        {},
-        len(sizes) * len(made.images) * _PGD_QUERIES,
-        confidences,
-        survival,
-        balls,
-    )
+    tables = {}
+    if queries is not None:
+        sentences.append(f"It follows no gradient: it asks about at most {queries:,} images for each.")
+        tables = {"Queries of the square attack": Table(_ASKED, rows)}
+    section = Section(title, sentences, examples, tables=tables)
+    return Found(section, {}, sum(asked), confidences, survival, balls)
 
 
 def smallest(audited: Audited, queries: int) -> Found:
@@ -228,10 +272,14 @@ def accuracy_against_size(audited: Audited, balls: Sequence[Balls]) -> Found:
     return Found(section, {"robust_accuracy": robust}, 0)
 
 
-def _misled(audited: Audited, way: Way, step: str, epsilon: float) -> tuple[Fooling, Seen]:
+def _misled(
+    audited: Audited, way: Way, step: str, epsilon: float, queries: int | None = None
+) -> tuple[Fooling, Seen]:
     """The images that are classified correctly, after an attack, and how the classifier sees them saved."""
     images, labels = audited.images[audited.right], audited.labels[audited.right]
     options = FoolingOptions(epsilon=epsilon)
+    if queries is not None:
+        options = replace(options, queries=queries)
     made = fool(
         audited.work, step, way, audited.classifier, images, labels, options, seed=audited.options.seed
     )

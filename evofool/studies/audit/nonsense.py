@@ -7,12 +7,15 @@ import numpy as np
 from evofool.images import to_uint8
 from evofool.studies.audit.result import Found, Picture, Section, confidence_text, percent
 from evofool.studies.audit.subject import Audited
-from evofool.studies.certainty import Certainty, Noise, certainty_about_noise, noise_images_at
+from evofool.studies.certainty import NOISE_BLOCK, Certainty, Noise, certainty_about_noise, noise_images_at
 from evofool.studies.evolving import evolved
 from evofool.studies.study import Cell, Column, Row, Table
 
 MOST_SHOWN = 40
 """Images of a gallery, at most."""
+
+LEAST_NOISE = 2 * NOISE_BLOCK
+"""Images of noise that are classified together, of both kinds."""
 
 _CERTAIN = 0.99
 _SUREST_NOISE = 8
@@ -88,9 +91,9 @@ def noise(audited: Audited, queries: int) -> Found:
 
     Args:
         audited: the classifier.
-        queries: the most images, of both kinds together; at least two.
+        queries: the most images, of both kinds together; at least `LEAST_NOISE`.
     """
-    count, seed = min(audited.effort.noise, queries // 2), audited.options.seed
+    seed, count = audited.options.seed, min(audited.effort.noise, queries // LEAST_NOISE * NOISE_BLOCK)
     figures: dict[str, float] = {}
     confidences, gallery, rows, shares = {}, [], [], []
     for kind in get_args(Noise):
@@ -113,7 +116,12 @@ def noise(audited: Audited, queries: int) -> Found:
         f"class. Of each kind it was shown {count:,} images."
     ]
     section = Section("Noise", sentences, {"The noise that it is surest of": gallery})
-    return Found(section._replace(tables={"Noise": Table(_NOISE, rows)}), figures, 2 * count, confidences)
+    return Found(section._replace(tables={"Noise": Table(_NOISE, rows)}), figures, noise_queries(count), confidences)
+
+
+def noise_queries(count: int) -> int:
+    """The queries of `noise` for some images of each kind, which are classified in blocks."""
+    return -(-count // NOISE_BLOCK) * LEAST_NOISE
 
 
 def _certainty(audited: Audited, kind: Noise, count: int) -> Certainty:

@@ -18,8 +18,9 @@ class Effort(NamedTuple):
         generations: of each evolution.
         batch_size: images that evolution scores in a generation.
         noise: images of each kind of noise.
-        scales: the sizes of changes, as multiples of the one that the summary quotes.
-        queries: the most queries for each image by the attack that only asks; 0 leaves it out.
+        scales: the sizes of changes along gradients, as multiples of the one that the summary quotes.
+        asked_scales: the sizes of changes by the attack that only asks.
+        queries: its most queries for each image; 0 leaves it out.
         learnt: images from which the change for all images is computed.
         passes: over these images.
     """
@@ -29,13 +30,16 @@ class Effort(NamedTuple):
     batch_size: int
     noise: int
     scales: tuple[float, ...]
+    asked_scales: tuple[float, ...]
     queries: int
     learnt: int
     passes: int
 
 
-_FULL = Effort(1000, 500, 200, 10_000, (0.125, 0.25, 0.5, 1.0, 1.5, 2.0), 1000, 1000, 20)
-_QUICK = Effort(100, 100, 100, 1000, (0.25, 0.5, 1.0), 0, 200, 5)
+_FULL = Effort(
+    1000, 500, 200, 10_000, (0.125, 0.25, 0.5, 1.0, 1.5, 2.0), (0.25, 0.5, 1.0, 2.0), 1000, 1000, 20
+)
+_QUICK = Effort(100, 100, 100, 1000, (0.25, 0.5, 1.0), (1.0,), 0, 200, 5)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,8 @@ FIGURES: Mapping[str, Kind] = {
     "auroc_cppn": Kind("AUROC of the confidence: test images and evolved patterns", _number, True),
     "auroc_uniform_noise": Kind("AUROC of the confidence: test images and uniform noise", _number, True),
     "auroc_gaussian_noise": Kind("AUROC of the confidence: test images and Gaussian noise", _number, True),
-    "auroc_attacked": Kind("AUROC of the confidence: test images and attacked images", _number, True),
+    "auroc_attacked": Kind("AUROC of the confidence: test images and changes along gradients", _number, True),
+    "auroc_asked": Kind("AUROC of the confidence: test images and changes by asking", _number, True),
     "warned": Kind(
         "evolved images that a threshold would reject that keeps 95% of the test images", percent, True
     ),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from evofool.classifiers import Classifier, ClassifierSpec
+from evofool.classifiers import AnyClassifier, ClassifierSpec
 from evofool.datasets import Dataset
 from evofool.errors import UsageError
 from evofool.studies.audit.options import AuditOptions, Effort
@@ -31,7 +31,7 @@ class Audited:
 
     options: AuditOptions
     work: Work
-    classifier: Classifier
+    classifier: AnyClassifier
     dataset: Dataset
     images: UInt8[np.ndarray, "n h w c"]
     labels: Int[np.ndarray, " n"]
@@ -51,7 +51,7 @@ class Audited:
             UsageError: a name is unknown, or the dataset has other classes than the classifier.
             EvofoolError: something is missing or damaged.
         """
-        classifier = work.load_classifier(options.classifier)
+        classifier = work.load_any_classifier(options.classifier)
         dataset = work.load_dataset(options.dataset)
         indices, notes = class_indices(classifier.spec, dataset)
         pictures = of_dataset(dataset, count=min(options.effort.images, most))

@@ -18,7 +18,8 @@ _NAMES = {
     "cppn": "evolved patterns",
     "uniform_noise": "uniform noise",
     "gaussian_noise": "Gaussian noise",
-    "attacked": "attacked images",
+    "attacked": "changed along gradients",
+    "asked": "changed by asking",
 }
 _WARNED = {
     "images": Column("images"),
