@@ -33,7 +33,7 @@ from evofool.attacks import (
     universal_perturbation,
 )
 from evofool.attacks.attack import attacked_at_once
-from evofool.classifiers import AnyClassifier, BlackBox
+from evofool.classifiers import AnyClassifier, BlackBox, Classifier
 from evofool.errors import UsageError, require_positive, require_share
 from evofool.images import from_uint8, to_uint8
 from evofool.numerics.batches import in_batches
@@ -193,6 +193,7 @@ def fool(
 
     def attack() -> dict[str, np.ndarray]:
         if way == "ascent":
+            assert isinstance(classifier, Classifier), "a black box has no gradient"
             targets = np.tile(np.arange(classes or count), options.runs)
             start = noise_images(jax.random.key(seed), len(targets), classifier)
             result = gradient_ascent(classifier, start, Targeted(targets), GradientAscentOptions())

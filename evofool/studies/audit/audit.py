@@ -117,7 +117,13 @@ def _parts(audited: Audited) -> list[_Part]:
         _Part("Evolved patterns", partial(nonsense.evolution, encoding="cppn"), evolving, least, 3),
         _Part("Noise", nonsense.noise, nonsense.noise_queries(effort.noise), nonsense.LEAST_NOISE, 1),
         _Part("Changes along the gradient", changes.gradients, along, along, 6, True),
-        _Part("Changes by asking", changes.asking, changes.asking_queries(audited), changes.least_asking(audited), 6),
+        _Part(
+            "Changes by asking",
+            changes.asking,
+            changes.asking_queries(audited),
+            changes.least_asking(audited),
+            6,
+        ),
         _Part("The smallest changes", changes.smallest, smallest, smallest, 4, True),
         _Part("One change for all images", changes.one_for_all, one_for_all, one_for_all, 4, True),
     ]
@@ -125,17 +131,18 @@ def _parts(audited: Audited) -> list[_Part]:
 
 def _gives_gradients(audited: Audited) -> bool:
     """Whether any of some images has a gradient, in a form that can be computed."""
+    classifier = audited.classifier
+    if not isinstance(classifier, Classifier):
+        return False
 
     def try_it() -> dict[str, np.ndarray]:
         try:
             images, labels = from_uint8(audited.images[:8]), audited.labels[:8]
-            gradient, _ = input_gradient(audited.classifier, images, Untargeted(labels))
+            gradient, _ = input_gradient(classifier, images, Untargeted(labels))
             return {"any": np.asarray(gradient.any())}
         except (ValueError, TypeError, NotImplementedError):  # of a function that JAX cannot differentiate
             return {"any": np.array(False)}
 
-    if not isinstance(audited.classifier, Classifier):
-        return False
     return bool(audited.work.arrays("gradients", try_it)["any"])
 
 

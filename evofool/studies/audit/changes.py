@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Bool, Float
 
+from evofool.classifiers import Classifier
 from evofool.images import to_uint8
 from evofool.report.attacks import amplified
 from evofool.report.plots import accuracy_plot
@@ -132,7 +133,9 @@ def _within_balls(
         asked.append(int(np.sum(np.broadcast_to(each, len(made.images)))))
         if made.queries is not None:
             misled = made.queries[seen.fooled]
-            rows.append(Row({"epsilon": size, "share": float(seen.fooled.mean()), "median": _quantile(misled, 0.5)}))
+            rows.append(
+                Row({"epsilon": size, "share": float(seen.fooled.mean()), "median": _quantile(misled, 0.5)})
+            )
         if size == audited.epsilon:
             survival = [_survival(by, made, seen)]
             confidences = {"attacked" if queries is None else "asked": seen.confidences[seen.fooled]}
@@ -207,6 +210,7 @@ def one_for_all(audited: Audited, queries: int) -> Found:
     learnt = of_dataset(audited.dataset, count=effort.learnt, split="train")
     held_out = of_dataset(audited.dataset, count=len(audited.images))
     classifier = audited.classifier
+    assert isinstance(classifier, Classifier), "a black box has no gradient"
     change = universal_change(settings, audited.work, "universal", classifier, learnt, options.seed)
     signs = random_signs(settings, classifier, options.seed)
     share, control = (changed_share(classifier, classifier, held_out, each) for each in (change, signs))

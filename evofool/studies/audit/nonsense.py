@@ -116,7 +116,9 @@ def noise(audited: Audited, queries: int) -> Found:
         f"class. Of each kind it was shown {count:,} images."
     ]
     section = Section("Noise", sentences, {"The noise that it is surest of": gallery})
-    return Found(section._replace(tables={"Noise": Table(_NOISE, rows)}), figures, noise_queries(count), confidences)
+    return Found(
+        section._replace(tables={"Noise": Table(_NOISE, rows)}), figures, noise_queries(count), confidences
+    )
 
 
 def noise_queries(count: int) -> int:
