@@ -139,12 +139,14 @@ class Seen(NamedTuple):
         same_class: whether it is fooled, and takes the image for what it was to be taken for.
         confidences: in the class that it takes each image for.
         wanted: the confidence in the class that the image was to be taken for.
+        classes: what it takes each image for.
     """
 
     fooled: Bool[np.ndarray, " n"]
     same_class: Bool[np.ndarray, " n"]
     confidences: Float[np.ndarray, " n"]
     wanted: Float[np.ndarray, " n"]
+    classes: Int[np.ndarray, " n"]
 
 
 def fool(
@@ -232,7 +234,7 @@ def see(classifier: AnyClassifier, fooling: Fooling, classes: int | None = None)
     fooled = highest > 0.5 if fooling.labels is None else taken_for != fooling.labels
     fooled &= taken_for < (classes or confidences.shape[1])
     wanted = np.take_along_axis(confidences, fooling.classes[:, None], axis=1)[:, 0]
-    return Seen(fooled, fooled & (taken_for == fooling.classes), highest, wanted)
+    return Seen(fooled, fooled & (taken_for == fooling.classes), highest, wanted, taken_for)
 
 
 def magnified(fooling: Fooling, factor: float) -> Fooling:

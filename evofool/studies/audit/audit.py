@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -30,8 +30,6 @@ _LEAST_GENERATIONS = 10
 _MOST_IMAGES = 4
 """Of all queries, one in so many at most is for the test images."""
 
-_NO_GRADIENTS = "the classifier gives no gradients"
-_QUICK = "left out of a quick audit"
 _ACCURACY = {
     "class": Column("class"),
     "count": Column("test images", "{:,}".format),
@@ -49,7 +47,7 @@ class _Part(NamedTuple):
         wanted: queries.
         least: fewer are not worth it.
         share: of the budget, beside those of the others.
-        follows_gradients: whether it needs gradients.
+        needs: what it starts from.
     """
 
     title: str
@@ -57,7 +55,7 @@ class _Part(NamedTuple):
     wanted: int
     least: int
     share: int
-    follows_gradients: bool = False
+    needs: Literal["nothing", "images", "gradients"] = "nothing"
 
 
 def audit(options: AuditOptions, work: Work) -> AuditResult:
@@ -73,25 +71,22 @@ def audit(options: AuditOptions, work: Work) -> AuditResult:
     """
     most = None if options.max_queries is None else max(1, options.max_queries // _MOST_IMAGES)
     audited = Audited.load(options, work, most or options.effort.images)
-    parts = _parts(audited)
+    found, not_run, parts = [_accuracy(audited)], [], []
+    with_gradients = _gives_gradients(audited)
+    for part in _parts(audited):
+        if (reason := _obstacle(part, audited, with_gradients)) is None:
+            parts.append(part)
+        else:
+            not_run.append(NotRun(part.title, reason))
     left = None if options.max_queries is None else options.max_queries - len(audited.images)
     budget = Budget(left, [part.share for part in parts])
-    with_gradients = _gives_gradients(audited)
-    found, not_run = [_accuracy(audited)], []
     for part in work.each(parts, "part"):
-        if part.follows_gradients and not with_gradients:
-            reason = _NO_GRADIENTS
-            budget.skip()
-        elif part.wanted == 0:
-            reason = _QUICK
-            budget.skip()
-        elif queries := budget.grant(part.wanted, part.least):
+        if queries := budget.grant(part.wanted, part.least):
             found.append(part.run(audited, queries))
             budget.give_back(queries - found[-1].queries)
-            continue
         else:
             reason = f"out of budget: it needs {part.least:,} queries, and {budget.left:,} are left"
-        not_run.append(NotRun(part.title, reason))
+            not_run.append(NotRun(part.title, reason))
     found = _concluded(audited, found)
     figures = {name: value for each in found for name, value in each.figures.items() if not np.isnan(value)}
     queries = sum(each.queries for each in found)
@@ -110,23 +105,30 @@ def _parts(audited: Audited) -> list[_Part]:
     effort = audited.effort
     evolving = effort.generations * effort.batch_size
     least = _LEAST_GENERATIONS * effort.batch_size
+    noise, least_noise = nonsense.noise_queries(effort.noise), nonsense.LEAST_NOISE
     along, smallest = changes.gradient_queries(audited), changes.smallest_queries(audited)
     one_for_all = changes.one_for_all_queries(audited)
+    asking, least_asking = changes.asking_queries(audited), changes.least_asking(audited)
     return [
         _Part("Evolved pixels", partial(nonsense.evolution, encoding="direct"), evolving, least, 3),
         _Part("Evolved patterns", partial(nonsense.evolution, encoding="cppn"), evolving, least, 3),
-        _Part("Noise", nonsense.noise, nonsense.noise_queries(effort.noise), nonsense.LEAST_NOISE, 1),
-        _Part("Changes along the gradient", changes.gradients, along, along, 6, True),
-        _Part(
-            "Changes by asking",
-            changes.asking,
-            changes.asking_queries(audited),
-            changes.least_asking(audited),
-            6,
-        ),
-        _Part("The smallest changes", changes.smallest, smallest, smallest, 4, True),
-        _Part("One change for all images", changes.one_for_all, one_for_all, one_for_all, 4, True),
+        _Part("Noise", nonsense.noise, noise, least_noise, 1),
+        _Part("Along the gradient", changes.gradients, along, along, 6, "gradients"),
+        _Part("By asking alone", changes.asking, asking, least_asking, 6, "images"),
+        _Part("The smallest changes", changes.smallest, smallest, smallest, 4, "gradients"),
+        _Part("One change for all images", changes.one_for_all, one_for_all, one_for_all, 4, "gradients"),
     ]
+
+
+def _obstacle(part: _Part, audited: Audited, with_gradients: bool) -> str | None:
+    """Why a part cannot be run, or is left out."""
+    if part.needs == "gradients" and not with_gradients:
+        return "the classifier gives no gradients"
+    if part.needs != "nothing" and not audited.right.any():
+        return "no test image is classified correctly"
+    if part.needs == "images" and with_gradients and audited.options.quick:
+        return "a quick audit follows gradients instead"
+    return None
 
 
 def _gives_gradients(audited: Audited) -> bool:

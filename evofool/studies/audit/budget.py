@@ -37,10 +37,6 @@ class Budget:
         self.left -= granted
         return granted
 
-    def skip(self) -> None:
-        """Leave the next part out, whose share the others have."""
-        del self._shares[0]
-
     def give_back(self, queries: int) -> None:
         """Return queries that were granted and not made."""
         if self.left is not None:

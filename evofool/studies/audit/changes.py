@@ -29,7 +29,6 @@ from evofool.studies.fooling import (
     FoolingOptions,
     Seen,
     Way,
-    confidences_in_batches,
     fool,
     see,
 )
@@ -102,10 +101,9 @@ def asking(audited: Audited, queries: int) -> Found:
 
 
 def asking_queries(audited: Audited) -> int:
-    """The most queries of `asking`; 0 if it is left out."""
+    """The most queries of `asking`."""
     effort = audited.effort
-    each = effort.queries + _SEEN if effort.queries else 0
-    return len(effort.asked_scales) * int(audited.right.sum()) * each
+    return len(effort.asked_scales) * int(audited.right.sum()) * (effort.queries + _SEEN)
 
 
 def least_asking(audited: Audited) -> int:
@@ -132,7 +130,7 @@ def _within_balls(
         each = _PGD_QUERIES if made.queries is None else made.queries + _SEEN
         asked.append(int(np.sum(np.broadcast_to(each, len(made.images)))))
         if made.queries is not None:
-            misled = made.queries[seen.fooled]
+            misled = made.queries[seen.fooled].astype(float)
             rows.append(
                 Row({"epsilon": size, "share": float(seen.fooled.mean()), "median": _quantile(misled, 0.5)})
             )
@@ -287,7 +285,8 @@ def _misled(
     made = fool(
         audited.work, step, way, audited.classifier, images, labels, options, seed=audited.options.seed
     )
-    return made, see(audited.classifier, made)
+    kept = audited.work.arrays(f"{step}-saved", lambda: see(audited.classifier, made)._asdict())
+    return made, Seen(**kept)
 
 
 def _survival(by: str, made: Fooling, seen: Seen) -> Survival:
@@ -302,10 +301,9 @@ def _examples(audited: Audited, made: Fooling, seen: Seen) -> dict[str, list[lis
     chosen = np.flatnonzero(seen.fooled)[:_EXAMPLES]
     if not len(chosen):
         return {}
-    confidences = confidences_in_batches(audited.classifier, made.images[chosen])
     groups = []
-    for index, of_image in zip(chosen, confidences, strict=True):
-        before, after = audited.names[made.labels[index]], audited.names[of_image.argmax()]
+    for index in chosen:
+        before, after = audited.names[made.labels[index]], audited.names[seen.classes[index]]
         change = (made.images[index].astype(np.float64) - made.originals[index]) / 255
         group = [
             Picture(made.originals[index], f"a test image of {before}", (before, "before")),
@@ -317,7 +315,7 @@ def _examples(audited: Audited, made: Fooling, seen: Seen) -> dict[str, list[lis
             Picture(
                 made.images[index],
                 f"the image after the change, taken for {after}",
-                (after, confidence_text(of_image.max())),
+                (after, confidence_text(seen.confidences[index])),
             ),
         ]
         groups.append(group)

@@ -20,7 +20,7 @@ class Effort(NamedTuple):
         noise: images of each kind of noise.
         scales: the sizes of changes along gradients, as multiples of the one that the summary quotes.
         asked_scales: the sizes of changes by the attack that only asks.
-        queries: its most queries for each image; 0 leaves it out.
+        queries: its most queries for each image.
         learnt: images from which the change for all images is computed.
         passes: over these images.
     """
@@ -39,7 +39,7 @@ class Effort(NamedTuple):
 _FULL = Effort(
     1000, 500, 200, 10_000, (0.125, 0.25, 0.5, 1.0, 1.5, 2.0), (0.25, 0.5, 1.0, 2.0), 1000, 1000, 20
 )
-_QUICK = Effort(100, 100, 100, 1000, (0.25, 0.5, 1.0), (1.0,), 0, 200, 5)
+_QUICK = Effort(100, 100, 100, 1000, (0.25, 0.5, 1.0), (1.0,), 200, 200, 5)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class AuditOptions:
             by default 0.1 of grey images and 8/255 of images in colour, as papers do.
         max_queries: the most images that the classifier is shown in the whole audit; each gradient counts as
             one more. What does not fit is named in the report. No limit by default.
-        quick: a first look: fewer images, generations and sizes, and no attack that only asks.
+        quick: a first look: fewer images, generations and sizes; no attack that only asks where there are
+            gradients to follow.
         seed: of everything that is random.
 
     Raises:
