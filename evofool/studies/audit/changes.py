@@ -96,7 +96,7 @@ def asking(audited: Audited, queries: int) -> Found:
     each = min(audited.effort.queries, queries // (len(scales) * int(audited.right.sum())) - _SEEN)
     found = _within_balls(audited, "square", "By asking alone", "the square attack", scales, each)
     assert found.balls is not None
-    robust = 1 - float(found.balls.saved[-1 if len(scales) == 1 else scales.index(1.0)].mean())
+    robust = 1 - float(found.balls.saved[scales.index(1.0)].mean())
     return found._replace(figures={"robust_accuracy_asked": robust})
 
 
