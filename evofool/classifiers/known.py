@@ -12,8 +12,10 @@ from evofool.classifiers.classifier import Activation, Classifier
 from evofool.classifiers.composed import Composition, parts_of, read_classifier, rewritten
 from evofool.classifiers.compositions import subtract_mean
 from evofool.classifiers.frameworks.named import MODELS, kind_of
+from evofool.classifiers.hub import PREFIX, pinned
 from evofool.classifiers.importers import LAYOUTS
 from evofool.classifiers.importers.layout import from_channels_first
+from evofool.classifiers.importers.repository import is_repository
 from evofool.classifiers.networks import create_classifier
 from evofool.classifiers.networks.mobilenet import WIDTHS
 from evofool.classifiers.released import imagenet_classes, released_weights
@@ -38,8 +40,9 @@ def load_classifier(
     Args:
         name: one of `CLASSIFIERS`; a model of one of the kinds in `MODELS`, which are the path of a
             .safetensors, .onnx or .keras file, such a path with options, as in `onnx(net.onnx, scale=255)`,
-            and `package.module:function`, which is imported and run; or one of `COMPOSITIONS` of such names,
-            models and compositions, as `evofool.expressions` writes them.
+            the folder of a model that transformers or timm wrote, its name on the Hugging Face hub,
+            `hf:OWNER/NAME[@REVISION]`, and `package.module:function`, which is imported and run; or one of
+            `COMPOSITIONS` of such names, models and compositions, as `evofool.expressions` writes them.
         activation: read the logits as "softmax" or "sigmoid" scores, however the classifier was trained; of a
             composition, those of its parts.
         known: further classifiers by name.
@@ -58,10 +61,11 @@ def load_classifier(
 
 
 def located(text: str) -> str:
-    """The canonical text of a classifier with absolute paths for files.
+    """The canonical text of a classifier with absolute paths for files, and commits for models of the hub.
 
     Raises:
         UsageError: the text names no classifier.
+        EvofoolError: a model of the hub cannot be downloaded.
 
     Example:
         >>> located("smoothed(lenet-digits, 0.1)")
@@ -69,7 +73,10 @@ def located(text: str) -> str:
     """
 
     def absolute(name: str) -> str:
-        return str(Path(name).resolve()) if name not in CLASSIFIERS and os.path.isfile(name) else name
+        if name.startswith(PREFIX):
+            return pinned(name)
+        is_path = os.path.isfile(name) or is_repository(name)
+        return str(Path(name).resolve()) if name not in CLASSIFIERS and is_path else name
 
     return rewritten(text, absolute)
 
@@ -87,7 +94,8 @@ def _load(
     if named not in known and named not in CLASSIFIERS:
         kind = kind_of(named)
         if kind is None:
-            raise unknown_name("classifier", named, [*known, "the file of a model", *CLASSIFIERS])
+            models = ("the file of a model", "hf:OWNER/NAME")
+            raise unknown_name("classifier", named, [*known, *models, *CLASSIFIERS])
         return MODELS[kind].build(named, activation=activation)
     classifier = known[named] if named in known else CLASSIFIERS[named].build()
     return classifier if activation is None else classifier.with_activation(activation)

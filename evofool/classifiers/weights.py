@@ -17,7 +17,7 @@ from safetensors.numpy import save as serialise_safetensors
 
 from evofool.classifiers.black_box import AnyClassifier, BlackBox
 from evofool.classifiers.classifier import Classifier, as_activation, as_class_names, as_input_shape
-from evofool.classifiers.networks import create_classifier, network_of
+from evofool.classifiers.networks import NetworkLogits, create_classifier, network_of
 from evofool.errors import EvofoolError, UsageError
 from evofool.files import replacing
 
@@ -148,7 +148,8 @@ def with_weights(
             are not finite in single precision.
     """
     expected = traverse_util.flatten_dict(nnx.to_pure_dict(classifier.params), sep=".")
-    network = network_of(classifier)
+    assert isinstance(classifier.logits_function, NetworkLogits)
+    network = classifier.logits_function.network
     weights = {}
     for name in sorted(expected.keys() | arrays.keys()):
         wanted = tuple(expected[name].shape) if name in expected else "none of that name"

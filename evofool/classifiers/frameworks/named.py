@@ -16,7 +16,9 @@ from evofool.classifiers.frameworks.imported import Output
 from evofool.classifiers.frameworks.keras import from_keras, read_keras
 from evofool.classifiers.frameworks.onnx import from_onnx
 from evofool.classifiers.frameworks.preprocessing import Channels, Layout, Preprocessing
+from evofool.classifiers.hub import PREFIX, load_from_hub
 from evofool.classifiers.importers import LAYOUTS
+from evofool.classifiers.importers.repository import is_repository, load_repository
 from evofool.classifiers.released import imagenet_classes
 from evofool.classifiers.weights import array_shapes, load_weights_file
 from evofool.errors import EvofoolError, UsageError, shown
@@ -86,6 +88,10 @@ def kind_of(text: str) -> str | None:
         >>> kind_of("nets/mine.onnx"), kind_of("package.module:make"), kind_of("lenet-digits")
         ('onnx', 'factory', None)
     """
+    if text.startswith(PREFIX):
+        return "hf"
+    if is_repository(text):
+        return "folder"
     ending = Path(text).suffix.lower()
     if ending in _EXPORT:
         raise UsageError(
@@ -121,6 +127,18 @@ def safetensors(file: str, *, activation: Activation | None = None) -> Classifie
     shapes = array_shapes(file)
     layout = next((layout for layout in LAYOUTS.values() if layout.recognises(shapes)), None)
     classifier = load_weights_file(file)[0] if layout is None else layout.load(file, imagenet_classes())
+    return classifier if activation is None else classifier.with_activation(activation)
+
+
+def folder(path: str, *, activation: Activation | None = None) -> Classifier:
+    """The classifier in a folder that transformers or timm wrote."""
+    classifier = load_repository(Path(path), Path(path).resolve().name)
+    return classifier if activation is None else classifier.with_activation(activation)
+
+
+def hf(name: str, *, activation: Activation | None = None) -> Classifier:
+    """A classifier of the Hugging Face hub."""
+    classifier = load_from_hub(name)
     return classifier if activation is None else classifier.with_activation(activation)
 
 
@@ -192,6 +210,16 @@ MODELS = Registry(
         ),
         "keras": Entry(
             "FILE.keras, of Keras 3; needs the extra `keras`. Options: those of onnx", ModelOptions, keras
+        ),
+        "folder": Entry(
+            "FOLDER with config.json and model.safetensors, from transformers or timm: ViT or ResNet",
+            NoOptions,
+            folder,
+        ),
+        "hf": Entry(
+            "hf:OWNER/NAME[@REVISION], such a folder on the Hugging Face hub; needs the extra `hub`",
+            NoOptions,
+            hf,
         ),
         "factory": Entry(
             "MODULE:FUNCTION, which is imported and run, and returns an `evofool.Classifier`",

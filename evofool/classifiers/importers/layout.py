@@ -122,11 +122,13 @@ def fold_normalisation(
     beta: Float[np.ndarray, " o"],
     mean: Float[np.ndarray, " o"],
     variance: Float[np.ndarray, " o"],
+    *,
+    epsilon: float = 1e-3,
 ) -> tuple[Float[np.ndarray, "... o"], Float[np.ndarray, " o"]]:
     """Kernel and bias of a convolution that includes the batch normalisation after it.
 
-    The normalisation `gamma (x - mean) / sqrt(variance + 0.001) + beta` is a factor and a summand per
+    The normalisation `gamma (x - mean) / sqrt(variance + epsilon) + beta` is a factor and a summand per
     channel. Keras's MobileNet and torchvision's GoogLeNet both add 0.001 to the variance.
     """
-    factor = gamma / np.sqrt(variance + 1e-3)
+    factor = gamma / np.sqrt(variance + epsilon)
     return kernel * factor, beta - factor * mean

@@ -101,11 +101,12 @@ def network_of(classifier: Classifier) -> str:
         >>> network_of(create_classifier("linear", (8, 8, 1), ("even", "odd"), name="parity"))
         'linear'
     """
-    if not isinstance(classifier.logits_function, NetworkLogits):
+    logits = classifier.logits_function
+    if not isinstance(logits, NetworkLogits) or logits.network not in NETWORKS:
         raise UsageError(
             f"{classifier.spec.name} is not one of evofool's networks, so it cannot be trained or saved"
         )
-    return classifier.logits_function.network
+    return logits.network
 
 
 def create_classifier(

@@ -1,6 +1,6 @@
 """The layers that the networks share. The result for an image does not depend on its batch."""
 
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,44 @@ class Dense(nnx.Linear):
         missing = max(0, SMALLEST_PRODUCT - inputs.shape[0])
         rows = jnp.pad(inputs, ((0, missing), (0, 0)))
         return super().__call__(rows, out_sharding=out_sharding)[: inputs.shape[0]]
+
+
+class Rowwise(Dense):
+    """A fully connected layer over the last axis, of tokens or pixels, that does not depend on the batch."""
+
+    def __call__(self, inputs: Float[Array, "*n i"], out_sharding: Any = None) -> Float[Array, "*n o"]:
+        """Map the last axis; the others stay."""
+        rows = super().__call__(inputs.reshape(-1, inputs.shape[-1]), out_sharding=out_sharding)
+        return rows.reshape(*inputs.shape[:-1], -1)
+
+
+def enough(images: Float[Array, "n h w c"], smallest: int) -> Float[Array, "m h w c"]:
+    """Images with blank ones behind them, so that no product has few rows, which a CPU sums in another order.
+
+    Args:
+        images: of which the first `n` results count.
+        smallest: the fewest pixels or tokens of an image in any layer.
+    """
+    missing = max(0, -(-SMALLEST_PRODUCT // smallest) - len(images))
+    return jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+
+
+class Normalisation(NamedTuple):
+    """How a network takes pixels: `(scale * value - mean) / deviation` of a value in [0, 1].
+
+    Attributes:
+        mean: of each channel.
+        deviation: of each channel.
+        scale: 1, or 255 for a network of 8-bit values.
+    """
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    scale: float = 1.0
+
+    def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        """The normalised values of images in [0, 1]."""
+        return (self.scale * images - jnp.array(self.mean)) / jnp.array(self.deviation)
 
 
 class Depthwise(nnx.Module):
@@ -87,6 +125,11 @@ def conv(
 def pointwise(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
     """A 1x1 convolution as a matrix product, which is faster on a CPU."""
     return nnx.Linear(inputs, outputs, promote_dtype=_as_the_weights, rngs=rngs)
+
+
+def rowwise(inputs: int, outputs: int, rngs: nnx.Rngs) -> Rowwise:
+    """A fully connected layer over the last axis, in the precision of the weights."""
+    return Rowwise(inputs, outputs, promote_dtype=_as_the_weights, rngs=rngs)
 
 
 def dense(inputs: int, outputs: int, rngs: nnx.Rngs) -> Dense:
