@@ -53,8 +53,9 @@ class RunSettings:
     of the encoding's options is None. The default variation becomes None, and another one is refused.
 
     Attributes:
-        classifier: what to fool: a name that `evofool list classifiers` shows, a .safetensors file, a
-            composition of them, as in "smoothed(lenet-digits, 0.1)" (`evofool list compositions`), or the
+        classifier: what to fool: a name that `evofool list classifiers` shows; a .safetensors, .onnx or
+            .keras file, or package.module:function, which is imported and run (`evofool list models`); a
+            composition of them, as in "smoothed(lenet-digits, 0.1)" (`evofool list compositions`); or the
             address of one that can only be asked, as in "http://127.0.0.1:8000" (docs/black-boxes.md).
             "python-object" stands for one that a program made and passes beside the settings.
         search: how to search.

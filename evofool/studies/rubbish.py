@@ -52,7 +52,7 @@ class RubbishOptions:
     """Which classifiers see how much noise, and which images it is compared with.
 
     Attributes:
-        classifiers: names, or .safetensors files.
+        classifiers: names, files of models, or compositions of them.
         images: what to compare with: datasets, folders, photographs, or directories of runs and attacks.
         count: the number of images of uniform noise, and of Gaussian noise.
         threshold: the confidence above which an image counts as recognised, in [0, 1].

@@ -369,7 +369,7 @@ def test_gradients_flow_through_a_model(tmp_path: Path) -> None:
     model = transformer()
     classifier = evofool.from_onnx(saved(model, tmp_path / "net.onnx"))
     images = images_of(classifier, 1)
-    gradient = jax.grad(lambda images: classifier.logits(images)[0, 3])(images)
+    gradient = jax.jit(jax.grad(lambda images: classifier.logits(images)[0, 3]))(images)
     direction = jax.random.normal(jax.random.key(1), images.shape)
     direction /= jnp.linalg.norm(direction)
 

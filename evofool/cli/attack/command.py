@@ -26,8 +26,9 @@ class AttackCommand(ResultsCommand):
     """An attack away from the label, or from the predicted class of an image that has none.
 
     Attributes:
-        classifier: the classifier to fool: a name (see evofool list classifiers), a .safetensors file, or a
-            composition of them (see evofool list compositions).
+        classifier: the classifier to fool: a name (see evofool list classifiers), the file of a model or
+            package.module:function, which is imported and run (see evofool list models), or a composition of
+            them (see evofool list compositions).
         images: photographs of any size and format, or folders of them; they are cropped and resized to the
             classifier's size.
         dataset: attack images of a dataset instead: a name (see evofool list datasets), or a folder with a

@@ -47,7 +47,8 @@ class AuditOptions:
     """Which classifier is audited, on which images, and how thoroughly.
 
     Attributes:
-        classifier: what is audited: a name (see evofool list classifiers), a file, or a composition of them.
+        classifier: what is audited: a name (see evofool list classifiers), the file of a model or
+            package.module:function, which is run (see evofool list models), or a composition of them.
         dataset: images of its classes: a name (see evofool list datasets), or a folder with a folder of
             images per class.
         count: test images that are classified and changed, at equal intervals; 1,000 by default, 100 if
