@@ -76,6 +76,15 @@ def test_a_model_of_one_batch_size_takes_any_number_of_images(count: int, tmp_pa
     assert images_at_once(classifier, 256) == 256
 
 
+def test_a_model_is_computed_in_another_precision(tmp_path: Path) -> None:
+    classifier = evofool.from_onnx(saved(residual(), tmp_path / "net.onnx"))
+    images = images_of(classifier)
+    half = evofool.with_precision(classifier, "bfloat16")
+    assert half.params["weight 0"].dtype == jnp.bfloat16
+    spread = float(jnp.abs(classifier.logits(images)).max())
+    np.testing.assert_allclose(half.logits(images), classifier.logits(images), atol=0.05 * spread)
+
+
 def test_preprocessing_and_names_belong_to_the_classifier(tmp_path: Path) -> None:
     path = saved(residual(class_names=json.dumps(list("abcdefghij"))), tmp_path / "net.onnx")
     mean, std = (103.9, 116.8, 123.7), (57.0, 57.1, 57.4)

@@ -14,7 +14,7 @@ from evofool.numerics.products import rows_times
 
 @operator("Conv")
 def _conv(node: Node, images: Value, kernel: Value, bias: Value | None = None) -> Value:
-    axes = images.ndim - 2
+    images, axes = images.astype(kernel.dtype), images.ndim - 2  # of a graph in another precision
     strides, dilations = (sizes_of(node, name, axes) for name in ("strides", "dilations"))
     pads = pads_of(node, images.shape[2:], kernel.shape[2:], strides, dilations)
     groups = node.get("group", 1)
