@@ -85,14 +85,12 @@ def require_logits(
             f"the logits function of {name} must be hashable, so that what is compiled for it is found "
             "again: use a function or a frozen dataclass, with arrays in params"
         ) from error
-    program, result = _traced(function, name, input_shape, tuple(leaves), structure)
-    require_matrix(result, name)
+    result, ending = _result(function, name, input_shape, tuple(leaves), structure)
     if result.shape != (BATCH, classes):
         raise UsageError(
             f"the logits of {name} for {BATCH} images must have the shape {(BATCH, classes)}, one per class "
             f"name, not {result.shape}"
         )
-    ending = ending_of(program)
     if ending is not None:
         others = classes - 1 if activation == "softmax" else 1
         raise UsageError(
@@ -103,15 +101,17 @@ def require_logits(
 
 
 @functools.lru_cache(maxsize=64)
-def _traced(
+def _result(
     function: Callable[..., Any],
     name: str,
     input_shape: tuple[int, int, int],
     leaves: tuple[jax.ShapeDtypeStruct, ...],
     structure: jax.tree_util.PyTreeDef,
-) -> tuple[ClosedJaxpr, Any]:
-    """Remembered, because tracing a large network takes 0.2 s."""
-    return traced(function, name, input_shape, jax.tree.unflatten(structure, leaves))
+) -> tuple[Any, Ending | None]:
+    """The shape of the logits and the last step; remembered, because tracing a large network takes 0.2 s."""
+    program, result = traced(function, name, input_shape, jax.tree.unflatten(structure, leaves))
+    require_matrix(result, name)
+    return result, ending_of(program)
 
 
 def traced(
