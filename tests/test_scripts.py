@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -10,17 +11,19 @@ from types import ModuleType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from evofool import load_classifier
+from evofool import create_classifier, load_classifier, save_classifier
 from evofool.attacks import GradientAscentOptions, Targeted, gradient_ascent, noise_images
 from evofool.errors import UsageError
 from evofool.images import read_png
-from evofool.results import Content, Kind
+from evofool.results import Content, Kind, Results
 from evofool.runs import RunSettings
 from evofool.search import MapElitesOptions
+from evofool.studies.audit.directory import AUDIT
 
 Script = Callable[..., int]
 
@@ -177,6 +180,49 @@ def test_the_tables_of_a_study_are_put_into_a_page(
     table, _, notes = (study / "tables.md").read_text().partition("## What differs from the source")
     assert table.partition("\n\n")[2].strip() in text
     assert notes.strip() in text
+
+
+def test_the_figures_of_audits_are_put_into_a_page(
+    script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table: a, summary -->\n<!-- end -->\n<!-- table: figures -->\nold\n<!-- end -->\n")
+    record = {"options": {}, "command": "", "name": "mine", "summary": ["It is easy."]}
+    record |= {"not_run": [{"part": "Noise", "reason": "no time"}], "sections": []}
+    record["about"] = {"queries": "7 at most", "device": "a CPU"}
+    for name, figures in (
+        ("a", {"clean_accuracy": 0.5}),
+        ("b", {"clean_accuracy": 0.25, "auroc_cppn": 0.75}),
+    ):
+        results = Results.create(tmp_path / name, AUDIT)
+        results.add("audit.json").write_text(json.dumps(record | {"figures": figures}))
+    assert script("audit_tables", "--page", page, "--audits", tmp_path / "a", tmp_path / "b") == 0
+    lines = page.read_text().splitlines()
+    assert "> It is easy." in lines
+    assert "> Not run: Noise: no time." in lines
+    assert "| name | what it is | mine | mine |" in lines
+    (accuracy,) = (line for line in lines if line.startswith("| `clean_accuracy` |"))
+    assert accuracy.endswith("| 50.0% | 25.0% |")
+    (auroc,) = (line for line in lines if line.startswith("| `auroc_cppn` |"))
+    assert auroc.endswith("|  | 0.75 |")
+    assert "old" not in lines
+    assert script("audit_tables", "--page", page, "--audits", tmp_path) == 2
+    assert "does not hold an audit" in capsys.readouterr().err
+
+
+def test_models_to_audit_are_seen_alike_by_their_own_frameworks(
+    module: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    network = create_classifier("mlp", (8, 8, 3), tuple("0123456789"))
+    save_classifier(tmp_path / "it.safetensors", network, training_data="none", test_accuracy=0.1)
+    module("audit_models").write_onnx(tmp_path / "it.safetensors", tmp_path / "it.onnx")
+    images = np.random.default_rng(0).random((5, 8, 8, 3)).astype(np.float32)
+    session = onnxruntime.InferenceSession(tmp_path / "it.onnx")
+    (logits,) = session.run(None, {"images": images.transpose(0, 3, 1, 2)})
+    np.testing.assert_allclose(logits, network.logits(jnp.asarray(images)), atol=1e-5)
+    loaded = load_classifier(tmp_path / "it.onnx")
+    np.testing.assert_allclose(loaded.logits(jnp.asarray(images)), logits, atol=1e-5)
 
 
 def test_a_run_is_extended_from_where_it_ended(module: Callable[[str], ModuleType], tmp_path: Path) -> None:
