@@ -44,8 +44,9 @@ class AttackResult(NamedTuple):
             universal perturbation.
         fooling_rates: the share of the images that had reached their goal after each pass, nan for passes
             that were not needed; only of a universal perturbation.
-        queries: how many images the classifier was asked about for each image, the original among them.
-        gradient_queries: for how many of these the gradient was asked too.
+        queries: how many images the classifier was asked about for each image, the original among them; of
+            an attack that follows gradients its forward passes. None if the attack does not count.
+        gradient_queries: how many gradients were computed, which are backward passes.
         cached_queries: how many more were not asked about, because the answer was known; only of a black box.
         padded_queries: how many more were scored for nothing, because others in the batch were not finished.
         classifier: what was attacked.
@@ -79,6 +80,21 @@ class AttackResult(NamedTuple):
         Every attack ends with this.
         """
         return self._replace(classifier=classifier, goal=goal, options=options)
+
+    def counting(
+        self,
+        queries: int | Int[Array, " n"],
+        gradients: int | Int[Array, " n"],
+        padded: int | Int[Array, " n"] = 0,
+    ) -> "AttackResult":
+        """The same result with the passes that each image took: forward, backward, and for nothing."""
+
+        def each(count: int | Int[Array, " n"]) -> Int[Array, " n"]:
+            return jnp.broadcast_to(jnp.asarray(count), len(self.images))
+
+        return self._replace(
+            queries=each(queries), gradient_queries=each(gradients), padded_queries=each(padded)
+        )
 
     @property
     def quantised(self) -> "AttackResult":

@@ -116,6 +116,8 @@ def _attack(
     result = result_of(
         classifier, goal, images, crossing.images, logits_before, logits, crossing.had_gradient
     )
+    # Of each step the pass that is linearised, with a gradient per candidate, and the one after it.
+    result = result.counting(2 * crossing.steps + 3, options.candidates * crossing.steps)
     return result._replace(first_step=jnp.where(result.success, crossing.steps, -1))
 
 

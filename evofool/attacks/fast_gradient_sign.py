@@ -110,4 +110,5 @@ def _assess(
     logits: Float[Array, "n k"],
     had_gradient: Bool[Array, " n"],
 ) -> AttackResult:
-    return result_of(classifier, goal, images, attacked, logits, classifier.logits(attacked), had_gradient)
+    after = classifier.logits(attacked)
+    return result_of(classifier, goal, images, attacked, logits, after, had_gradient).counting(2, 1)

@@ -222,6 +222,7 @@ def _ascend(
     logits = classifier.logits(last)
     best = _better(best, _Best(last, logits, goal.objective(classifier, logits)))
     result = result_of(classifier, goal, images, best.images, logits_before, best.logits, had_gradient[0])
+    result = result.counting(options.steps + 2, options.steps)
     return with_trajectory(result, observed, observe(classifier, goal, logits, watch))
 
 

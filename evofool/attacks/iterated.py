@@ -129,4 +129,5 @@ def _iterate(
     logits = classifier.logits(attacked)
     logits_before = classifier.logits(images)
     result = result_of(classifier, goal, images, attacked, logits_before, logits, had_gradient[0])
+    result = result.counting(steps + 2, steps)
     return with_trajectory(result, observed, observe(classifier, goal, logits, watch))

@@ -133,6 +133,7 @@ class _Best(NamedTuple):
     reached: Bool[Array, " n"]
     had_gradient: Bool[Array, " n"]
     starts: Int[Array, ""]
+    needed: Int[Array, " n"]
 
 
 @jax.jit
@@ -170,12 +171,16 @@ def _attack(
             reached=best.reached | reached,
             had_gradient=had_gradient,
             starts=best.starts + 1,
+            needed=best.needed + ~best.reached,
         )
 
     none = jnp.zeros(len(images), bool)
-    best = _Best(images, jnp.full(len(images), -jnp.inf), none, none, jnp.int32(0))
+    best = _Best(images, jnp.full(len(images), -jnp.inf), none, none, jnp.int32(0), none.astype(jnp.int32))
     best = jax.lax.while_loop(
         lambda best: (best.starts < options.restarts) & ~best.reached.all(), start, best
     )
     logits_before, logits = classifier.logits(images), classifier.logits(best.images)
-    return result_of(classifier, goal, images, best.images, logits_before, logits, best.had_gradient)
+    result = result_of(classifier, goal, images, best.images, logits_before, logits, best.had_gradient)
+    passes = options.steps + 1
+    padded = (best.starts - best.needed) * passes
+    return result.counting(best.needed * passes + 2, best.needed * options.steps, padded)

@@ -441,6 +441,20 @@ def test_an_attack_of_one_kind_of_goal_refuses_the_other(binary, inner_images, n
         ATTACKS.named(name).build(binary, inner_images, wrong)
 
 
+def test_gradient_attacks_count_their_passes(binary, inner_images) -> None:
+    goal, count = leaving(binary, inner_images), len(inner_images)
+    step = fast_gradient_sign(binary, inner_images, goal, FastGradientSignOptions(0.1))
+    assert (step.queries.tolist(), step.gradient_queries.tolist()) == ([2] * count, [1] * count)
+    iterated = iterated_gradient_sign(binary, inner_images, goal, steps_of(0.001, 7))
+    assert (iterated.queries.tolist(), iterated.gradient_queries.tolist()) == ([9] * count, [7] * count)
+    # Three starts that fail, and one that succeeds at once.
+    for epsilon, starts in ((1e-4, 3), (0.4, 1)):
+        result = pgd(binary, inner_images, goal, PGDOptions(epsilon, steps=5, restarts=3))
+        assert result.queries.tolist() == [starts * 6 + 2] * count
+        assert result.gradient_queries.tolist() == [starts * 5] * count
+        assert not result.padded_queries.any()
+
+
 def test_classes_are_taken_as_lists_numpy_and_jax_arrays() -> None:
     logits = jnp.array([[2.0, 1.0], [2.0, 1.0]])
     for classes in ([0, 1], (0, 1), np.array([0, 1]), np.array([0, 1], np.uint8), jnp.array([0, 1])):
