@@ -43,7 +43,8 @@ class _Counted:
         parts = []
         for start in range(0, len(images), _BATCH):
             part = images[start : start + _BATCH]
-            filled = np.concatenate([part, np.zeros((_BATCH - len(part), *part.shape[1:]), np.float32)])
+            missing = max(2, 1 << (len(part) - 1).bit_length()) - len(part)
+            filled = np.concatenate([part, np.zeros((missing, *part.shape[1:]), np.float32)])
             parts.append(np.asarray(self._score(filled))[: len(part)])
         return np.concatenate(parts)
 
@@ -55,17 +56,17 @@ def queries(effort: Effort) -> Iterator[Table]:
     median length of the change. All digits are classified correctly at first.
     """
     classifier = load_classifier("lenet-digits")
-    x, y = _digits(classifier, effort.size(20, 3))
+    x, y = _digits(classifier, effort.size(10, 3))
     rows = []
     for norm, epsilon in effort.size((("linf", 0.15), ("l2", 2.0)), (("linf", 0.25),)):
-        most = effort.size(500, 20)
+        most = effort.size(300, 20)
         options = SquareOptions(norm=norm, epsilon=epsilon, max_queries=most)
         result = square(classifier, x, Untargeted(y), options)
         name = f"square, {norm} {epsilon:g}, {most} queries"
         ours = _Outcome(np.asarray(result.images), np.asarray(result.queries))
         rows += [_row(name, "evofool", classifier, x, y, ours)]
         rows += _peer(name, "ART", classifier, x, y, lambda: _art_square(classifier, x, y, options))  # noqa: B023
-    steps = effort.size(6, 1)
+    steps = effort.size(4, 1)
     theirs: list[_Outcome] = []
     peer = _peer(
         "HopSkipJump, L2",

@@ -22,6 +22,7 @@ from evofool.attacks.attack import (
 )
 from evofool.attacks.goals import Goal, Targeted
 from evofool.attacks.options import AttackOptions, static
+from evofool.classifiers.black_box import AnyClassifier
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import UsageError, require_not_negative, require_positive
 
@@ -153,7 +154,7 @@ def gradient_ascent(
 def noise_images(
     key: Key[Array, ""],
     count: int,
-    classifier: Classifier,
+    classifier: AnyClassifier,
     *,
     mean_image: Float[Array, "h w c"] | float = 0.5,
     level: float | None = NOISE_LEVEL,

@@ -189,7 +189,8 @@ def _asked_by_host(
         candidates = _on_grid(candidates, images) if attack.in_ball else round_to_8_bits(candidates)
         logits, known = _answers(black_box, to_uint8(candidates), np.asarray(batch.active))
         batch = _learn(attack, black_box, options, batch, candidates, logits, jnp.asarray(known))
-    return _result(black_box, batch, before)
+    # Nothing is asked about images that are finished.
+    return _result(black_box, batch._replace(padded=jnp.zeros_like(batch.padded)), before)
 
 
 def _answers(

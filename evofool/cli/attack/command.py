@@ -12,7 +12,7 @@ from rich.console import Console
 
 from evofool.attacks import AttackOptions, AttackResult, Targeted, Untargeted
 from evofool.attacks.saving import ATTACK, rows_of, save_config, save_images, save_rows
-from evofool.classifiers import Classifier, load_classifier
+from evofool.classifiers import AnyClassifier, is_service, load_classifier, service
 from evofool.cli.attack import output
 from evofool.cli.attack.given import Given, given_dataset, given_files
 from evofool.cli.attack.output import Saving, Subject, Tally
@@ -50,7 +50,7 @@ class AttackCommand(ResultsCommand):
     def run(self) -> int:
         """Attack; returns the exit code."""
         console = make_console(quiet=self.quiet)
-        classifier = load_classifier(self.classifier)
+        classifier = _loaded(self.classifier)
         subject = self._subject(classifier)
         results = self.create_results(ATTACK, "attack", self.name, self.classifier)
         count = len(subject.names)
@@ -109,7 +109,7 @@ class AttackCommand(ResultsCommand):
     def _count(self) -> int:
         return 10 if self.count is None else self.count
 
-    def _subject(self, classifier: Classifier) -> Subject:
+    def _subject(self, classifier: AnyClassifier) -> Subject:
         """The images, with what is wanted of them."""
         if self.dataset is not None:
             if self.images:
@@ -125,11 +125,11 @@ class AttackCommand(ResultsCommand):
             )
         return self._aimed(classifier, given_files(classifier, self.images))
 
-    def _aimed(self, classifier: Classifier, given: Given) -> Subject:
+    def _aimed(self, classifier: AnyClassifier, given: Given) -> Subject:
         """The images with the goal of the attack."""
         return Subject.of(given, Untargeted(given.classes))
 
-    def _attack(self, classifier: Classifier, subject: Subject, options: AttackOptions) -> AttackResult:
+    def _attack(self, classifier: AnyClassifier, subject: Subject, options: AttackOptions) -> AttackResult:
         return self.entry.build(classifier, subject.images, subject.goal, options)
 
     def _steps_to_thresholds(self, result: AttackResult) -> dict[str, Int[np.ndarray, " n"]]:
@@ -152,7 +152,7 @@ class WithTarget(AttackCommand):
 
     target: Annotated[str, tyro.conf.arg(metavar="CLASS")]
 
-    def _aimed(self, classifier: Classifier, given: Given) -> Subject:
+    def _aimed(self, classifier: AnyClassifier, given: Given) -> Subject:
         return towards(classifier, self.target, given)
 
 
@@ -167,13 +167,13 @@ class MaybeWithTarget(AttackCommand):
 
     target: Annotated[str | None, tyro.conf.arg(metavar="CLASS")] = None
 
-    def _aimed(self, classifier: Classifier, given: Given) -> Subject:
+    def _aimed(self, classifier: AnyClassifier, given: Given) -> Subject:
         if self.target is None:
             return super()._aimed(classifier, given)
         return towards(classifier, self.target, given)
 
 
-def towards(classifier: Classifier, target: str, given: Given) -> Subject:
+def towards(classifier: AnyClassifier, target: str, given: Given) -> Subject:
     """The goal that all images become one class; those that are of this class already are left out.
 
     Raises:
@@ -191,7 +191,7 @@ def towards(classifier: Classifier, target: str, given: Given) -> Subject:
     return Subject.of(given, Targeted([index] * len(given.names)))
 
 
-def _without_gradient(classifier: Classifier, result: AttackResult) -> int:
+def _without_gradient(classifier: AnyClassifier, result: AttackResult) -> int:
     """How many images had no gradient to follow.
 
     Raises:
@@ -204,3 +204,8 @@ def _without_gradient(classifier: Classifier, result: AttackResult) -> int:
             "anywhere: start at random points around the images (evofool attack pgd)"
         )
     return int((~had_gradient).sum())
+
+
+def _loaded(name: str) -> AnyClassifier:
+    """The classifier of a name, or a service that can only be asked."""
+    return service(name) if is_service(name) else load_classifier(name)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from evofool.attacks import predicted_classes
-from evofool.classifiers import Classifier, ClassifierSpec
+from evofool.classifiers import AnyClassifier, ClassifierSpec
 from evofool.datasets import Dataset, load_dataset
 from evofool.errors import UsageError
 from evofool.files import file_name, shortened, unique
@@ -60,7 +60,7 @@ class Given:
         )
 
 
-def given_files(classifier: Classifier, paths: Sequence[Path]) -> Given:
+def given_files(classifier: AnyClassifier, paths: Sequence[Path]) -> Given:
     """Files and folders of images, cropped and resized to the classifier's size.
 
     Raises:
@@ -72,7 +72,7 @@ def given_files(classifier: Classifier, paths: Sequence[Path]) -> Given:
     return _fitted(classifier, names, pictures, list(map(str, files)))
 
 
-def given_dataset(classifier: Classifier, name: str, split: str, count: int) -> Given:
+def given_dataset(classifier: AnyClassifier, name: str, split: str, count: int) -> Given:
     """Images of a dataset at equal intervals.
 
     Args:
@@ -114,7 +114,7 @@ def given_dataset(classifier: Classifier, name: str, split: str, count: int) -> 
 
 
 def _fitted(
-    classifier: Classifier, names: list[str], pictures: Sequence[Levels], sources: Sequence[str]
+    classifier: AnyClassifier, names: list[str], pictures: Sequence[Levels], sources: Sequence[str]
 ) -> Given:
     shape = classifier.spec.input_shape
     images = from_uint8(np.stack([fit_photograph(picture, shape) for picture in pictures]))

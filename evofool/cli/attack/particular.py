@@ -52,7 +52,7 @@ class Ascent(AttackCommand):
     uniform: bool = False
     seed: int | None = None
 
-    def _subject(self, classifier: Classifier) -> Subject:
+    def _subject(self, classifier: AnyClassifier) -> Subject:
         if self.images or self.dataset is not None:
             return super()._subject(classifier)
         require_seed(self.seed or 0)
@@ -63,7 +63,7 @@ class Ascent(AttackCommand):
         names = [f"{index:03}_{file_name(spec.class_names[index])}" for index in targets]
         return Subject(unique(names), images, Targeted(targets))
 
-    def _aimed(self, classifier: Classifier, given: Given) -> Subject:
+    def _aimed(self, classifier: AnyClassifier, given: Given) -> Subject:
         if self.uniform or self.seed is not None:
             raise UsageError(
                 "--uniform and --seed are options of the noise to start from, without --images or --dataset"
@@ -72,7 +72,7 @@ class Ascent(AttackCommand):
             raise UsageError(f"given images require one --target for all of them, not {len(self.target)}")
         return towards(classifier, self.target[0], given)
 
-    def _attack(self, classifier: Classifier, subject: Subject, options: AttackOptions) -> AttackResult:
+    def _attack(self, classifier: AnyClassifier, subject: Subject, options: AttackOptions) -> AttackResult:
         return self.entry.build(
             classifier,
             subject.images,
@@ -106,7 +106,7 @@ class Iterated(MaybeWithTarget):
 
     watch: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS...")] = ()
 
-    def _aimed(self, classifier: Classifier, given: Given) -> Subject:
+    def _aimed(self, classifier: AnyClassifier, given: Given) -> Subject:
         self._watched(classifier)
         return super()._aimed(classifier, given)
 
@@ -139,11 +139,11 @@ class Universal(AttackCommand):
     def _held_out(self) -> list[Levels]:
         return [read_image(path) for path in image_files(self.held_out)]
 
-    def _aimed(self, classifier: Classifier, given: Given) -> Subject:
+    def _aimed(self, classifier: AnyClassifier, given: Given) -> Subject:
         # Away from the predicted classes, as in the paper: a fooling rate counts changes of these.
         return Subject.of(given, Untargeted(given.predicted))
 
-    def _attack(self, classifier: Classifier, subject: Subject, options: AttackOptions) -> AttackResult:
+    def _attack(self, classifier: AnyClassifier, subject: Subject, options: AttackOptions) -> AttackResult:
         # What is missing is said before the attack, not after it.
         _ = self._others, self._held_out
         return super()._attack(classifier, subject, options)
