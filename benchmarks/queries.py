@@ -50,7 +50,7 @@ class _Counted:
 
 
 def queries(effort: Effort) -> Iterator[Table]:
-    """Square and HopSkipJump on digits, beside ART and Foolbox, for the same number of queries.
+    """Square and HopSkipJump on digits, beside ART and Foolbox, for as many queries (ART: steps).
 
     Square: the share of the digits that it misleads in a ball, and the queries that it took. HopSkipJump: the
     median length of the change. All digits are classified correctly at first.
