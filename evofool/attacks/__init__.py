@@ -12,6 +12,7 @@ from evofool.attacks.attack import (
     input_gradient,
     predicted_classes,
 )
+from evofool.attacks.auto import AutoAttackOptions, autoattack
 from evofool.attacks.deepfool import DeepFoolOptions, deepfool
 from evofool.attacks.fab import FABOptions, fab
 from evofool.attacks.fast_gradient_sign import FastGradientSignOptions, fast_gradient_sign
@@ -71,6 +72,11 @@ ATTACKS = Registry(
             FABOptions,
             fab,
         ),
+        "auto": Entry(
+            "AutoAttack: APGD by two losses, FAB and square, in order (Croce & Hein 2020).",
+            AutoAttackOptions,
+            autoattack,
+        ),
         "lbfgs": Entry(
             "The smallest change for a target: box-constrained L-BFGS (Szegedy et al. 2014).",
             LBFGSOptions,
@@ -122,6 +128,7 @@ __all__ = [
     "APGDOptions",
     "AttackOptions",
     "AttackResult",
+    "AutoAttackOptions",
     "DeepFoolOptions",
     "FABOptions",
     "FastGradientSignOptions",
@@ -142,6 +149,7 @@ __all__ = [
     "add_template",
     "apgd",
     "assess",
+    "autoattack",
     "deepfool",
     "fab",
     "fast_gradient_sign",

@@ -44,6 +44,8 @@ class AttackResult(NamedTuple):
             universal perturbation.
         fooling_rates: the share of the images that had reached their goal after each pass, nan for passes
             that were not needed; only of a universal perturbation.
+        fooled_by: which attack of an ensemble reached the goal, by its place in their order; -1 where none
+            did, or none was needed.
         queries: how many images the classifier was asked about for each image, the original among them; of
             an attack that follows gradients its forward passes. None if the attack does not count.
         gradient_queries: how many gradients were computed, which are backward passes.
@@ -64,6 +66,7 @@ class AttackResult(NamedTuple):
     first_step: Int[Array, " n"] | None = None
     perturbation: Float[Array, "h w c"] | None = None
     fooling_rates: Float[Array, " passes"] | None = None
+    fooled_by: Int[Array, " n"] | None = None
     queries: Int[Array, " n"] | None = None
     gradient_queries: Int[Array, " n"] | None = None
     cached_queries: Int[Array, " n"] | None = None

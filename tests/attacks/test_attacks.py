@@ -16,6 +16,7 @@ from evofool import Classifier, ClassifierSpec, create_classifier, load_classifi
 from evofool.attacks import (
     ATTACKS,
     APGDOptions,
+    AutoAttackOptions,
     DeepFoolOptions,
     FABOptions,
     FastGradientSignOptions,
@@ -391,6 +392,7 @@ SHORT = {
     "pgd": PGDOptions(0.1, steps=3, restarts=2),
     "apgd": APGDOptions(0.1, steps=4, loss="dlr-targeted", targets=2),
     "fab": FABOptions(steps=4, targets=2),
+    "auto": AutoAttackOptions(0.1, steps=3, targets=2, max_queries=5),
     "lbfgs": LBFGSOptions(searches=2, iterations=3),
     "deepfool": DeepFoolOptions(steps=3),
     "universal": UniversalOptions(epsilon=0.1, passes=1),
@@ -405,8 +407,12 @@ SHORT = {
 ASKING = ("square", "nes", "hop-skip-jump", "one-pixel")
 """The attacks that need no gradient."""
 
+# AutoAttack compiles four attacks.
+ALL = [pytest.param(name, marks=pytest.mark.slow) if name == "auto" else name for name in ATTACKS]
+BY_GRADIENT = [name for name in ALL if name not in ASKING]
 
-@pytest.mark.parametrize("name", ATTACKS)
+
+@pytest.mark.parametrize("name", ALL)
 def test_every_attack_has_one_signature_and_one_result(lenet, digits, name) -> None:
     classifier = (
         create_classifier("linear", (28, 28, 1), tuple("0123456789")) if name == "template" else lenet
@@ -473,7 +479,7 @@ def test_a_class_beyond_32_bits_is_out_of_range(binary, inner_images) -> None:
         fast_gradient_sign(binary, inner_images, Untargeted([2**32] * 8))
 
 
-@pytest.mark.parametrize("name", sorted(SHORT.keys() - {"universal", "template"}))
+@pytest.mark.parametrize("name", sorted(SHORT.keys() - {"universal", "template", "auto"}))
 def test_results_do_not_depend_on_batches(binary, monkeypatch, name) -> None:
     images = jax.random.uniform(jax.random.key(5), (7, *BINARY_SHAPE))
     entry = ATTACKS.named(name)
@@ -734,14 +740,15 @@ def test_a_percentage_of_pixels_is_set_to_the_mean(lenet, name) -> None:
 # Images without a gradient
 
 
-def test_an_image_without_a_gradient_is_marked_and_left_as_it_is(binary, inner_images) -> None:
+@pytest.mark.parametrize("name", BY_GRADIENT)
+def test_an_image_without_a_gradient_is_marked_and_left_as_it_is(binary, inner_images, name) -> None:
     flat = Classifier((jnp.zeros(30), jnp.float32(0.2)), binary.logits_function, binary.spec)
-    for name, entry in ATTACKS.items():
-        goal = Targeted([0] * 8) if Targeted in entry.options.goals else Untargeted([1] * 8)
-        result = entry.build(flat, inner_images, goal, SHORT[name])
-        assert not result.had_gradient.any(), name
-        assert not result.success.any(), name
-        np.testing.assert_array_equal(result.images, inner_images, err_msg=name)
+    entry = ATTACKS.named(name)
+    goal = Targeted([0] * 8) if Targeted in entry.options.goals else Untargeted([1] * 8)
+    result = entry.build(flat, inner_images, goal, SHORT[name])
+    assert not result.had_gradient.any()
+    assert not result.success.any()
+    np.testing.assert_array_equal(result.images, inner_images)
 
 
 def dead_below(params, images):

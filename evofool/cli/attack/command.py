@@ -11,6 +11,7 @@ from jaxtyping import Int
 from rich.console import Console
 
 from evofool.attacks import AttackOptions, AttackResult, Targeted, Untargeted
+from evofool.attacks.auto import MEMBERS
 from evofool.attacks.saving import ATTACK, rows_of, save_config, save_images, save_rows
 from evofool.classifiers import AnyClassifier, is_service, load_classifier, service
 from evofool.cli.attack import output
@@ -84,6 +85,10 @@ class AttackCommand(ResultsCommand):
         outcome = output.Outcome(saving.title, subject, result, saved, results, folder)
         tally = Tally.of(outcome)
         more: dict[str, Any] = self._steps_to_thresholds(result)
+        if result.fooled_by is not None:
+            more["fooled_by"] = [
+                "" if place < 0 else MEMBERS[place] for place in np.asarray(result.fooled_by)
+            ]
         if tally.right is not None:
             more["correct_before"] = tally.right
         if any(subject.altered):
