@@ -298,6 +298,7 @@ def test_the_python_examples_of_the_readme_run(tmp_path: Path, monkeypatch: pyte
     results: list[dict[str, Any]] = [{} for _ in blocks]
     for block, names in zip(blocks, results, strict=True):
         exec(block, names)
-    digits, sides = (names["state"].archive.confidences for names in results)
-    assert digits.min() > 0.999
-    assert sides.min() > 0.5
+    found, state, sides = results
+    assert found["found"].confidences.min() > 0.999
+    assert state["state"].archive.confidences.min() > 0.999
+    assert sides["found"].confidences.min() > 0.5
