@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 
-# Tests of what is equal to the bit, compiled as for users. All others are compiled quickly, in half of the time.
-EXACT := evofool tests/classifiers tests/encodings tests/numerics tests/runs tests/search
+# Tests of what is equal to the bit in any batch, compiled as for users. All others are compiled quickly, in half of the time.
+EXACT := tests/encodings tests/numerics tests/search \
+	$(addprefix tests/classifiers/test_,$(addsuffix .py,classifiers compositions hub imagenet_networks torch_networks views))
 QUICKLY := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
 
 .PHONY: demo test test-all lint bench clean
@@ -13,7 +14,7 @@ demo: $(VENV)/.ready-demo  ## evolve digits for the embedded classifier
 
 test: $(VENV)/.ready-dev  ## the tests, without the slow ones
 	$(VENV)/bin/python -m pytest -n auto $(EXACT)
-	XLA_FLAGS='$(QUICKLY)' $(VENV)/bin/python -m pytest -n auto tests $(EXACT:%=--ignore=%)
+	XLA_FLAGS='$(QUICKLY)' $(VENV)/bin/python -m pytest -n auto $(EXACT:%=--ignore=%)
 
 test-all: $(VENV)/.ready-dev  ## every test, all compiled as for users
 	$(VENV)/bin/python -m pytest -n auto -m "slow or not slow"
