@@ -18,6 +18,7 @@ from evofool.attacks.attack import (
     require_attackable,
     result_of,
     some,
+    unattacked,
 )
 from evofool.attacks.balls import CommonNorm, lengths, of_rows, radius, require_ball, steepest, within
 from evofool.attacks.goals import Goal, Untargeted
@@ -65,6 +66,7 @@ class APGDOptions(AttackOptions):
     goals = (Untargeted,)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_ball(self.epsilon, self.norm, get_args(CommonNorm))
         require_choice(get_args(Loss), loss=self.loss)
         require_positive(steps=self.steps, restarts=self.restarts, targets=self.targets)
@@ -126,12 +128,17 @@ def apgd(
 
 
 class _Best(NamedTuple):
-    """What all starts so far have found, and what the first of them ended with."""
+    """What all starts so far have found, and what the first of them ended with.
+
+    Each image needed so many `looks`, a logit and a gradient each, of those that were made of all images.
+    """
 
     images: Float[Array, "n h w c"]
     fooled: Bool[Array, " n"]
     had_gradient: Bool[Array, " n"]
     starts: Int[Array, ""]
+    looks: Int[Array, " n"]
+    made: Int[Array, ""]
 
 
 @jax.jit
@@ -143,15 +150,20 @@ def attack_keyed(
     keys: Key[Array, " n"],
 ) -> AttackResult:
     """The attack without its checks, with epsilon and with a key for each image."""
+    steps = options.affordable(options.steps, each=2, fixed=4)
+    if not steps:
+        return unattacked(classifier, images, goal)
     logits_before = classifier.logits(images)
     targeted = options.loss == "dlr-targeted"
     others = likeliest_others(logits_before, goal.classes, options.targets) if targeted else None
     starts = options.restarts * (1 if others is None else others.shape[1])
+    starts = options.affordable(starts, each=2 * (steps + 1), fixed=2)
 
     def start(best: _Best) -> _Best:
         target = None if others is None else others[:, best.starts // options.restarts]
         raised = partial(_loss, classifier, options.loss, goal, target)
-        climb = _climb(classifier, options, images, goal, folded(keys, best.starts), raised, best.fooled)
+        from_here = folded(keys, best.starts)
+        climb = _climb(classifier, options, steps, images, goal, from_here, raised, best.fooled)
         first = best.starts == 0
         take = ~best.fooled & (climb.fooled | (first & climb.had_gradient))
         return _Best(
@@ -159,13 +171,17 @@ def attack_keyed(
             fooled=best.fooled | climb.fooled,
             had_gradient=best.had_gradient | climb.had_gradient,
             starts=best.starts + 1,
+            looks=best.looks + climb.looks,
+            made=best.made + 1 + climb.step,
         )
 
     left = goal.reached(logits_before)
-    best = _Best(images, left, jnp.zeros(len(images), bool), jnp.int32(0))
+    none = jnp.zeros(len(images), bool)
+    best = _Best(images, left, none, jnp.int32(0), none.astype(jnp.int32), jnp.int32(0))
     best = jax.lax.while_loop(lambda best: (best.starts < starts) & ~best.fooled.all(), start, best)
     logits = classifier.logits(best.images)
-    return result_of(classifier, goal, images, best.images, logits_before, logits, best.had_gradient | left)
+    result = result_of(classifier, goal, images, best.images, logits_before, logits, best.had_gradient | left)
+    return result.counting(2 + best.looks, best.looks, best.made - best.looks)
 
 
 def likeliest_others(logits: Float[Array, "n k"], labels: Int[Array, " n"], count: int) -> Int[Array, "n t"]:
@@ -210,6 +226,7 @@ class _Climb(NamedTuple):
         fooled: whether there is such a point.
         had_gradient: whether there was a gradient anywhere.
         step: how many steps are made.
+        looks: at how many points of each image the classifier had to be seen.
     """
 
     point: Float[Array, "n h w c"]
@@ -227,11 +244,13 @@ class _Climb(NamedTuple):
     fooled: Bool[Array, " n"]
     had_gradient: Bool[Array, " n"]
     step: Int[Array, ""]
+    looks: Int[Array, " n"]
 
 
 def _climb(
     classifier: Classifier,
     options: APGDOptions,
+    steps: int,
     images: Float[Array, "n h w c"],
     goal: Goal,
     keys: Key[Array, " n"],
@@ -241,7 +260,7 @@ def _climb(
     """The steps from one start; images that are done already are not waited for."""
     epsilon, norm = options.epsilon, options.norm
     assert epsilon is not None
-    due, window = (jnp.asarray(each) for each in checkpoints(options.steps))
+    due, window = (jnp.asarray(each) for each in checkpoints(steps))
     confine = partial(within, images, norm=norm, epsilon=epsilon)
 
     def look(
@@ -277,6 +296,7 @@ def _climb(
             fooled=climb.fooled | reached,
             had_gradient=climb.had_gradient | some(gradient),
             step=climb.step + 1,
+            looks=climb.looks + ~(climb.fooled | done),
         )
         checked = _checked(now, window[climb.step])
         return jax.tree.map(partial(jnp.where, due[climb.step]), checked, now)
@@ -300,10 +320,9 @@ def _climb(
         fooled=reached,
         had_gradient=some(gradient),
         step=jnp.int32(0),
+        looks=(~done).astype(jnp.int32),
     )
-    climb = jax.lax.while_loop(
-        lambda climb: (climb.step < options.steps) & ~(climb.fooled | done).all(), step, climb
-    )
+    climb = jax.lax.while_loop(lambda climb: (climb.step < steps) & ~(climb.fooled | done).all(), step, climb)
     return climb._replace(images=_chosen(climb.fooled, climb.images, climb.best))
 
 

@@ -353,6 +353,32 @@ def result_of(
     )
 
 
+@partial(jax.jit, static_argnames="stepwise")
+def unattacked(
+    classifier: Classifier,
+    images: Float[Array, "n h w c"],
+    goal: Goal,
+    watch: Int[Array, "n m"] | None = None,
+    *,
+    stepwise: bool = False,
+) -> AttackResult:
+    """The result of an attack that may not take a step: one query for each image, which stays as it is.
+
+    Args:
+        classifier: the classifier to fool.
+        images: values in [0, 1].
+        goal: what is wanted of each image.
+        watch: the classes of each image in the trajectory; all if not given.
+        stepwise: whether there is a trajectory.
+    """
+    logits = classifier.logits(images)
+    result = result_of(classifier, goal, images, images, logits, logits).counting(1, 0)
+    if not stepwise:
+        return result
+    seen = observe(classifier, goal, logits, watch)
+    return result._replace(trajectory=seen.confidences[None], first_step=first_true(seen.reached[None]))
+
+
 def in_parts(
     attack: Callable[..., AttackResult], images: Float[Array, "n h w c"], *arguments: PyTree
 ) -> AttackResult:

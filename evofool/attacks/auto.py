@@ -8,7 +8,7 @@ from typing import NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from evofool.attacks.apgd import APGDOptions, Loss
 from evofool.attacks.apgd import attack_keyed as apgd_keyed
@@ -21,6 +21,7 @@ from evofool.attacks.attack import (
     is_known,
     predicted_classes,
     require_attackable,
+    unattacked,
 )
 from evofool.attacks.balls import CommonNorm, lengths, of_rows, radius, require_ball
 from evofool.attacks.fab import FABOptions
@@ -36,6 +37,8 @@ MEMBERS = ("apgd-ce", "apgd-dlr-targeted", "fab", "square")
 """The attacks in their order; `AttackResult.fooled_by` counts from 0."""
 
 
+# The queries of each image before the attacks and after them.
+_AROUND = 3
 # What the sum of an image and its change loses in single precision.
 _ROUNDING = 1e-4
 
@@ -50,7 +53,7 @@ class AutoAttackOptions(AttackOptions):
         norm: linf, the largest change of a value, or l2, the Euclidean length of the change.
         steps: of each start of APGD, and of FAB towards each class, at least one.
         targets: towards how many of the likeliest other classes APGD and FAB go, at least one.
-        max_queries: of square, at least one.
+        square_queries: of square for each image, at least one.
         seed: of all random numbers.
 
     Raises:
@@ -61,13 +64,14 @@ class AutoAttackOptions(AttackOptions):
     norm: CommonNorm = "linf"
     steps: int = 100
     targets: int = 9
-    max_queries: int = 5000
+    square_queries: int = 5000
     seed: int = 0
     goals = (Untargeted,)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_ball(self.epsilon, self.norm, get_args(CommonNorm))
-        require_positive(steps=self.steps, targets=self.targets, max_queries=self.max_queries)
+        require_positive(steps=self.steps, targets=self.targets, square_queries=self.square_queries)
         require_seed(self.seed)
 
 
@@ -101,7 +105,7 @@ def autoattack(
         >>> from evofool import create_classifier
         >>> classifier = create_classifier("linear", (4, 4, 1), tuple("abcd"))
         >>> images = jnp.full((2, 4, 4, 1), 0.5)
-        >>> options = AutoAttackOptions(epsilon=0.3, steps=5, max_queries=10)
+        >>> options = AutoAttackOptions(epsilon=0.3, steps=5, square_queries=10)
         >>> result = autoattack(classifier, images, Untargeted([0, 1]), options)
         >>> bool((result.linf <= 0.3 + 1e-6).all()), result.fooled_by.shape
         (True, (2,))
@@ -111,6 +115,10 @@ def autoattack(
         raise UsageError("AutoAttack cannot be part of a compiled function: it chooses images on the way")
     default = EPSILON_OF_GREY if images.shape[3] == 1 else EPSILON_OF_COLOUR
     epsilon = radius(options.epsilon, options.norm, default, images.shape[1:])
+    none = jnp.zeros(len(images), jnp.int32)
+    if not options.affordable(1, each=1, fixed=_AROUND - 1):
+        result = in_parts(partial(unattacked, classifier), images, goal)._replace(fooled_by=none - 1)
+        return result.against(classifier, goal, options)
     members = [
         partial(_climb, classifier, options, epsilon, "ce", 0),
         partial(_climb, classifier, options, epsilon, "dlr-targeted", 1),
@@ -118,18 +126,27 @@ def autoattack(
         partial(_ask, classifier, options, epsilon),
     ]
     found, fooled_by = images, np.full(len(images), -1)
+    queries, gradients, padded = none + _AROUND, none, none
     left = np.asarray(predicted_classes(classifier, images)) == np.asarray(goal.classes)
     had_gradient = jnp.asarray(~left)
     for number, attack in enumerate(members):
         if not left.any():
             break
-        result = attack(_Remaining(images, goal, found, left))
-        had_gradient |= result.had_gradient
-        inside = lengths(result.images - images, options.norm) <= epsilon * (1 + _ROUNDING)
-        fooled = left & np.asarray(result.success & inside)
-        found = jnp.where(of_rows(jnp.asarray(fooled)), result.images, found)
+        budget = None
+        if options.max_queries is not None:
+            budget = options.max_queries - int((queries + gradients)[left].max())
+            if budget < 1:
+                break
+        made = attack(_Remaining(images, goal, found, left, budget))
+        queries += made.queries
+        gradients += made.gradient_queries
+        padded += made.padded_queries
+        had_gradient |= made.had_gradient
+        inside = lengths(made.images - images, options.norm) <= epsilon * (1 + _ROUNDING)
+        fooled = left & np.asarray(made.success & inside)
+        found = jnp.where(of_rows(jnp.asarray(fooled)), made.images, found)
         fooled_by[fooled], left = number, left & ~fooled
-    whole = assess(classifier, images, found, goal)
+    whole = assess(classifier, images, found, goal).counting(queries, gradients, padded)
     return whole._replace(
         fooled_by=jnp.asarray(fooled_by, jnp.int32), had_gradient=had_gradient, options=options
     )
@@ -143,12 +160,14 @@ class _Remaining(NamedTuple):
         goal: of each.
         found: the images that fooled the classifier, or else the originals.
         left: which images are classified correctly still.
+        budget: how many queries and gradients each of these may take; None for no limit.
     """
 
     images: Float[Array, "n h w c"]
     goal: Goal
     found: Float[Array, "n h w c"]
     left: Bool[np.ndarray, " n"]
+    budget: int | None
 
 
 class _Found(NamedTuple):
@@ -157,6 +176,9 @@ class _Found(NamedTuple):
     images: Float[Array, "n h w c"]
     success: Bool[Array, " n"]
     had_gradient: Bool[Array, " n"]
+    queries: Int[Array, " n"]
+    gradient_queries: Int[Array, " n"]
+    padded_queries: Int[Array, " n"]
 
 
 def _climb(
@@ -168,7 +190,14 @@ def _climb(
     remaining: _Remaining,
 ) -> _Found:
     """Auto-PGD on those that are left."""
-    settings = APGDOptions(epsilon, options.norm, loss, options.steps, targets=options.targets)
+    settings = APGDOptions(
+        epsilon,
+        options.norm,
+        loss,
+        options.steps,
+        targets=options.targets,
+        max_queries=remaining.budget,
+    )
     keys = folded(image_keys(options.seed, len(remaining.images)), jnp.int32(number))
     return _on_those_left(partial(apgd_keyed, classifier, settings), remaining, keys)
 
@@ -177,7 +206,7 @@ def _approach(
     classifier: Classifier, options: AutoAttackOptions, epsilon: float, remaining: _Remaining
 ) -> _Found:
     """FAB on those that are left."""
-    settings = FABOptions(options.norm, options.steps, options.targets)
+    settings = FABOptions(options.norm, options.steps, options.targets, max_queries=remaining.budget)
     return _on_those_left(partial(fab_until, classifier, settings, epsilon), remaining)
 
 
@@ -186,11 +215,23 @@ def _ask(classifier: Classifier, options: AutoAttackOptions, epsilon: float, rem
 
     So that its random numbers depend on the place of an image among all.
     """
-    settings = SquareOptions(options.norm, epsilon, options.max_queries, seed=options.seed)
-    left = of_rows(jnp.asarray(remaining.left))
-    images = jnp.where(left, remaining.images, remaining.found)
+    most = options.square_queries
+    most = most if remaining.budget is None else min(most, remaining.budget)
+    settings = SquareOptions(options.norm, epsilon, seed=options.seed, max_queries=most)
+    left = jnp.asarray(remaining.left)
+    images = jnp.where(of_rows(left), remaining.images, remaining.found)
     result = square(classifier, images, remaining.goal, settings)
-    return _Found(result.images, result.success, jnp.zeros(len(images), bool))
+    assert result.queries is not None
+    assert result.padded_queries is not None
+    none = jnp.zeros(len(images), bool)
+    return _Found(
+        images=result.images,
+        success=result.success,
+        had_gradient=none,
+        queries=jnp.where(left, result.queries, 0),
+        gradient_queries=none.astype(jnp.int32),
+        padded_queries=result.padded_queries + jnp.where(left, 0, result.queries),
+    )
 
 
 def _on_those_left(
@@ -204,12 +245,20 @@ def _on_those_left(
     filled = np.resize(rows, 1 << (len(rows) - 1).bit_length())
     chosen = jax.tree.map(lambda leaf: leaf[filled], (remaining.images, remaining.goal, *arguments))
     result = in_parts(attack, *chosen)
-    count = len(remaining.images)
-    had_gradient = jnp.zeros(count, bool)
-    if result.had_gradient is not None:
-        had_gradient = had_gradient.at[rows].set(result.had_gradient[: len(rows)])
+    none = jnp.zeros(len(remaining.images), jnp.int32)
+    assert result.queries is not None
+    assert result.padded_queries is not None
+    asked = none.at[filled].add(result.queries + result.padded_queries)
+    queries = none.at[rows].set(result.queries[: len(rows)])
+
+    def placed(whole: Array, part: Array | None) -> Array:
+        return whole if part is None else whole.at[rows].set(part[: len(rows)])
+
     return _Found(
-        images=remaining.images.at[rows].set(result.images[: len(rows)]),
-        success=jnp.zeros(count, bool).at[rows].set(result.success[: len(rows)]),
-        had_gradient=had_gradient,
+        images=placed(remaining.images, result.images),
+        success=placed(none.astype(bool), result.success),
+        had_gradient=placed(none.astype(bool), result.had_gradient),
+        queries=queries,
+        gradient_queries=placed(none, result.gradient_queries),
+        padded_queries=asked - queries,
     )

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from evofool.attacks.attack import AttackResult, in_parts, require_attackable, result_of
+from evofool.attacks.attack import AttackResult, in_parts, require_attackable, result_of, unattacked
 from evofool.attacks.balls import CommonNorm
 from evofool.attacks.goals import Goal, Untargeted
 from evofool.attacks.options import AttackOptions
@@ -44,6 +44,7 @@ class DeepFoolOptions(AttackOptions):
     goals = (Untargeted,)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive(steps=self.steps, candidates=self.candidates)
         require_not_negative(overshoot=self.overshoot)
         require_choice(get_args(CommonNorm), norm=self.norm)
@@ -93,8 +94,11 @@ def deepfool(
         ([True], [1])
     """
     require_attackable(classifier, images, goal, options.goals)
-    fewer = replace(options, candidates=min(options.candidates, len(classifier.spec.class_names) - 1))
-    return in_parts(partial(_attack, classifier, fewer), images, goal).against(classifier, goal, options)
+    candidates = min(options.candidates, len(classifier.spec.class_names) - 1)
+    steps = options.affordable(options.steps, each=2 + candidates, fixed=3)
+    fewer = replace(options, candidates=candidates, steps=max(1, steps), max_queries=None)
+    attack = partial(_attack, classifier, fewer) if steps else partial(unattacked, classifier)
+    return in_parts(attack, images, goal).against(classifier, goal, options)
 
 
 @jax.jit
@@ -117,7 +121,8 @@ def _attack(
         classifier, goal, images, crossing.images, logits_before, logits, crossing.had_gradient
     )
     # Of each step the pass that is linearised, with a gradient per candidate, and the one after it.
-    result = result.counting(2 * crossing.steps + 3, options.candidates * crossing.steps)
+    gradients, padded = options.candidates * crossing.steps, 2 * (crossing.most - crossing.steps)
+    result = result.counting(2 * crossing.steps + 3, gradients, padded)
     return result._replace(first_step=jnp.where(result.success, crossing.steps, -1))
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from evofool.attacks.apgd import likeliest_others
-from evofool.attacks.attack import AttackResult, in_parts, require_attackable, result_of
+from evofool.attacks.attack import AttackResult, in_parts, require_attackable, result_of, unattacked
 from evofool.attacks.balls import CommonNorm, lengths, of_rows
 from evofool.attacks.goals import Goal, Untargeted
 from evofool.attacks.options import AttackOptions
@@ -45,6 +45,7 @@ class FABOptions(AttackOptions):
     goals = (Untargeted,)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_choice(get_args(CommonNorm), norm=self.norm)
         require_positive(steps=self.steps, targets=self.targets)
         if not self.overshoot >= 1:
@@ -101,13 +102,17 @@ def fab(
 
 
 class _State(NamedTuple):
-    """The latest points, the smallest change that left each label, and the number of steps of all targets."""
+    """The latest points, the smallest change that left each label, and the number of steps of all targets.
+
+    Each image needed so many of them.
+    """
 
     points: Float[Array, "n h w c"]
     found: Float[Array, "n h w c"]
     size: Float[Array, " n"]
     had_gradient: Bool[Array, " n"]
     step: Int[Array, ""]
+    needed: Int[Array, " n"]
 
 
 @jax.jit
@@ -119,12 +124,15 @@ def attack_until(
     goal: Goal,
 ) -> AttackResult:
     """The attack without its checks. An image with a change of at most this size goes on no more."""
+    if not options.affordable(1, each=3, fixed=2):
+        return unattacked(classifier, images, goal)
     logits_before = classifier.logits(images)
     targets = likeliest_others(logits_before, goal.classes, options.targets)
+    steps = options.affordable(options.steps * targets.shape[1], each=3, fixed=2)
     left = goal.reached(logits_before)
 
     def unfinished(state: _State) -> Bool[Array, ""]:
-        return (state.step < options.steps * targets.shape[1]) & ~(state.size <= enough).all()
+        return (state.step < steps) & ~(state.size <= enough).all()
 
     def step(state: _State) -> _State:
         # Each target begins at the image.
@@ -140,12 +148,16 @@ def attack_until(
             size=jnp.where(better, size, state.size),
             had_gradient=state.had_gradient | had_gradient,
             step=state.step + 1,
+            needed=state.needed + (state.size > enough),
         )
 
     size = jnp.where(left, 0, jnp.inf)
-    state = jax.lax.while_loop(unfinished, step, _State(images, images, size, left, jnp.int32(0)))
+    none = jnp.zeros(len(images), jnp.int32)
+    state = jax.lax.while_loop(unfinished, step, _State(images, images, size, left, jnp.int32(0), none))
     logits = classifier.logits(state.found)
-    return result_of(classifier, goal, images, state.found, logits_before, logits, state.had_gradient)
+    result = result_of(classifier, goal, images, state.found, logits_before, logits, state.had_gradient)
+    # Of each step the pass that is linearised, with its gradient, and the one after it.
+    return result.counting(2 + 2 * state.needed, state.needed, 2 * (state.step - state.needed))
 
 
 def _moved(

@@ -14,6 +14,7 @@ from evofool.attacks.attack import (
     require_attackable,
     result_of,
     some,
+    unattacked,
 )
 from evofool.attacks.balls import Norm, radius, require_ball, steepest
 from evofool.attacks.goals import Goal
@@ -42,6 +43,7 @@ class FastGradientSignOptions(AttackOptions):
     norm: Norm = "linf"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_ball(self.epsilon, self.norm)
 
 
@@ -79,8 +81,11 @@ def fast_gradient_sign(
     """
     require_attackable(classifier, images, goal, options.goals)
     default = _EPSILON_OF_GREY if images.shape[3] == 1 else _EPSILON_OF_COLOUR
-    chosen = replace(options, epsilon=radius(options.epsilon, options.norm, default, images.shape[1:]))
-    return in_parts(partial(_attack, classifier, chosen), images, goal).against(classifier, goal, options)
+    epsilon = radius(options.epsilon, options.norm, default, images.shape[1:])
+    chosen = replace(options, epsilon=epsilon, max_queries=None)
+    step = options.affordable(1, each=1, fixed=2)
+    attack = partial(_attack, classifier, chosen) if step else partial(unattacked, classifier)
+    return in_parts(attack, images, goal).against(classifier, goal, options)
 
 
 def _attack(

@@ -1,6 +1,6 @@
 """From noise, along the gradient of a class's confidence, with or without natural-image regularisation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ from evofool.attacks.attack import (
     require_attackable,
     result_of,
     some,
+    unattacked,
     with_trajectory,
 )
 from evofool.attacks.goals import Goal, Targeted
@@ -78,6 +79,7 @@ class GradientAscentOptions(AttackOptions):
     goals = (Targeted,)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         names = ("steps", "early_progress", "late_progress", "learning_rate", "largest_rate")
         require_positive(**{name: getattr(self, name) for name in names})
         require_positive(largest_odds_gain=self.largest_odds_gain, blur_every=self.blur_every)
@@ -145,8 +147,13 @@ def gradient_ascent(
     require_attackable(classifier, images, goal, options.goals)
     _require_mean_image(mean_image)
 
+    steps = options.affordable(options.steps, each=2, fixed=2)
+    chosen = replace(options, steps=max(1, steps), max_queries=None)
+
     def attack(images: Float[Array, "n h w c"], goal: Goal, watch: Int[Array, "n m"] | None) -> AttackResult:
-        return _ascend(classifier, options, mean_image, images, goal, watch)
+        if not steps:
+            return unattacked(classifier, images, goal, watch, stepwise=True)
+        return _ascend(classifier, chosen, mean_image, images, goal, watch)
 
     return in_parts(attack, images, goal, watch).against(classifier, goal, options)
 

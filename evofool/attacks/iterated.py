@@ -1,6 +1,6 @@
 """Many small steps of equal size in every pixel: from panda to vulture."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -16,6 +16,7 @@ from evofool.attacks.attack import (
     require_attackable,
     result_of,
     some,
+    unattacked,
     with_trajectory,
 )
 from evofool.attacks.balls import on_grid, within
@@ -47,6 +48,7 @@ class IteratedGradientSignOptions(AttackOptions):
     eight_bit: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive(steps=self.steps)
         require_not_negative(change=self.change)
         require_share(epsilon=self.epsilon)
@@ -99,7 +101,9 @@ def iterated_gradient_sign(
     """
     require_attackable(classifier, images, goal, options.goals)
     radius = jnp.inf if options.epsilon is None else options.epsilon
-    attack = partial(_iterate, classifier, options.steps, options.eight_bit, options.step_size, radius)
+    steps = options.affordable(options.steps, each=2, fixed=2)
+    step_size = replace(options, steps=max(1, steps)).step_size
+    attack = partial(_iterate, classifier, steps, options.eight_bit, step_size, radius)
     return in_parts(attack, images, goal, watch).against(classifier, goal, options)
 
 
@@ -114,6 +118,9 @@ def _iterate(
     goal: Goal,
     watch: Int[Array, "n m"] | None,
 ) -> AttackResult:
+    if not steps:
+        return unattacked(classifier, images, goal, watch, stepwise=True)
+
     def seen(attacked: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         return on_grid(images, attacked, "linf", radius) if eight_bit else attacked
 

@@ -16,6 +16,7 @@ from evofool.attacks.attack import (
     require_attackable,
     result_of,
     some,
+    unattacked,
 )
 from evofool.attacks.goals import Goal, Targeted
 from evofool.attacks.options import AttackOptions
@@ -23,6 +24,8 @@ from evofool.classifiers.classifier import Classifier
 from evofool.errors import require_positive
 from evofool.images import round_to_8_bits
 
+# More passes than any attack takes, which 32 bits hold.
+_MANY = 1 << 30
 # The factor by which c changes until one value has succeeded and another failed.
 _FACTOR = 10.0
 # The share of the decrease promised by the slope that a step must bring (Armijo's condition).
@@ -59,6 +62,7 @@ class LBFGSOptions(AttackOptions):
     goals = (Targeted,)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive(searches=self.searches, iterations=self.iterations)
         require_positive(memory=self.memory, first_weight=self.first_weight)
 
@@ -117,11 +121,32 @@ class _Search(NamedTuple):
     last: Float[Array, "n d"]
 
 
+class _Passes(NamedTuple):
+    """How often the classifier was seen.
+
+    Attributes:
+        looks: the points of each image whose objective and gradient it needed.
+        searches: how many searches each image began.
+        made: the points that were looked at of all images.
+        done: the searches that were made of all images.
+    """
+
+    looks: Int[Array, " n"]
+    searches: Int[Array, " n"]
+    made: Int[Array, ""]
+    done: Int[Array, ""]
+
+
 @jax.jit
 def _attack(
     classifier: Classifier, options: LBFGSOptions, images: Float[Array, "n h w c"], goal: Goal
 ) -> AttackResult:
+    # The original and its gradient, and the result; of a search at least the first look and the last image.
+    if not options.affordable(1, each=3, fixed=3):
+        return unattacked(classifier, images, goal)
     originals = images.reshape(len(images), -1)
+    most_looks = 1 + options.iterations * _MOST_TRIES
+    most = options.affordable(min(_MANY, options.searches * (2 * most_looks + 1)), each=1, fixed=3)
 
     def logits_of(points: Float[Array, "n d"]) -> Float[Array, "n k"]:
         return classifier.logits(points.reshape(images.shape))
@@ -130,19 +155,39 @@ def _attack(
         size = jnp.square(points - originals).sum(axis=1)
         return weight * size - jax.nn.log_sigmoid(goal.objective(classifier, logits_of(points)))
 
-    def search(state: _Search, _: None) -> tuple[_Search, None]:
+    def affordable(passes: _Passes) -> Int[Array, " n"]:
+        return (most - 2 * passes.looks - passes.searches - 1) // 2
+
+    def unfinished(carry: tuple[_Search, _Passes]) -> Bool[Array, ""]:
+        _, passes = carry
+        return (passes.done < options.searches) & (affordable(passes) > 0).any()
+
+    def search(carry: tuple[_Search, _Passes]) -> tuple[_Search, _Passes]:
+        state, passes = carry
+        left = affordable(passes)
+        begun = left > 0
         # The best image so far is nearer to the next solution than the original is.
         start = jnp.where(jnp.isfinite(state.best_size)[:, None], state.best, originals)
-        last = _minimise(partial(objective, state.weight), start, options.iterations, options.memory)
+        this = partial(objective, state.weight)
+        last, looks, made = _minimise(this, start, left, options.iterations, options.memory)
         last = round_to_8_bits(last) if options.eight_bit else last
-        return _bisect(state, last, originals, goal.reached(logits_of(last))), None
+        searched = _bisect(state, last, originals, goal.reached(logits_of(last)))
+        searched = jax.tree.map(
+            lambda new, old: jnp.where(begun.reshape(-1, *(1,) * (new.ndim - 1)), new, old), searched, state
+        )
+        looks = passes.looks + looks
+        return searched, _Passes(looks, passes.searches + begun, passes.made + made, passes.done + 1)
 
     gradient, logits_before = input_gradient(classifier, images, goal)
     state = _first_search(originals, options.first_weight, goal.reached(logits_before))
-    state, _ = jax.lax.scan(search, state, length=options.searches)
+    none = jnp.zeros(len(images), jnp.int32)
+    carry = state, _Passes(none, none, jnp.int32(0), jnp.int32(0))
+    state, passes = jax.lax.while_loop(unfinished, search, carry)
     attacked = jnp.where(jnp.isfinite(state.best_size)[:, None], state.best, state.last).reshape(images.shape)
     logits = classifier.logits(attacked)
-    return result_of(classifier, goal, images, attacked, logits_before, logits, some(gradient))
+    result = result_of(classifier, goal, images, attacked, logits_before, logits, some(gradient))
+    needed = passes.looks + passes.searches
+    return result.counting(2 + needed, 1 + passes.looks, passes.made + passes.done - needed)
 
 
 def _first_search(
@@ -195,29 +240,43 @@ class _State(NamedTuple):
     changes: Float[Array, "m n d"]
     moving: Bool[Array, " n"]
     iteration: Int[Array, ""]
+    looks: Int[Array, " n"]
+    made: Int[Array, ""]
 
 
 Objective = Callable[[Float[Array, "n d"]], Float[Array, " n"]]
 
 
 def _minimise(
-    objective: Objective, start: Float[Array, "n d"], iterations: int, memory: int
-) -> Float[Array, "n d"]:
-    """L-BFGS on each row of a batch, every value within [0, 1]."""
+    objective: Objective,
+    start: Float[Array, "n d"],
+    most_looks: Int[Array, " n"],
+    iterations: int,
+    memory: int,
+) -> tuple[Float[Array, "n d"], Int[Array, " n"], Int[Array, ""]]:
+    """L-BFGS on each row of a batch, every value within [0, 1], with at most so many looks at the objective.
+
+    Returns:
+        The last points, the looks that each row took, and those of the whole batch.
+    """
 
     def unfinished(state: _State) -> Bool[Array, ""]:
         return state.moving.any() & (state.iteration < iterations)
 
     history = jnp.zeros((memory, *start.shape))
+    begun = most_looks > 0
     first = _State(
         start,
         *_value_and_gradient(objective, start),
         history,
         history,
-        jnp.ones(len(start), bool),
+        begun,
         jnp.int32(0),
+        begun.astype(jnp.int32),
+        jnp.int32(1),
     )
-    return jax.lax.while_loop(unfinished, partial(_iterate, objective), first).point
+    last = jax.lax.while_loop(unfinished, partial(_iterate, objective, most_looks), first)
+    return last.point, last.looks, last.made
 
 
 def _value_and_gradient(
@@ -227,10 +286,10 @@ def _value_and_gradient(
     return values, pull_back(jnp.ones_like(values))[0]
 
 
-def _iterate(objective: Objective, state: _State) -> _State:
+def _iterate(objective: Objective, most_looks: Int[Array, " n"], state: _State) -> _State:
     held = ((state.point <= 0) & (state.gradient > 0)) | ((state.point >= 1) & (state.gradient < 0))
     direction = _direction(jnp.where(held, 0, state.gradient), state.steps, state.changes, ~held)
-    found = _line_search(objective, state, direction)
+    found = _line_search(objective, most_looks, state, direction)
     improved = found.accepted & state.moving
     # A row that no step improves starts again from the gradient alone; if that fails too it has arrived.
     memorised = jnp.any(state.steps != 0, axis=(0, 2))
@@ -244,8 +303,10 @@ def _iterate(objective: Objective, state: _State) -> _State:
         gradient=found.gradient,
         steps=jnp.where(stuck, 0, steps),
         changes=jnp.where(stuck, 0, changes),
-        moving=state.moving & jnp.where(improved, falling, memorised),
+        moving=state.moving & jnp.where(improved, falling, memorised) & (found.looks < most_looks),
         iteration=state.iteration + 1,
+        looks=found.looks,
+        made=state.made + found.tries,
     )
 
 
@@ -295,31 +356,44 @@ class _Line(NamedTuple):
     gradient: Float[Array, "n d"]
     accepted: Bool[Array, " n"]
     tries: Int[Array, ""]
+    looks: Int[Array, " n"]
 
 
-def _line_search(objective: Objective, state: _State, direction: Float[Array, "n d"]) -> _Line:
+def _line_search(
+    objective: Objective, most_looks: Int[Array, " n"], state: _State, direction: Float[Array, "n d"]
+) -> _Line:
     """Shorten each row's step until its value falls enough; a row where it never does stays."""
 
+    def looking(line: _Line) -> Bool[Array, " n"]:
+        return ~line.accepted & (line.looks < most_looks)
+
     def unfinished(line: _Line) -> Bool[Array, ""]:
-        return ~line.accepted.all() & (line.tries < _MOST_TRIES)
+        return looking(line).any() & (line.tries < _MOST_TRIES)
 
     def attempt(line: _Line) -> _Line:
         tried = jnp.clip(state.point + line.length[:, None] * direction, 0, 1)
         value, gradient = _value_and_gradient(objective, tried)
         promised = jnp.sum(state.gradient * (tried - state.point), axis=1)
         falls = (value < state.value) & (value <= state.value + _SUFFICIENT * promised)
-        taken = falls & ~line.accepted
+        taken = falls & looking(line)
         return _Line(
             length=line.length * _BACKTRACK,
             point=jnp.where(taken[:, None], tried, line.point),
             value=jnp.where(taken, value, line.value),
             gradient=jnp.where(taken[:, None], gradient, line.gradient),
-            accepted=line.accepted | falls,
+            accepted=line.accepted | taken,
             tries=line.tries + 1,
+            looks=line.looks + looking(line),
         )
 
     # Rows that have arrived count as accepted, so that they do not keep the others waiting.
     start = _Line(
-        jnp.ones(len(state.value)), state.point, state.value, state.gradient, ~state.moving, jnp.int32(0)
+        jnp.ones(len(state.value)),
+        state.point,
+        state.value,
+        state.gradient,
+        ~state.moving,
+        jnp.int32(0),
+        state.looks,
     )
     return jax.lax.while_loop(unfinished, attempt, start)

@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 import jax
 
 from evofool.attacks.goals import Goal, Targeted, Untargeted
+from evofool.errors import require_positive
 
 
+@dataclasses.dataclass(frozen=True)
 class AttackOptions:
     """Base of the options of an attack, which are frozen dataclasses.
 
@@ -17,7 +19,9 @@ class AttackOptions:
     `static`, are part of the program.
 
     Attributes:
-        goals: the kinds of goal that the attack takes; both by default.
+        max_queries: the most passes of the classifier for each image: forward, of which the first is for the
+            original, and backward, one for each gradient. The attack ends before the step that could exceed
+            them. No limit if not given.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
@@ -29,7 +33,31 @@ class AttackOptions:
         [0.1]
     """
 
+    max_queries: int | None = dataclasses.field(default=None, kw_only=True)
     goals: ClassVar[tuple[type[Goal], ...]] = (Targeted, Untargeted)
+    """The kinds of goal that the attack takes; both by default."""
+
+    def __post_init__(self) -> None:
+        require_positive(max_queries=self.max_queries)
+
+    def affordable(self, most: int, *, each: int, fixed: int) -> int:
+        """How many steps fit `max_queries`.
+
+        Args:
+            most: steps, without a limit.
+            each: the passes of one step.
+            fixed: the passes of an attack without a step.
+
+        Example:
+            >>> @dataclasses.dataclass(frozen=True)
+            ... class AskingOptions(AttackOptions):
+            ...     steps: int = 30
+            >>> [AskingOptions(max_queries=most).affordable(30, each=2, fixed=3) for most in (None, 9, 1)]
+            [30, 3, 0]
+        """
+        if self.max_queries is None:
+            return most
+        return max(0, min(most, (self.max_queries - fixed) // each))
 
     def __init_subclass__(cls) -> None:
         jax.tree_util.register_pytree_node(cls, _flatten, partial(_unflatten, cls))

@@ -17,6 +17,7 @@ from evofool.attacks.attack import (
     require_attackable,
     result_of,
     some,
+    unattacked,
 )
 from evofool.attacks.balls import (
     Norm,
@@ -68,6 +69,7 @@ class PGDOptions(AttackOptions):
     eight_bit: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_ball(self.epsilon, self.norm)
         require_positive(steps=self.steps, restarts=self.restarts)
         require_not_negative(step_size=self.step_size)
@@ -116,9 +118,19 @@ def pgd(
     require_attackable(classifier, images, goal, options.goals)
     default = EPSILON_OF_GREY if images.shape[3] == 1 else EPSILON_OF_COLOUR
     epsilon = radius(options.epsilon, options.norm, default, images.shape[1:])
-    step_size = _REACH * epsilon / options.steps if options.step_size is None else options.step_size
+    steps = options.affordable(options.steps, each=2, fixed=3)
+    if not steps:
+        return in_parts(partial(unattacked, classifier), images, goal).against(classifier, goal, options)
     # Another seed is another key and no other program.
-    chosen = replace(options, epsilon=epsilon, step_size=step_size, seed=0)
+    chosen = replace(
+        options,
+        epsilon=epsilon,
+        steps=steps,
+        step_size=_REACH * epsilon / steps if options.step_size is None else options.step_size,
+        restarts=options.affordable(options.restarts, each=2 * steps + 1, fixed=2),
+        seed=0,
+        max_queries=None,
+    )
     keys = image_keys(options.seed, len(images))
     return in_parts(partial(_attack, classifier, chosen), images, goal, keys).against(
         classifier, goal, options

@@ -28,12 +28,13 @@ True
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from evofool.attacks.attack import AttackResult, require_attackable
+from evofool.attacks.attack import AttackResult, in_parts, require_attackable, unattacked
 from evofool.attacks.goals import Goal, Targeted
 from evofool.attacks.options import AttackOptions
 from evofool.attacks.universal import add_perturbation
@@ -59,6 +60,7 @@ class TemplateOptions(AttackOptions):
     goals = (Targeted,)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_share(epsilon=self.epsilon)
 
 
@@ -72,7 +74,8 @@ def add_template(
 
     $$x' = \text{clip}_{[0, 1]}(x + \epsilon \, w_y / \max|w_y|)$$
 
-    where `w_y` are the weights of the target class.
+    where `w_y` are the weights of the target class. They are read from the classifier once, which is no query
+    of an image.
 
     Args:
         classifier: a linear one.
@@ -94,11 +97,13 @@ def add_template(
         True
     """
     require_attackable(classifier, images, goal, options.goals)
+    if not options.affordable(1, each=1, fixed=1):
+        return in_parts(partial(unattacked, classifier), images, goal).against(classifier, goal, options)
     weights = templates(classifier)[goal.classes]
     largest = jnp.abs(weights).max(axis=(1, 2, 3), keepdims=True)
     perturbations = options.epsilon * weights / jnp.where(largest > 0, largest, 1)
-    result = add_perturbation(classifier, images, goal, perturbations)
-    return result._replace(had_gradient=largest.any(axis=(1, 2, 3)))
+    result = add_perturbation(classifier, images, goal, perturbations).counting(2, 0)
+    return result._replace(had_gradient=largest.any(axis=(1, 2, 3)), options=options)
 
 
 def templates(classifier: Classifier) -> Float[Array, "k h w c"]:

@@ -12,8 +12,10 @@ from evofool.attacks.attack import (
     AttackResult,
     assess,
     attacked_at_once,
+    in_parts,
     require_attackable,
     result_of,
+    unattacked,
 )
 from evofool.attacks.balls import CommonNorm, project, radius, require_ball, steepest
 from evofool.attacks.deepfool import cross_boundary
@@ -76,6 +78,7 @@ class UniversalOptions(AttackOptions):
     goals = (Untargeted,)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_seed(self.seed)
         require_not_negative(overshoot=self.overshoot)
         require_share(fooling_rate=self.fooling_rate)
@@ -149,13 +152,20 @@ def universal_perturbation(
     require_attackable(classifier, images, goal, options.goals)
     at_once = attacked_at_once(images.shape[1:])
     key = jax.random.key(options.seed)
+    candidates = min(options.candidates, len(classifier.spec.class_names) - 1)
     chosen = replace(
         options,
         epsilon=options.size(images[0]),
         batch_size=min(options.batch_size or min(_BATCH_SIZE, at_once), len(images)),
-        candidates=min(options.candidates, len(classifier.spec.class_names) - 1),
+        candidates=candidates,
+        steps=max(1, options.affordable(options.steps, each=2 + candidates, fixed=4)),
         seed=0,  # another seed is another key and no other program
     )
+    if not options.affordable(1, each=_most_of_pass(chosen, len(images)), fixed=2):
+        result = in_parts(partial(unattacked, classifier), images, goal)
+        nothing, rates = jnp.zeros(images.shape[1:]), jnp.full(options.passes, jnp.nan)
+        result = result._replace(perturbation=nothing, fooling_rates=rates)
+        return result.against(classifier, goal, options)
     return _perturb(classifier, chosen, images, goal, key).against(classifier, goal, options)
 
 
@@ -186,13 +196,26 @@ def add_perturbation(
 
 
 class _State(NamedTuple):
-    """The perturbation after `passes` passes, the best so far, and the fooling rate after each pass."""
+    """The perturbation after `passes` passes, the best so far, and the fooling rate after each pass.
+
+    Of each image so many queries and gradients were needed.
+    """
 
     perturbation: Float[Array, "h w c"]
     best: Float[Array, "h w c"]
     rates: Float[Array, " passes"]
     had_gradient: Bool[Array, ""]
     passes: Int[Array, ""]
+    queries: Int[Array, " n"]
+    gradients: Int[Array, " n"]
+
+
+def _most_of_pass(options: UniversalOptions, count: int) -> int:
+    """The most passes of the classifier that one of so many images takes while all are visited once."""
+    if options.improvement == "deepfool":
+        return 2 + (2 + options.candidates) * options.steps
+    # An image that fills up the last batch is visited twice.
+    return 3 if count % (options.batch_size or 1) == 0 else 5
 
 
 @jax.jit
@@ -205,16 +228,23 @@ def _perturb(
 ) -> AttackResult:
     def unfinished(state: _State) -> Bool[Array, ""]:
         enough = state.rates[state.passes - 1] >= options.fooling_rate
-        return (state.passes < options.passes) & ((state.passes == 0) | ~enough)
+        more = (state.passes < options.passes) & ((state.passes == 0) | ~enough)
+        if options.max_queries is None:
+            return more
+        spent = (state.queries + state.gradients).max()
+        return more & (spent + _most_of_pass(options, len(images)) <= options.max_queries)
 
-    nothing = jnp.zeros(images.shape[1:])
-    start = _State(nothing, nothing, jnp.full(options.passes, jnp.nan), jnp.bool_(False), jnp.int32(0))
+    nothing, none = jnp.zeros(images.shape[1:]), jnp.zeros(len(images), jnp.int32)
+    rates = jnp.full(options.passes, jnp.nan)
+    # Of each image two queries at the end: the original and the result.
+    start = _State(nothing, nothing, rates, jnp.bool_(False), jnp.int32(0), none + 2, none)
     visit_all = partial(_pass, classifier, options, images, goal, key)
     state = jax.lax.while_loop(unfinished, visit_all, start)
     attacked = jnp.clip(images + state.best, 0, 1)
     logits_before, logits = _logits(classifier, images), _logits(classifier, attacked)
     had_gradient = jnp.full(len(images), state.had_gradient)
     result = result_of(classifier, goal, images, attacked, logits_before, logits, had_gradient)
+    result = result.counting(state.queries, state.gradients)
     return result._replace(perturbation=state.best, fooling_rates=state.rates)
 
 
@@ -228,12 +258,15 @@ def _pass(
 ) -> _State:
     """Visit all images once, and keep the perturbation if it fools on more of them."""
 
-    def visit(
-        carry: tuple[Float[Array, "h w c"], Bool[Array, ""]], visited: Int[Array, " b"]
-    ) -> tuple[tuple[Float[Array, "h w c"], Bool[Array, ""]], None]:
-        perturbation, had_gradient = carry
-        change, found = improve(classifier, options, images[visited], goal.classes[visited], perturbation)
-        return (_project(perturbation + change, options), had_gradient | found), None
+    def visit(state: _State, visited: Int[Array, " b"]) -> tuple[_State, None]:
+        made = improve(classifier, options, images[visited], goal.classes[visited], state.perturbation)
+        state = state._replace(
+            perturbation=_project(state.perturbation + made.change, options),
+            had_gradient=state.had_gradient | made.had_gradient,
+            queries=state.queries.at[visited].add(made.queries),
+            gradients=state.gradients.at[visited].add(made.gradients),
+        )
+        return state, None
 
     improve, together = (
         (_by_deepfool, 1) if options.improvement == "deepfool" else (_by_gradient, options.batch_size or 1)
@@ -241,16 +274,24 @@ def _pass(
     order = jax.random.permutation(jax.random.fold_in(key, state.passes), len(images))
     # The last batch is filled up with the first images.
     visits = jnp.resize(order, (-(-len(images) // together), together))
-    (perturbation, had_gradient), _ = jax.lax.scan(visit, (state.perturbation, state.had_gradient), visits)
-    rate = goal.reached(_logits(classifier, jnp.clip(images + perturbation, 0, 1))).mean()
+    state, _ = jax.lax.scan(visit, state, visits)
+    rate = goal.reached(_logits(classifier, jnp.clip(images + state.perturbation, 0, 1))).mean()
     better = ~(rate <= jnp.nanmax(state.rates, initial=-1))
-    return _State(
-        perturbation=perturbation,
-        best=jnp.where(better, perturbation, state.best),
+    return state._replace(
+        best=jnp.where(better, state.perturbation, state.best),
         rates=state.rates.at[state.passes].set(rate),
-        had_gradient=had_gradient,
         passes=state.passes + 1,
+        queries=state.queries + 1,
     )
+
+
+class _Improvement(NamedTuple):
+    """A change of the perturbation, and what it asked about each of the images."""
+
+    change: Float[Array, "h w c"]
+    had_gradient: Bool[Array, ""]
+    queries: Int[Array, ""] | int
+    gradients: Int[Array, ""] | int
 
 
 def _by_deepfool(
@@ -259,7 +300,7 @@ def _by_deepfool(
     images: Float[Array, "1 h w c"],
     classes: Int[Array, " 1"],
     perturbation: Float[Array, "h w c"],
-) -> tuple[Float[Array, "h w c"], Bool[Array, ""]]:
+) -> _Improvement:
     """The smallest further change that takes one image over a boundary: none if its class has changed."""
     perturbed = jnp.clip(images + perturbation, 0, 1)
     crossing = cross_boundary(
@@ -271,7 +312,13 @@ def _by_deepfool(
         overshoot=options.overshoot,
         candidates=options.candidates,
     )
-    return (crossing.images - perturbed)[0], crossing.had_gradient[0]
+    steps = crossing.steps[0]
+    return _Improvement(
+        change=(crossing.images - perturbed)[0],
+        had_gradient=crossing.had_gradient[0],
+        queries=1 + 2 * steps,
+        gradients=options.candidates * steps,
+    )
 
 
 def _by_gradient(
@@ -280,7 +327,7 @@ def _by_gradient(
     images: Float[Array, "b h w c"],
     classes: Int[Array, " b"],
     perturbation: Float[Array, "h w c"],
-) -> tuple[Float[Array, "h w c"], Bool[Array, ""]]:
+) -> _Improvement:
     """A step along the gradient of the clipped loss on a batch of images."""
 
     def loss(perturbation: Float[Array, "h w c"]) -> Float[Array, ""]:
@@ -290,7 +337,8 @@ def _by_gradient(
 
     gradient = jax.grad(loss)(perturbation)
     assert options.epsilon is not None
-    return _STEP * options.epsilon * steepest(gradient[None], options.norm)[0], gradient.any()
+    step = _STEP * options.epsilon * steepest(gradient[None], options.norm)[0]
+    return _Improvement(step, gradient.any(), queries=1, gradients=1)
 
 
 def _project(perturbation: Float[Array, "h w c"], options: UniversalOptions) -> Float[Array, "h w c"]:

@@ -109,7 +109,8 @@ def _documentation(options: type) -> str:
         inspect.cleandoc(each.__doc__ or "") for each in options.__mro__ if dataclasses.is_dataclass(each)
     ]
     summary = texts[0].partition("Attributes:")[0]
-    attributes = [text.partition("Attributes:\n")[2].partition("\n\n")[0] for text in texts]
+    # The parser takes the last text of an attribute, which is that of the class itself.
+    attributes = [text.partition("Attributes:\n")[2].partition("\n\n")[0] for text in reversed(texts)]
     return f"{summary}Attributes:\n" + "\n".join(filter(None, attributes))
 
 

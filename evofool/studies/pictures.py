@@ -205,13 +205,14 @@ def _attacked(source: str, call: Call) -> Pictures:
     assert issubclass(attack.options, AttackOptions)
     classifier = load_classifier(str(options.pop("classifier", "lenet-digits")))
     part: dict[str, Any] = {name: options.pop(name) for name in ("count", "split") if name in options}
-    known = [field.name for field in fields(attack.options)]  # type: ignore[arg-type]
+    known = [field.name for field in fields(attack.options)]
     if unknown := set(options) - set(known):
         raise unknown_name(f"option of {call.name}", min(unknown), known)
     kinds = get_type_hints(attack.options)
-    chosen = attack.options(
-        **{name: option_value(call.name, name, value, kinds[name]) for name, value in options.items()}
-    )
+    values: dict[str, Any] = {
+        name: option_value(call.name, name, value, kinds[name]) for name, value in options.items()
+    }
+    chosen = attack.options(**values)
     dataset = _named_part(load_dataset(str(call.arguments[0])), part)
     labels = [classifier.spec.class_index(str(name)) for name in dataset.classes]
     goals: tuple[type[Goal], ...] = attack.options.goals

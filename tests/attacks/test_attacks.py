@@ -392,7 +392,7 @@ SHORT = {
     "pgd": PGDOptions(0.1, steps=3, restarts=2),
     "apgd": APGDOptions(0.1, steps=4, loss="dlr-targeted", targets=2),
     "fab": FABOptions(steps=4, targets=2),
-    "auto": AutoAttackOptions(0.1, steps=3, targets=2, max_queries=5),
+    "auto": AutoAttackOptions(0.1, steps=3, targets=2, square_queries=5),
     "lbfgs": LBFGSOptions(searches=2, iterations=3),
     "deepfool": DeepFoolOptions(steps=3),
     "universal": UniversalOptions(epsilon=0.1, passes=1),
@@ -489,7 +489,8 @@ def test_results_do_not_depend_on_batches(binary, monkeypatch, name) -> None:
     monkeypatch.setattr("evofool.attacks.attack.attacked_at_once", lambda shape: 3)
     parts = entry.build(binary, images, goal, options)
     for field, expected, found in zip(whole._fields, whole, parts, strict=True):
-        if isinstance(expected, jax.Array):
+        # What is scored for nothing depends on the others in the batch by its nature.
+        if isinstance(expected, jax.Array) and field != "padded_queries":
             np.testing.assert_allclose(found, expected, atol=1e-5, err_msg=field)
 
 
@@ -660,7 +661,7 @@ def test_a_result_is_saved_as_its_quantised_self(binary, inner_images, tmp_path)
         found = [float(row[f"confidence{suffix}"]) for row in rows]
         np.testing.assert_allclose(found, kind.confidences.max(axis=1), atol=1e-6)
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["attack"] == {"name": "fgsm", "epsilon": 0.1}
+    assert config["attack"] == {"name": "fgsm", "max_queries": None, "epsilon": 0.1, "norm": "linf"}
     assert (config["goal"], config["classifier"]) == ("untargeted", "binary")
     assert config["classifier_sha256"] == weights_digest(binary)
     with pytest.raises(UsageError, match="already holds an attack"):

@@ -10,7 +10,7 @@ from evofool.attacks import APGDOptions, AutoAttackOptions, Untargeted, apgd, au
 from evofool.errors import UsageError
 
 SHAPE = (4, 4, 1)
-OPTIONS = AutoAttackOptions(0.1, steps=8, targets=2, max_queries=40, seed=3)
+OPTIONS = AutoAttackOptions(0.1, steps=8, targets=2, square_queries=40, seed=3)
 
 
 def masked_logits(params, images):

@@ -1,6 +1,6 @@
 """Labels only: from a wrong image along the boundary to the nearest one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -38,7 +38,7 @@ class HopSkipJumpOptions(AttackOptions):
     """
 
     samples: int = 100
-    max_queries: int = 5000
+    max_queries: int = field(default=5000, kw_only=True)
     seed: int = 0
     goals = (Untargeted,)
 

@@ -1,6 +1,6 @@
 """Gradients from answers: an evolution strategy around the image, and sign steps along its estimate."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ class NESOptions(AttackOptions):
     samples: int = 50
     sigma: float = 0.02
     step_size: float | None = None
-    max_queries: int = 5000
+    max_queries: int = field(default=5000, kw_only=True)
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """A few pixels of any colour, by differential evolution."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ class OnePixelOptions(AttackOptions):
     pixels: int = 1
     population: int = 100
     factor: float = static(0.5)
-    max_queries: int = 5000
+    max_queries: int = field(default=5000, kw_only=True)
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """Random squares: the change of a window of the image, kept where the classifier likes it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ class SquareOptions(AttackOptions):
 
     norm: Literal["linf", "l2"] = "linf"
     epsilon: float | None = None
-    max_queries: int = 5000
+    max_queries: int = field(default=5000, kw_only=True)
     share: float = static(0.8)
     seed: int = 0
 
