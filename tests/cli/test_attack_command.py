@@ -261,7 +261,7 @@ def test_a_dataset_comes_with_its_labels(evofool_main: Command, tmp_path: Path) 
     )
     assert f"Clean accuracy {counted:.1f}%, robust accuracy {counted - saved:.1f}% as saved" in printed
     config = json.loads((out / "config.json").read_text())
-    assert config["attack"] == {"name": "fgsm", "epsilon": None, "norm": "linf"}
+    assert config["attack"] == {"name": "fgsm", "max_queries": None, "epsilon": None, "norm": "linf"}
     assert config["images"] == {"dataset": "digits", "split": "test", "count": 100}
 
 
