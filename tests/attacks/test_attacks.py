@@ -337,6 +337,7 @@ def test_fast_gradient_sign_is_foolboxs_image_by_image(foolbox, lenet, digits, d
         np.testing.assert_array_equal(result.success, success)
 
 
+@pytest.mark.slow
 def test_iterated_steps_in_a_ball_are_foolboxs(foolbox, lenet, digits, double_precision) -> None:
     classifier = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), lenet)
     images, labels = digits[0].astype(jnp.float64), digits[1]
@@ -356,7 +357,8 @@ def test_projected_gradient_descent_succeeds_as_often_as_foolboxs(foolbox, lenet
     assert result.success.mean() >= float(success.mean()) - 0.04
 
 
-@pytest.mark.parametrize("norm", ["l2", pytest.param("linf", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_deepfool_is_as_near_as_foolboxs(foolbox, lenet, digits, norm) -> None:
     images, labels = digits
     attack = {"l2": foolbox.attacks.L2DeepFoolAttack, "linf": foolbox.attacks.LinfDeepFoolAttack}[norm]()

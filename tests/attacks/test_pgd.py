@@ -24,7 +24,9 @@ def digits() -> tuple[jax.Array, jax.Array]:
     return from_uint8(dataset.test_images[:60]), jnp.asarray(dataset.test_labels[:60])
 
 
-@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.1), ("l2", 1.5)])
+@pytest.mark.parametrize(
+    ("norm", "epsilon"), [("linf", 0.1), pytest.param("l2", 1.5, marks=pytest.mark.slow)]
+)
 def test_steps_from_the_same_start_are_foolboxs(lenet, digits, norm, epsilon) -> None:
     foolbox = pytest.importorskip("foolbox")
     with jax.enable_x64(True):
