@@ -151,7 +151,6 @@ class Classifier:
 
     Example:
         >>> import jax.numpy as jnp
-    import numpy as np
         >>> def brightness(params, images):
         ...     level = images.mean(axis=(1, 2, 3))
         ...     return params * jnp.stack([-level, level], axis=1)
