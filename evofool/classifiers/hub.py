@@ -1,6 +1,9 @@
 """Classifiers of the Hugging Face hub by name, as in `hf:OWNER/NAME@REVISION`."""
 
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -68,7 +71,8 @@ def _snapshot(name: str) -> _Snapshot:
     path, commit = Path(), revision
     for file in FILES:
         try:
-            path = Path(hf_hub_download(repository, file, revision=commit))
+            with _without_warnings():
+                path = Path(hf_hub_download(repository, file, revision=commit))
         except LocalEntryNotFoundError as error:
             if file == PREPROCESSOR:
                 continue
@@ -84,6 +88,18 @@ def _snapshot(name: str) -> _Snapshot:
         if file == CONFIG:
             commit = path.parent.name
     return _Snapshot(path.parent, repository, path.parent.name)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep the hub's library from logging what is raised as an error as well."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _reason(error: BaseException) -> str:
