@@ -157,7 +157,7 @@ def serving(
         [28, 28, 1]
     """
     function = wrap(partial(_confidences, classifier))
-    server = ThreadingHTTPServer(("127.0.0.1", port), _handler(function, _about(classifier)))
+    server = _Server(("127.0.0.1", port), _handler(function, _about(classifier)))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -192,6 +192,13 @@ def _about(classifier: AnyClassifier) -> dict[str, Any]:
         "output": "confidences",
         "activation": spec.activation,
     }
+
+
+class _Server(ThreadingHTTPServer):
+    """A server that says nothing of a client that went away before it had its answer."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass
 
 
 def _handler(function: Function, about: Mapping[str, Any]) -> type[BaseHTTPRequestHandler]:
