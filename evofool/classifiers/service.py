@@ -195,10 +195,9 @@ def _about(classifier: AnyClassifier) -> dict[str, Any]:
 
 
 class _Server(ThreadingHTTPServer):
-    """A server that says nothing of a client that went away before it had its answer."""
+    """A server whose backlog holds every request in flight: connections beyond it would be reset."""
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        pass
+    request_queue_size = 128
 
 
 def _handler(function: Function, about: Mapping[str, Any]) -> type[BaseHTTPRequestHandler]:

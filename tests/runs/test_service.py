@@ -79,7 +79,7 @@ def test_a_service_that_fails_in_one_of_twenty_answers_changes_nothing(
     line = last_line(tmp_path / "run")
     assert line["queries"] == faults.served
     assert line["queries"] + line["cached_queries"] == line["evaluations"] == 4000
-    assert line["failed_queries"] >= faults.refused > 0  # a connection may break too
+    assert line["failed_queries"] == faults.refused > 0
 
 
 def test_a_service_that_dies_for_good_loses_nothing(
