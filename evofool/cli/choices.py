@@ -1,7 +1,8 @@
 """Subcommands that are made from a registry: one per entry, with the entry's options."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Union
 
 import tyro
@@ -10,8 +11,14 @@ from evofool.cli.forms import presented
 from evofool.registry import AnyOptions, Entry, Registry
 
 
+@dataclass(frozen=True)
+class NotNamed:
+    """Stands for a command that a command line does not name: a list of commands needs no options."""
+
+
 def subcommands(
     registry: Registry,
+    args: Sequence[str],
     base: Callable[[str, Entry], type],
     begun: Mapping[str, AnyOptions] = {},
     several: str | None = None,
@@ -20,6 +27,7 @@ def subcommands(
 
     Args:
         registry: what can be chosen.
+        args: the words after `evofool`. The second one may be the name of an entry, which alone gets options.
         base: the dataclass that the command of an entry extends. The command has in addition `options`, the
             options of the entry, whose flags have no prefix, and the class attributes `name` and `entry`.
         begun: options by the name of their entry, to be its defaults.
@@ -27,7 +35,9 @@ def subcommands(
     """
     commands = [
         Annotated[
-            _command(name, entry, base(name, entry), begun.get(name), several),
+            _command(name, entry, base(name, entry), begun.get(name), several)
+            if name in args[1:2]
+            else NotNamed,
             tyro.conf.subcommand(name, description=entry.described),
         ]
         for name, entry in registry.items()

@@ -13,6 +13,7 @@ import evofool
 from evofool.attacks import ATTACKS
 from evofool.cli.attack import attack_command
 from evofool.cli.audit import audit_command
+from evofool.cli.choices import NotNamed
 from evofool.cli.evolve import Evolve
 from evofool.cli.fetch import Fetch
 from evofool.cli.forms import all_flags, filled_in, form_of, needed, other_choices, presented
@@ -39,7 +40,7 @@ _COMMANDS = {
     ),
     "attack": _Command(
         "Change given images along a classifier's gradients until it is wrong about them.",
-        lambda args: attack_command(),
+        attack_command,
         "evofool attack fgsm --dataset digits --count 20",
     ),
     "study": _Command(
@@ -97,11 +98,17 @@ def main(args: Sequence[str] | None = None) -> None:
 def _parse(args: Sequence[str]) -> Any:
     """The command that the arguments ask for, ready to run."""
     path = _path(args)
+    words = [*path, *args[len(path) :]]
     evolve = Evolve.with_choices(args[1:]) if path == ["evolve"] else Evolve()
-    form = form_of(evolve)
+
+    def type_of(name: str) -> Any:
+        if path[:1] != [name]:
+            return NotNamed
+        return form_of(evolve) if name == "evolve" else _COMMANDS[name].type(words)
+
     commands = [
         Annotated[
-            form if name == "evolve" else command.type(args if name in path else []),
+            type_of(name),
             tyro.conf.subcommand(name, description=_description(name, command, evolve, args)),
         ]
         for name, command in _COMMANDS.items()
@@ -113,11 +120,11 @@ def _parse(args: Sequence[str]) -> Any:
         "Start with `evofool evolve`, which needs no data. `evofool COMMAND --help` explains a command;\n"
         "--version prints the version.",
     }
-    command, unknown = parse(either, [*path, *args[len(path) :]], _help(path), **about)
+    command, unknown = parse(either, words, _help(path), **about)
     if unknown:
         known = options_of(either, path, **about)
         raise UsageError(f"{_unknown_word(unknown, known, evolve, path)} {_help(path)}")
-    return filled_in(evolve, command) if isinstance(command, form) else command
+    return filled_in(evolve, command) if path == ["evolve"] else command
 
 
 def _path(args: Sequence[str]) -> list[str]:

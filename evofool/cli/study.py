@@ -23,7 +23,8 @@ def study_command(args: Sequence[str]) -> Any:
     """The union of all studies, as tyro parses it.
 
     Args:
-        args: the command line. The options of a study that it resumes are the defaults of that study.
+        args: the words after `evofool`, which may name a study. The options of a study that they resume are
+            its defaults.
 
     Raises:
         UsageError: there is no study to resume.
@@ -31,7 +32,7 @@ def study_command(args: Sequence[str]) -> Any:
     """
     resumed = given_options(args).get("--resume")
     begun = {} if resumed is None else dict([options_of(Path(resumed), STUDIES)])
-    return subcommands(STUDIES, lambda name, entry: StudyCommand, begun)
+    return subcommands(STUDIES, args, lambda name, entry: StudyCommand, begun)
 
 
 @dataclass(frozen=True, kw_only=True)

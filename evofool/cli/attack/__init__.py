@@ -1,5 +1,6 @@
 """`evofool attack`: a subcommand per attack, and what is particular to some of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from evofool.attacks import ATTACKS, AttackOptions, Targeted, Untargeted
@@ -11,9 +12,13 @@ from evofool.registry import Entry
 __all__ = ["attack_command"]
 
 
-def attack_command() -> Any:
-    """The union of all attacks, as tyro parses it."""
-    return subcommands(ATTACKS, _base, several="epsilon")
+def attack_command(args: Sequence[str]) -> Any:
+    """The union of all attacks, as tyro parses it.
+
+    Args:
+        args: the words after `evofool`, which may name an attack.
+    """
+    return subcommands(ATTACKS, args, _base, several="epsilon")
 
 
 def _base(name: str, entry: Entry) -> type[AttackCommand]:
