@@ -7,13 +7,14 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 
 from benchmarks import (
     attacks,
+    autoattack,
     command_line,
     exchanges,
     independent,
@@ -46,6 +47,7 @@ CASES: dict[str, Case] = {
     "kernels": kernels.kernels,
     "exchanges": exchanges.exchanges,
     "attacks": attacks.attacks,
+    "autoattack": autoattack.auto,
     "queries": queries.queries,
     "training": training.training,
     "start-up": command_line.start_up,
@@ -65,6 +67,8 @@ class Benchmarks:
         json: also write all results to this file, and the plots next to it.
         quick: small sizes and few rounds, to check that everything works.
         rounds: how often each side is timed; by default each case decides.
+        classifier: what `autoattack` and `queries` attack: a name or a file of `evofool train`, for images of
+            MNIST's or CIFAR-10's size; by default the embedded LeNet.
         save: keep each finished case in benchmarks/results, and update the tables of benchmarks/README.md.
         readme: measure nothing; only update the tables of benchmarks/README.md from benchmarks/results.
     """
@@ -73,6 +77,7 @@ class Benchmarks:
     json: Path | None = None
     quick: bool = False
     rounds: int | None = None
+    classifier: str | None = None
     save: bool = False
     readme: bool = False
 
@@ -94,24 +99,25 @@ class Benchmarks:
         console = Console(width=180, highlight=False)
         results, failed = [], []
         environment()
+        effort = Effort(self.quick, self.rounds, self.classifier)
         chosen = self.cases or tuple(CASES)
         for number, name in enumerate(chosen, 1):
             say(f"{name} ({number} of {len(chosen)})")
             started = time.perf_counter()
             result = Result(name, _about(CASES[name]))
             try:
-                for part in CASES[name](Effort(self.quick, self.rounds)):
+                for part in CASES[name](effort):
                     result.parts.append(part)
                     if isinstance(part, Table):
                         show(vars(part), console)
+                    if self.save:  # of a long case, what there is so far
+                        save(self._measured(result, started))
             except Exception:
                 # The other cases are still worth measuring.
                 traceback.print_exc()
                 failed.append(name)
                 continue
-            result.seconds = time.perf_counter() - started
-            command = " ".join(["python -m benchmarks", *sys.argv[1:]])
-            results.append(result.to_json(command, self.quick))
+            results.append(self._measured(result, started))
             held = results[-1]["peak_mib_of_the_process"]["host"]
             say(f"  took {result.seconds:.0f} s; the process held at most {held:,.0f} MiB so far")
             if self.save:
@@ -123,6 +129,11 @@ class Benchmarks:
         if failed:
             say(f"failed: {', '.join(failed)}")
         return 1 if failed else 0
+
+    def _measured(self, result: Result, started: float) -> dict[str, Any]:
+        """What a case has measured so far, since this time."""
+        result.seconds = time.perf_counter() - started
+        return result.to_json(" ".join(["python -m benchmarks", *sys.argv[1:]]), self.quick)
 
     @staticmethod
     def _require_writable(path: Path) -> None:

@@ -23,7 +23,10 @@ from evofool.search.independent import Runs
 BARE = "forward pass"
 """The baseline of all ratios: the lower bound on the cost of a search."""
 
-PACKAGES = ("evofool", "jax", "jaxlib", "flax", "numpy", "evosax", "qdax", "ribs", "foolbox")
+PACKAGES = (
+    *("evofool", "jax", "jaxlib", "flax", "numpy", "evosax", "qdax", "ribs", "foolbox"),
+    *("adversarial-robustness-toolbox", "torch", "torchattacks"),
+)
 
 Row = dict[str, Any]
 
@@ -39,10 +42,12 @@ class Effort:
     Attributes:
         quick: minimal sizes and rounds, to check that a case works.
         rounds: how often each side is timed; by default the case decides.
+        classifier: the network of the cases that compare what attacks reach; the embedded LeNet by default.
     """
 
     quick: bool = False
     rounds: int | None = None
+    classifier: str | None = None
 
     def size(self, full: Any, quick: Any) -> Any:
         """The full or the quick size."""
