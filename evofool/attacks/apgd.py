@@ -12,7 +12,6 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from evofool.attacks.attack import (
     AttackResult,
-    folded,
     image_keys,
     in_parts,
     require_attackable,
@@ -26,6 +25,7 @@ from evofool.attacks.options import AttackOptions
 from evofool.attacks.pgd import EPSILON_OF_COLOUR, EPSILON_OF_GREY
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import require_choice, require_positive, require_seed
+from evofool.numerics.random_numbers import fold_in_each
 
 Loss = Literal["ce", "dlr", "dlr-targeted"]
 """Cross-entropy, or the difference of logits ratio: away from the label, or towards other classes in turn."""
@@ -162,7 +162,7 @@ def attack_keyed(
     def start(best: _Best) -> _Best:
         target = None if others is None else others[:, best.starts // options.restarts]
         raised = partial(_loss, classifier, options.loss, goal, target)
-        from_here = folded(keys, best.starts)
+        from_here = fold_in_each(keys, best.starts)
         climb = _climb(classifier, options, steps, images, goal, from_here, raised, best.fooled)
         first = best.starts == 0
         take = ~best.fooled & (climb.fooled | (first & climb.had_gradient))

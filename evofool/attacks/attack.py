@@ -1,6 +1,5 @@
 """What all attacks share: their result, the gradient that they follow, batches, and what they refuse."""
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,15 +12,13 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from evofool.attacks.goals import Goal
 from evofool.attacks.options import AttackOptions
-from evofool.classifiers.black_box import AnyClassifier, BlackBox
+from evofool.classifiers.black_box import AnyClassifier
 from evofool.classifiers.classifier import Classifier
+from evofool.classifiers.scoring import batch_size_of, logits_in_batches
 from evofool.errors import UsageError
 from evofool.images import round_to_8_bits
 from evofool.numerics.batches import in_batches
-
-# The activations of a network for images of 227x227 take about 150 MB for each image and its gradient.
-_VALUES_AT_ONCE = 16 * 227 * 227 * 3
-_MOST_AT_ONCE = 1000
+from evofool.numerics.random_numbers import fold_in_each
 
 
 class AttackResult(NamedTuple):
@@ -257,20 +254,8 @@ def assess(
         >>> result.l0.tolist(), result.l1.tolist(), result.l2.tolist(), result.linf.tolist()
         ([4], [2.0], [1.0], [0.5])
     """
-    if isinstance(classifier, BlackBox):
-        logits_before, logits = classifier.logits(images), classifier.logits(attacked)
-        result = result_of(classifier, goal, images, attacked, logits_before, logits)
-    else:
-        result = in_parts(partial(_assess, classifier), images, goal, attacked)
-    return result.against(classifier, goal)
-
-
-@jax.jit
-def _assess(
-    classifier: Classifier, images: Float[Array, "n h w c"], goal: Goal, attacked: Float[Array, "n h w c"]
-) -> AttackResult:
-    logits_before, logits = classifier.logits(images), classifier.logits(attacked)
-    return result_of(classifier, goal, images, attacked, logits_before, logits)
+    logits_before, logits = (logits_in_batches(classifier, each) for each in (images, attacked))
+    return result_of(classifier, goal, images, attacked, logits_before, logits).against(classifier, goal)
 
 
 def predicted_classes(classifier: AnyClassifier, images: Float[Array, "n h w c"]) -> Int[Array, " n"]:
@@ -282,14 +267,7 @@ def predicted_classes(classifier: AnyClassifier, images: Float[Array, "n h w c"]
         >>> predicted_classes(classifier, jnp.zeros((3, 2, 2, 1))).shape
         (3,)
     """
-    if isinstance(classifier, BlackBox):
-        return jnp.argmax(classifier.logits(images), axis=1)
-    return in_batches(partial(_predict, classifier), images, attacked_at_once(images.shape[1:]))
-
-
-@jax.jit
-def _predict(classifier: Classifier, images: Float[Array, "n h w c"]) -> Int[Array, " n"]:
-    return jnp.argmax(classifier.logits(images), axis=1)
+    return jnp.argmax(logits_in_batches(classifier, images), axis=1)
 
 
 def first_step_above(confidences: Float[Array, "t n"], threshold: float) -> Int[Array, " n"]:
@@ -389,7 +367,7 @@ def in_parts(
         images: all images.
         arguments: pytrees of arrays with a row for each image, such as a goal.
     """
-    size = attacked_at_once(images.shape[1:])
+    size = batch_size_of(images.shape[1:])
     if len(images) <= size:
         return attack(images, *arguments)
 
@@ -406,24 +384,9 @@ def _swap_trajectory(result: AttackResult) -> AttackResult:
     return result._replace(trajectory=jnp.swapaxes(result.trajectory, 0, 1))
 
 
-def attacked_at_once(shape: tuple[int, ...]) -> int:
-    """How many images of a shape are attacked at once: memory does not grow with the number of images.
-
-    Example:
-        >>> attacked_at_once((28, 28, 1)), attacked_at_once((227, 227, 3))
-        (1000, 16)
-    """
-    return max(1, min(_MOST_AT_ONCE, _VALUES_AT_ONCE // math.prod(shape)))
-
-
 def image_keys(seed: int, count: int) -> Key[Array, " n"]:
     """A key for each image, of the seed and of its place among all images."""
-    return jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(count))
-
-
-def folded(keys: Key[Array, " n"], number: Int[Array, ""]) -> Key[Array, " n"]:
-    """Each image's key of one of its starts."""
-    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
+    return fold_in_each(jax.random.key(seed), jnp.arange(count))
 
 
 def first_true(reached: Bool[Array, "t n"]) -> Int[Array, " n"]:

@@ -15,7 +15,6 @@ from evofool.attacks.apgd import attack_keyed as apgd_keyed
 from evofool.attacks.attack import (
     AttackResult,
     assess,
-    folded,
     image_keys,
     in_parts,
     is_known,
@@ -32,6 +31,7 @@ from evofool.attacks.pgd import EPSILON_OF_COLOUR, EPSILON_OF_GREY
 from evofool.attacks.query import SquareOptions, square
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import UsageError, require_positive, require_seed
+from evofool.numerics.random_numbers import fold_in_each
 
 MEMBERS = ("apgd-ce", "apgd-dlr-targeted", "fab", "square")
 """The attacks in their order; `AttackResult.fooled_by` counts from 0."""
@@ -198,7 +198,7 @@ def _climb(
         targets=options.targets,
         max_queries=remaining.budget,
     )
-    keys = folded(image_keys(options.seed, len(remaining.images)), jnp.int32(number))
+    keys = fold_in_each(image_keys(options.seed, len(remaining.images)), number)
     return _on_those_left(partial(apgd_keyed, classifier, settings), remaining, keys)
 
 

@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from evofool.attacks.attack import (
     AttackResult,
-    folded,
     image_keys,
     in_parts,
     input_gradient,
@@ -33,6 +32,7 @@ from evofool.attacks.goals import Goal
 from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import require_not_negative, require_positive, require_seed
+from evofool.numerics.random_numbers import fold_in_each
 
 EPSILON_OF_GREY, EPSILON_OF_COLOUR = 0.3, 8 / 255
 """The balls of Madry et al. on MNIST and on CIFAR-10."""
@@ -169,7 +169,7 @@ def _attack(
         return within(images, moved, norm, epsilon), some(gradient)
 
     def start(best: _Best) -> _Best:
-        changes = random_changes(folded(keys, best.starts), images.shape[1:], norm, epsilon)
+        changes = random_changes(fold_in_each(keys, best.starts), images.shape[1:], norm, epsilon)
         first = jnp.clip(images + changes, 0, 1)
         last, had_gradient = jax.lax.scan(step, first, length=options.steps)
         attacked = seen(last)

@@ -11,7 +11,6 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from evofool.attacks.attack import (
     AttackResult,
     assess,
-    attacked_at_once,
     in_parts,
     require_attackable,
     result_of,
@@ -22,6 +21,7 @@ from evofool.attacks.deepfool import cross_boundary
 from evofool.attacks.goals import Goal, Untargeted
 from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
+from evofool.classifiers.scoring import batch_size_of
 from evofool.errors import (
     require_choice,
     require_not_negative,
@@ -150,7 +150,7 @@ def universal_perturbation(
         (True, True)
     """
     require_attackable(classifier, images, goal, options.goals)
-    at_once = attacked_at_once(images.shape[1:])
+    at_once = batch_size_of(images.shape[1:])
     key = jax.random.key(options.seed)
     candidates = min(options.candidates, len(classifier.spec.class_names) - 1)
     chosen = replace(
@@ -350,7 +350,7 @@ def _project(perturbation: Float[Array, "h w c"], options: UniversalOptions) -> 
 def _logits(classifier: Classifier, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
     """In batches, so that memory does not depend on the number of images."""
     count = len(images)
-    size = min(attacked_at_once(images.shape[1:]), count)
+    size = min(batch_size_of(images.shape[1:]), count)
     batches = jnp.resize(jnp.arange(count), (-(-count // size), size))
     logits = jax.lax.map(lambda batch: classifier.logits(images[batch]), batches)
     return logits.reshape(-1, logits.shape[-1])[:count]

@@ -1,7 +1,7 @@
 """Classifiers to fool: the contract, networks, weights, and classifiers by name."""
 
 from evofool.classifiers.black_box import AnyClassifier, AskingOptions, BlackBox, QueryCounts
-from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpec
+from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpec, Output
 from evofool.classifiers.compositions import (
     COMPOSITIONS,
     Precision,
@@ -13,7 +13,6 @@ from evofool.classifiers.compositions import (
 )
 from evofool.classifiers.dropout import with_dropout
 from evofool.classifiers.frameworks import (
-    Output,
     Preprocessing,
     from_callable,
     from_flax,
@@ -21,9 +20,10 @@ from evofool.classifiers.frameworks import (
     from_onnx,
     from_torch,
 )
-from evofool.classifiers.frameworks.named import MODELS
 from evofool.classifiers.known import CLASSIFIERS, load_classifier
+from evofool.classifiers.models import MODELS
 from evofool.classifiers.networks import NETWORKS, create_classifier, network_of
+from evofool.classifiers.scoring import confidences_in_batches
 from evofool.classifiers.service import is_service, service, serving
 from evofool.classifiers.weights import save_classifier, weights_digest
 
@@ -42,6 +42,7 @@ __all__ = [
     "Precision",
     "Preprocessing",
     "QueryCounts",
+    "confidences_in_batches",
     "create_classifier",
     "from_callable",
     "from_flax",

@@ -6,19 +6,24 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped, UInt8
 
-from evofool.classifiers.classifier import Activation, Classifier, ClassifierSpec, activate, require_images
+from evofool.classifiers.classifier import (
+    Activation,
+    Classifier,
+    ClassifierSpec,
+    Output,
+    activate,
+    logits_of_probabilities,
+    require_images,
+)
 from evofool.errors import EvofoolError, UsageError, require_choice, require_not_negative, require_positive
 from evofool.images import from_uint8, to_uint8
-
-Output = Literal["confidences", "logits", "labels"]
-"""What a black box answers: a number in [0, 1] for each class, a logit for each, or the index of one."""
 
 Function: TypeAlias = Callable[[Float[np.ndarray, "n h w c"]], Any]
 
@@ -26,12 +31,10 @@ _LONGEST_WAIT = 30.0
 """Seconds between two tries: a backoff does not grow beyond it."""
 
 _TOLERANCE = 1e-3
-"""How far outside of [0, 1] a confidence may be rounded."""
+"""How far outside of [0, 1] a probability may be rounded."""
 
 _Answers: TypeAlias = dict[bytes, Float[np.ndarray, " k"]]
 """What was answered to images, by their digests."""
-
-_LEAST = float(np.finfo(np.float32).tiny)
 
 
 class PermanentError(EvofoolError):
@@ -103,8 +106,8 @@ class BlackBox(AskingOptions):
             called from several threads.
         input_shape: height, width and channels of an image (1 grey, 3 RGB).
         class_names: one name per class, in order.
-        output: what the function returns: "confidences" in [0, 1], "logits", or "labels", which are indices
-            of classes.
+        output: what the function returns: "probabilities", which are confidences in [0, 1], "logits", or
+            "labels", which are indices of classes.
         activation: "softmax" if the classes compete, "sigmoid" if each has its own score.
         name: what it is called in figures and messages.
 
@@ -126,7 +129,7 @@ class BlackBox(AskingOptions):
     function: Function
     input_shape: tuple[int, int, int]
     class_names: Sequence[str]
-    output: Output = "confidences"
+    output: Output = "probabilities"
     activation: Activation = "softmax"
     name: str = "black box"
     spec: ClassifierSpec = field(init=False, repr=False)
@@ -134,7 +137,7 @@ class BlackBox(AskingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_choice(("confidences", "logits", "labels"), output=self.output)
+        require_choice(get_args(Output), output=self.output)
         spec = ClassifierSpec(self.name, self.input_shape, tuple(self.class_names), self.activation)
         for name, value in (("spec", spec), ("_memory", _Memory(self.cache))):
             object.__setattr__(self, name, value)
@@ -178,8 +181,7 @@ class BlackBox(AskingOptions):
         """Logits of answers, up to a constant of each image."""
         if self.output == "logits":
             return jnp.asarray(answers)
-        logs = jnp.log(jnp.maximum(answers, _LEAST))
-        return logs if self.activation == "softmax" else logs - jnp.log(jnp.maximum(1 - answers, _LEAST))
+        return logits_of_probabilities(answers, self.activation)
 
     def ask(self, levels: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n k"]:
         """What the function answers to 8-bit images; raises what `ask_counted` raises."""
@@ -280,10 +282,10 @@ class BlackBox(AskingOptions):
                     f"the labels of {self.name} must be whole numbers from 0 to {classes - 1}"
                 )
             return np.eye(classes, dtype=np.float32)[answers.astype(int)]
-        if self.output == "confidences":
+        if self.output == "probabilities":
             if np.any(_outside(answers)):
                 raise PermanentError(
-                    f"the confidences of {self.name} must be between 0 and 1, not "
+                    f"the probabilities of {self.name} must be between 0 and 1, not "
                     f"{answers[_outside(answers)][0]:g}: if these are logits, say output='logits'"
                 )
             return np.clip(answers, 0, 1)
@@ -361,5 +363,5 @@ def _within(
         raise EvofoolError(f"no answer within {timeout:g} s") from error
 
 
-def _outside(confidences: Float[np.ndarray, "n k"]) -> Bool[np.ndarray, "n k"]:
-    return (confidences < -_TOLERANCE) | (confidences > 1 + _TOLERANCE)
+def _outside(probabilities: Float[np.ndarray, "n k"]) -> Bool[np.ndarray, "n k"]:
+    return (probabilities < -_TOLERANCE) | (probabilities > 1 + _TOLERANCE)

@@ -167,8 +167,8 @@ def require_matrix(result: Any, name: str) -> None:
     if len(result.shape) == 1:
         raise UsageError(
             f"the function of {name} returns a vector, one number per image, and not a matrix of one per "
-            "image "
-            "and class: of a score s of the second of two classes, return jnp.stack([-s / 2, s / 2], axis=1)"
+            "image and class: of a score s of the second of two classes, return "
+            "jnp.stack([-s / 2, s / 2], axis=1)"
         )
 
 

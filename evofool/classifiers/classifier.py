@@ -18,6 +18,9 @@ from evofool.numerics.reductions import fold
 Activation = Literal["softmax", "sigmoid"]
 """How logits become confidences: classes that compete, or each class with its own score."""
 
+Output = Literal["logits", "probabilities", "labels"]
+"""What a model gives: a score for each class, a number in [0, 1] for each, or the index of the best class."""
+
 LogitsFunction = Callable[[PyTree, Array], Array]
 """`logits(params, images)`: a pure function that compares equal to another of the same computation."""
 
@@ -203,8 +206,10 @@ class Classifier:
         """Confidences in [0, 1] of logits; NaN where they depend on a logit that is NaN."""
         return activate(logits, self.spec.activation)
 
-    def with_activation(self, activation: Activation) -> "Classifier":
-        """The same network with its logits read as "softmax" or as "sigmoid" scores."""
+    def with_activation(self, activation: Activation | None) -> "Classifier":
+        """The same network with its logits read as "softmax" or as "sigmoid" scores; None for as they are."""
+        if activation is None:
+            return self
         return replace(self, spec=replace(self.spec, activation=activation))
 
 
@@ -239,6 +244,29 @@ def activate(logits: Float[Array, "n k"], activation: Activation) -> Float[Array
         confidences = jax.nn.sigmoid(logits)
     # Stated explicitly, because XLA's fast exponential on CPU turns NaN into a number.
     return jnp.where(lost, jnp.nan, confidences)
+
+
+def logits_of_probabilities(
+    probabilities: Float[Array | np.ndarray, "n k"], activation: Activation
+) -> Float[Array, "n k"]:
+    """The logits whose activation gives probabilities back, as far as float32 tells them apart.
+
+    Args:
+        probabilities: in [0, 1]; those below 1e-38 count as that, and their gradient is 0.
+        activation: "softmax" if they sum to 1, "sigmoid" if each stands for itself.
+
+    Example:
+        >>> jax.nn.softmax(logits_of_probabilities(jnp.array([[0.25, 0.75]]), "softmax")).round(4).tolist()
+        [[0.25, 0.75]]
+        >>> jax.nn.sigmoid(logits_of_probabilities(jnp.array([[0.25, 1.0]]), "sigmoid")).round(4).tolist()
+        [[0.25, 1.0]]
+    """
+    smallest = jnp.finfo(jnp.float32).tiny
+    probabilities = jnp.asarray(probabilities, jnp.float32)
+    logits = jnp.log(jnp.maximum(probabilities, smallest))
+    if activation == "sigmoid":
+        logits -= jnp.log(jnp.maximum(1 - probabilities, smallest))
+    return logits
 
 
 def _flatten_with_keys(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple, get_type_hints
 
 from evofool.classifiers.compositions import COMPOSITIONS, takes_several, usage
-from evofool.classifiers.frameworks.named import MODELS
+from evofool.classifiers.models import MODELS
 from evofool.classifiers.service import is_service
 from evofool.errors import UsageError, unknown_name
 from evofool.expressions import (

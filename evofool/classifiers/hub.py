@@ -11,6 +11,7 @@ from typing import NamedTuple
 from evofool.classifiers.classifier import Classifier
 from evofool.classifiers.importers.repository import CONFIG, FILES, PREPROCESSOR, load_repository
 from evofool.errors import EvofoolError, UsageError, root_cause, shown
+from evofool.extras import extra
 
 PREFIX = "hf:"
 
@@ -62,17 +63,15 @@ def _snapshot(name: str) -> _Snapshot:
         raise UsageError(
             f"a model of the hub is named hf:OWNER/NAME or hf:OWNER/NAME@REVISION, not {shown(name)}"
         )
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError as error:
-        raise EvofoolError("hf: needs huggingface_hub: pip install 'evofool[hub]'") from error
+    download = extra("hub", name, "huggingface_hub").hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
     repository, revision = found["repository"], found["revision"]
     path, commit = Path(), revision
     for file in FILES:
         try:
             with _without_warnings():
-                path = Path(hf_hub_download(repository, file, revision=commit))
+                path = Path(download(repository, file, revision=commit))
         except LocalEntryNotFoundError as error:
             if file == PREPROCESSOR:
                 continue

@@ -11,11 +11,11 @@ import numpy as np
 from evofool.classifiers.classifier import Activation, Classifier
 from evofool.classifiers.composed import Composition, parts_of, read_classifier, rewritten
 from evofool.classifiers.compositions import subtract_mean
-from evofool.classifiers.frameworks.named import MODELS, kind_of
 from evofool.classifiers.hub import PREFIX, pinned
 from evofool.classifiers.importers import LAYOUTS
 from evofool.classifiers.importers.layout import from_channels_first
 from evofool.classifiers.importers.repository import is_repository
+from evofool.classifiers.models import MODELS, kind_of
 from evofool.classifiers.networks import create_classifier
 from evofool.classifiers.networks.mobilenet import WIDTHS
 from evofool.classifiers.released import imagenet_classes, released_weights
@@ -98,7 +98,7 @@ def _load(
             raise unknown_name("classifier", named, [*known, *models, *CLASSIFIERS])
         return MODELS[kind].build(named, activation=activation)
     classifier = known[named] if named in known else CLASSIFIERS[named].build()
-    return classifier if activation is None else classifier.with_activation(activation)
+    return classifier.with_activation(activation)
 
 
 def _load_embedded() -> Classifier:

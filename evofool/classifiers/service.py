@@ -16,13 +16,12 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Float, UInt8
 
 from evofool.classifiers.black_box import AnyClassifier, AskingOptions, BlackBox, Function, PermanentError
-from evofool.classifiers.classifier import Classifier
+from evofool.classifiers.scoring import confidences_in_batches
 from evofool.errors import EvofoolError, UsageError, root_cause, shown
 from evofool.files import without_nan
 from evofool.images import from_uint8, to_uint8
@@ -95,7 +94,7 @@ def service(url: str, options: AskingOptions = AskingOptions()) -> BlackBox:
         ask,
         tuple(about["input_shape"]),
         tuple(about["class_names"]),
-        about.get("output", "confidences"),
+        about.get("output", "probabilities"),
         about.get("activation", "softmax"),
         about.get("name", url),
         **values,
@@ -175,12 +174,7 @@ def _confidences(classifier: AnyClassifier, images: Float[np.ndarray, "n h w c"]
     # Few sizes of batches, since each is a program of its own.
     missing = max(2, 1 << (len(images) - 1).bit_length()) - len(images)
     filled = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.float32)])
-    return np.asarray(_score(classifier, filled))[: len(images)]
-
-
-@jax.jit
-def _score(classifier: Classifier, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
-    return classifier(images)
+    return np.asarray(confidences_in_batches(classifier, jnp.asarray(filled)))[: len(images)]
 
 
 def _about(classifier: AnyClassifier) -> dict[str, Any]:
@@ -189,7 +183,7 @@ def _about(classifier: AnyClassifier) -> dict[str, Any]:
         "name": spec.name,
         "input_shape": list(spec.input_shape),
         "class_names": list(spec.class_names),
-        "output": "confidences",
+        "output": "probabilities",
         "activation": spec.activation,
     }
 

@@ -286,9 +286,7 @@ def _classifier_of(settings: RunSettings, own: AnyClassifier | None, asking: Ask
             f"the settings name the classifier {settings.classifier!r}: leave the other one out, or call it "
             f"{OWN!r} in the settings"
         )
-    if settings.activation is None or isinstance(own, BlackBox):
-        return own
-    return own.with_activation(settings.activation)
+    return own if isinstance(own, BlackBox) else own.with_activation(settings.activation)
 
 
 def _require_as_it_is(settings: RunSettings, black_box: BlackBox) -> None:

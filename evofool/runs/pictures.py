@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree, UInt8
 
-from evofool.classifiers import AnyClassifier, BlackBox, Classifier
+from evofool.classifiers import AnyClassifier, BlackBox, Classifier, confidences_in_batches
 from evofool.datasets import DIGIT_NAMES
 from evofool.files import file_name, save_table
 from evofool.images import from_uint8, round_to_8_bits, to_uint8, write_png
@@ -202,7 +202,8 @@ class Pictures:
         stages |= {"last": round_to_8_bits(current(state, niches)), "best seen": from_uint8(elites)}
         images = jnp.concatenate(list(stages.values()))
         own_class = np.tile(drawn.targets, len(stages))
-        confidences = np.asarray(drawn.classifier(images))[np.arange(len(images)), own_class]
+        scores = np.asarray(confidences_in_batches(drawn.classifier, images))
+        confidences = scores[np.arange(len(images)), own_class]
         labels = [f"{name}, {stage}" for stage in stages for name in names]
         path = self._results.add("drawings.png")
         with self._results.writing("the drawings"):
@@ -231,13 +232,12 @@ def score_again(archive: Archive, images: Images, classifier: Classifier, target
         classifier: what scores them.
         targets: the class of each niche.
     """
-    scores = in_batches(lambda batch: _score(classifier, from_uint8(batch)), images, _IMAGES_AT_ONCE)
+    scores = in_batches(
+        lambda batch: confidences_in_batches(classifier, from_uint8(batch)), images, _IMAGES_AT_ONCE
+    )
     own_class = jnp.tile(jnp.asarray(targets), len(images) // len(targets))
     confidences = jnp.take_along_axis(scores, own_class[:, None], axis=1).reshape(archive.slots.shape)
     return archive._replace(confidences=jnp.where(archive.generations < 1, -jnp.inf, confidences))
-
-
-_score = jax.jit(Classifier.__call__)
 
 
 def reported_median(settings: RunSettings, job: Job) -> ReportedMedian | None:

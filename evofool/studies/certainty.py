@@ -1,7 +1,6 @@
 """How certain a classifier is about images, and about noise in particular."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -9,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from evofool.attacks.attack import attacked_at_once
-from evofool.classifiers import AnyClassifier, BlackBox, Classifier
+from evofool.classifiers import AnyClassifier, confidences_in_batches
+from evofool.classifiers.scoring import batch_size_of
 from evofool.errors import UsageError, require_choice, require_positive, require_seed
 from evofool.images import round_to_8_bits
 from evofool.numerics.batches import in_batches
@@ -76,8 +75,7 @@ def certainty(classifier: AnyClassifier, images: Float[Array, "n h w c"]) -> Cer
         >>> certainty(load_classifier("lenet-digits"), jnp.zeros((1, 28, 28, 1))).classes.shape
         (1,)
     """
-    found = in_batches(partial(_likeliest, classifier), images, attacked_at_once(classifier.spec.input_shape))
-    return Certainty(*map(np.asarray, found))
+    return Certainty(*map(np.asarray, _likeliest(classifier, images)))
 
 
 def certainty_about_noise(
@@ -106,7 +104,7 @@ def certainty_about_noise(
     """
     require_positive(count=count)
     blocks = jnp.arange(-(-count // NOISE_BLOCK))
-    size = max(1, attacked_at_once(classifier.spec.input_shape) // NOISE_BLOCK)
+    size = max(1, batch_size_of(classifier.spec.input_shape) // NOISE_BLOCK)
 
     def of_blocks(blocks: Int[Array, " b"]) -> tuple[Float[Array, "b m"], Int[Array, "b m"]]:
         images = _blocks_of_noise(classifier.spec.input_shape, noise, seed, blocks)
@@ -173,13 +171,8 @@ def auroc(higher: Float[np.ndarray, " n"], lower: Float[np.ndarray, " m"]) -> fl
 def _likeliest(
     classifier: AnyClassifier, images: Float[Array, "n h w c"]
 ) -> tuple[Float[Array, " n"], Int[Array, " n"]]:
-    confidences = classifier(images) if isinstance(classifier, BlackBox) else _confidences(classifier, images)
+    confidences = confidences_in_batches(classifier, images)
     return confidences.max(axis=1), confidences.argmax(axis=1)
-
-
-@jax.jit
-def _confidences(classifier: Classifier, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
-    return classifier(images)
 
 
 def _blocks_of_noise(

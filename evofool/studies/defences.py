@@ -8,13 +8,14 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from evofool.classifiers import Classifier, create_classifier, load_classifier
+from evofool.classifiers import Classifier, confidences_in_batches, create_classifier, load_classifier
 from evofool.classifiers.composed import rewritten
 from evofool.datasets import Dataset, with_extra_class
 from evofool.errors import UsageError, require_positive, require_seed
+from evofool.images import from_uint8
 from evofool.report import contact_sheet, format_confidence
 from evofool.studies.evolving import evolved
-from evofool.studies.fooling import Fooling, FoolingOptions, confidences_in_batches, fool, see
+from evofool.studies.fooling import Fooling, FoolingOptions, fool, see
 from evofool.studies.networks import FOOLING, require_networks
 from evofool.studies.pictures import COUNT, of_dataset
 from evofool.studies.study import Column, Figure, Row, Spread, StudyResult, Table, reported
@@ -206,7 +207,8 @@ def _fooling_images(options: DefencesOptions, work: Work, plain: Classifier, see
 
 
 def _clean(classifier: Classifier, dataset: Dataset) -> dict[str, float]:
-    taken_for = confidences_in_batches(classifier, np.asarray(dataset.test_images)).argmax(axis=1)
+    images = from_uint8(np.asarray(dataset.test_images))
+    taken_for = np.asarray(confidences_in_batches(classifier, images).argmax(axis=1))
     rejected = taken_for >= len(dataset.class_names)
     return {
         "error": float(np.mean(taken_for != dataset.test_labels)),

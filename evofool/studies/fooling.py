@@ -32,11 +32,9 @@ from evofool.attacks import (
     square,
     universal_perturbation,
 )
-from evofool.attacks.attack import attacked_at_once
-from evofool.classifiers import AnyClassifier, BlackBox, Classifier
+from evofool.classifiers import AnyClassifier, Classifier, confidences_in_batches
 from evofool.errors import UsageError, require_positive, require_share
 from evofool.images import from_uint8, to_uint8
-from evofool.numerics.batches import in_batches
 from evofool.studies.evolving import evolved
 from evofool.studies.work import Work
 
@@ -229,7 +227,7 @@ def see(classifier: AnyClassifier, fooling: Fooling, classes: int | None = None)
         fooling: the images.
         classes: only the first so many classes count; what is taken for another is rejected. All by default.
     """
-    confidences = confidences_in_batches(classifier, fooling.images)
+    confidences = np.asarray(confidences_in_batches(classifier, from_uint8(fooling.images)))
     taken_for, highest = confidences.argmax(axis=1), confidences.max(axis=1)
     fooled = highest > 0.5 if fooling.labels is None else taken_for != fooling.labels
     fooled &= taken_for < (classes or confidences.shape[1])
@@ -259,23 +257,10 @@ def with_noise(fooling: Fooling, seed: int) -> Fooling:
     return fooling._replace(images=np.rint(255 * noisy).astype(np.uint8))
 
 
-def confidences_in_batches(classifier: AnyClassifier, images: Images) -> Float[np.ndarray, "n k"]:
-    """The confidences of any number of images."""
-    if isinstance(classifier, BlackBox):
-        return np.asarray(classifier(from_uint8(images)))
-    size = attacked_at_once(classifier.spec.input_shape)
-    return np.asarray(in_batches(partial(_confidences, classifier), from_uint8(images), size))
-
-
-@jax.jit
-def _confidences(classifier: AnyClassifier, images: Float[jax.Array, "n h w c"]) -> Float[jax.Array, "n k"]:
-    return classifier(images)
-
-
 def _likeliest_others(
     classifier: AnyClassifier, images: Images, labels: Int[np.ndarray, " n"], classes: int
 ) -> Int[np.ndarray, " n"]:
-    confidences = confidences_in_batches(classifier, images)[:, :classes]
+    confidences = np.asarray(confidences_in_batches(classifier, from_uint8(images)))[:, :classes]
     return np.where(np.arange(classes) == labels[:, None], -1, confidences).argmax(axis=1)
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import tyro
 from jaxtyping import Bool
 
-from evofool.classifiers import Classifier
+from evofool.classifiers import Classifier, confidences_in_batches
 from evofool.errors import UsageError, require_positive, require_seed
+from evofool.images import from_uint8
 from evofool.report import contact_sheet, format_confidence
 from evofool.studies.fooling import (
     OF_NOTHING,
@@ -20,7 +21,6 @@ from evofool.studies.fooling import (
     FoolingOptions,
     Seen,
     Way,
-    confidences_in_batches,
     fool,
     magnified,
     see,
@@ -237,7 +237,7 @@ def _from_elsewhere(sets: Sequence[Pictures], compared: Sequence[Member]) -> tup
     rows, notes = [], []
     for pictures, target in product(sets, compared):
         fitted, spec = pictures.fitted(target.classifier), target.classifier.spec
-        confidences = confidences_in_batches(target.classifier, fitted.images)
+        confidences = np.asarray(confidences_in_batches(target.classifier, from_uint8(fitted.images)))
         taken_for = [spec.class_names[index] for index in confidences.argmax(axis=1)]
         same = [name == wanted for name, wanted in zip(taken_for, pictures.classes, strict=True)]
         highest = confidences.max(axis=1)

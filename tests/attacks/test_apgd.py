@@ -8,7 +8,8 @@ import pytest
 from evofool import Classifier, ClassifierSpec
 from evofool.attacks import APGDOptions, Untargeted, apgd
 from evofool.attacks.apgd import start_of
-from evofool.attacks.attack import folded, image_keys
+from evofool.attacks.attack import image_keys
+from evofool.numerics.random_numbers import fold_in_each
 
 CLASSES, SHAPE = 5, (3, 4, 1)
 STEPS = 40
@@ -120,7 +121,7 @@ def test_every_step_is_that_of_the_paper(params, norm, epsilon, loss) -> None:
         labels = logits.argmax(axis=1)
         options = APGDOptions(epsilon, norm, loss, steps=STEPS, targets=1, seed=5)
         result = apgd(classifier, images, Untargeted(labels), options)
-        starts = start_of(folded(image_keys(5, 6), jnp.int32(0)), images, norm, epsilon)
+        starts = start_of(fold_in_each(image_keys(5, 6), jnp.int32(0)), images, norm, epsilon)
     for image, start, label, found, before in zip(
         np.asarray(images), np.asarray(starts), labels, np.asarray(result.images), logits, strict=True
     ):

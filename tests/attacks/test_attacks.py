@@ -488,7 +488,7 @@ def test_results_do_not_depend_on_batches(binary, monkeypatch, name) -> None:
     options = SHORT[name]
     goal = options.goals[0](jnp.argmin(binary(images), axis=1))
     whole = entry.build(binary, images, goal, options)
-    monkeypatch.setattr("evofool.attacks.attack.attacked_at_once", lambda shape: 3)
+    monkeypatch.setattr("evofool.attacks.attack.batch_size_of", lambda shape: 3)
     parts = entry.build(binary, images, goal, options)
     for field, expected, found in zip(whole._fields, whole, parts, strict=True):
         # What is scored for nothing depends on the others in the batch by its nature.

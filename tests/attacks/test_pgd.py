@@ -7,10 +7,11 @@ import pytest
 
 from evofool import Classifier, ClassifierSpec, load_classifier
 from evofool.attacks import PGDOptions, Untargeted, pgd
-from evofool.attacks.attack import folded, image_keys
+from evofool.attacks.attack import image_keys
 from evofool.attacks.balls import lengths, random_changes
 from evofool.datasets import load_dataset
 from evofool.images import from_uint8
+from evofool.numerics.random_numbers import fold_in_each
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def test_steps_from_the_same_start_are_foolboxs(lenet, digits, norm, epsilon) ->
         classifier = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), lenet)
         images, labels = digits[0][:20].astype(jnp.float64), digits[1][:20]
         name = {"linf": "LinfProjectedGradientDescentAttack", "l2": "L2ProjectedGradientDescentAttack"}[norm]
-        start = random_changes(folded(image_keys(3, 20), jnp.int32(0)), images.shape[1:], norm, epsilon)
+        start = random_changes(fold_in_each(image_keys(3, 20), jnp.int32(0)), images.shape[1:], norm, epsilon)
 
         class FromOurStart(getattr(foolbox.attacks, name)):
             def get_random_start(self, x0, size):

@@ -144,7 +144,7 @@ def test_confidences_logits_and_labels_mean_the_same() -> None:
     images = from_uint8(levels(9))
     expected = confidences(np.asarray(images))
     by_output = {
-        "confidences": box(),
+        "probabilities": box(),
         "logits": box(lambda images: images.reshape(len(images), -1) @ WEIGHTS, output="logits"),
         "labels": box(lambda images: confidences(images).argmax(axis=1), output="labels"),
     }

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt32
 
-from evofool.attacks.attack import AttackResult, attacked_at_once, require_attackable, result_of
+from evofool.attacks.attack import AttackResult, image_keys, require_attackable, result_of
 from evofool.attacks.goals import Goal, Untargeted
 from evofool.classifiers.black_box import AnyClassifier, BlackBox
 from evofool.classifiers.classifier import Classifier
+from evofool.classifiers.scoring import batch_size_of, logits_in_batches
 from evofool.images import from_uint8, round_to_8_bits, to_uint8
-from evofool.numerics.random_numbers import fold_in_each, random_word
+from evofool.numerics.random_numbers import random_word
 
 Image = Float[Array, "h w c"]
 Logits = Float[Array, " k"]
@@ -133,8 +134,8 @@ def attack_by_asking(
             the images that fit its cache, so that another attempt does not ask again.
     """
     require_attackable(classifier, images, goal, options.goals)
-    keys = fold_in_each(jax.random.key(options.seed), jnp.arange(len(images)))
-    size = attacked_at_once(images.shape[1:])
+    keys = image_keys(options.seed, len(images))
+    size = batch_size_of(images.shape[1:])
     parts = []
     for start in range(0, len(images), size):
         part = jax.tree.map(lambda leaf: leaf[start : start + size], (images, goal, keys))  # noqa: B023
@@ -157,7 +158,7 @@ def _compiled(
     count = len(images)
     rows = np.arange(max(2, count)) % count  # no batch of one, which is rounded otherwise
     images, goal, keys = jax.tree.map(lambda leaf: leaf[rows], (images, goal, keys))
-    before = _score(classifier, images)
+    before = logits_in_batches(classifier, images)
     done = batch = _begin(attack, classifier, options, images, goal, keys, before)
     rows = np.arange(len(rows))
     while True:
@@ -214,11 +215,6 @@ def _on_grid(
     change = candidates * 255 - nearest
     steps = jnp.sign(change) * jnp.floor(jnp.abs(change) + _GRID_TOLERANCE)
     return from_uint8(jnp.clip(jnp.round(nearest + steps), 0, 255).astype(jnp.uint8))
-
-
-@jax.jit
-def _score(classifier: Classifier, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
-    return classifier.logits(images)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -2,14 +2,12 @@
 
 from evofool.classifiers.frameworks.flax import from_flax
 from evofool.classifiers.frameworks.function import from_callable
-from evofool.classifiers.frameworks.imported import Output
 from evofool.classifiers.frameworks.keras import from_keras
 from evofool.classifiers.frameworks.onnx import from_onnx
 from evofool.classifiers.frameworks.preprocessing import Preprocessing
 from evofool.classifiers.frameworks.torch import from_torch
 
 __all__ = [
-    "Output",
     "Preprocessing",
     "from_callable",
     "from_flax",

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from flax import linen, nnx
 from jaxtyping import Array, PyTree
 
-from evofool.classifiers.classifier import Activation, Classifier
-from evofool.classifiers.frameworks.imported import ModelFunction, Output, imported
+from evofool.classifiers.classifier import Activation, Classifier, Output
+from evofool.classifiers.frameworks.imported import ModelFunction, imported
 from evofool.classifiers.frameworks.preprocessing import Preprocessing
 from evofool.errors import UsageError
 

@@ -9,8 +9,8 @@ import jax
 from jaxtyping import Array, PyTree
 
 from evofool.classifiers.checks import BATCH
-from evofool.classifiers.classifier import Activation, Classifier, as_input_shape
-from evofool.classifiers.frameworks.imported import Output, imported
+from evofool.classifiers.classifier import Activation, Classifier, Output, as_input_shape
+from evofool.classifiers.frameworks.imported import imported
 from evofool.classifiers.frameworks.preprocessing import Preprocessing
 from evofool.errors import UsageError
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,15 +13,14 @@ from evofool.classifiers.classifier import (
     Activation,
     Classifier,
     ClassifierSpec,
+    Output,
     as_activation,
     as_class_names,
     as_input_shape,
+    logits_of_probabilities,
 )
 from evofool.classifiers.frameworks.preprocessing import Preprocessing
 from evofool.errors import UsageError, require_choice, require_positive
-
-Output = Literal["logits", "probabilities", "labels"]
-"""What a model gives: one score per class, one probability per class, or the number of the best class."""
 
 ModelFunction = Callable[[PyTree, Array], Any]
 """`function(params, images)`: what a model gives for images that are preprocessed."""
@@ -106,7 +105,7 @@ def imported(
     preprocessing = replace(preprocessing, layout=preprocessing.layout or layout)
     preprocessing.require_channels(shape[2])
     if output is not None:
-        require_choice(("logits", "probabilities", "labels"), output=output)
+        require_choice(get_args(Output), output=output)
     if activation is not None:
         as_activation(activation)
     require_positive(batch_size=batch_size)
@@ -180,29 +179,6 @@ def in_fixed_batches(
     filled = jnp.pad(images, [(0, parts * size - count)] + [(0, 0)] * (images.ndim - 1))
     results = jax.vmap(function)(filled.reshape(parts, size, *images.shape[1:]))
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], results)
-
-
-def logits_of_probabilities(
-    probabilities: Float[Array, "n k"], activation: Activation = "softmax"
-) -> Float[Array, "n k"]:
-    """The logits whose activation gives probabilities back, as far as float32 tells them apart.
-
-    Args:
-        probabilities: in [0, 1]; those below 1e-38 count as that, and their gradient is 0.
-        activation: "softmax" if they sum to 1, "sigmoid" if each stands for itself.
-
-    Example:
-        >>> jax.nn.softmax(logits_of_probabilities(jnp.array([[0.25, 0.75]]))).round(4).tolist()
-        [[0.25, 0.75]]
-        >>> jax.nn.sigmoid(logits_of_probabilities(jnp.array([[0.25, 1.0]]), "sigmoid")).round(4).tolist()
-        [[0.25, 1.0]]
-    """
-    smallest = jnp.finfo(jnp.float32).tiny
-    probabilities = probabilities.astype(jnp.float32)
-    logits = jnp.log(jnp.maximum(probabilities, smallest))
-    if activation == "sigmoid":
-        logits -= jnp.log(jnp.maximum(1 - probabilities, smallest))
-    return logits
 
 
 def logits_of_labels(labels: Shaped[Array, "n *_"], classes: int) -> Float[Array, "n k"]:

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from evofool.classifiers.checks import cause
-from evofool.classifiers.classifier import Activation, Classifier
-from evofool.classifiers.frameworks.extras import extra
-from evofool.classifiers.frameworks.imported import Output, filled_shape, imported
+from evofool.classifiers.classifier import Activation, Classifier, Output
+from evofool.classifiers.frameworks.imported import filled_shape, imported
 from evofool.classifiers.frameworks.preprocessing import Preprocessing
 from evofool.errors import EvofoolError, UsageError, shown
+from evofool.extras import extra
 
 
 def from_keras(
@@ -125,11 +125,8 @@ def _stated_shape(model: Any, channels_first: bool) -> tuple[Sequence[int | None
     """Height, width and channels as a model states them, None where it does not, and its batch size."""
     try:
         batch_size, *sides = model.input_shape
-    except (
-        AttributeError,
-        ValueError,
-        TypeError,
-    ):  # of a model without a fixed structure, or with two inputs
+    # Of a model without a fixed structure, or with two inputs.
+    except (AttributeError, ValueError, TypeError):
         return (None, None, None), None
     if len(sides) != 3:
         raise UsageError(
@@ -154,7 +151,7 @@ def _require_scaled_once(model: Any, preprocessing: Preprocessing, keras: Any) -
 
 def _keras(what: object) -> Any:
     os.environ.setdefault("KERAS_BACKEND", "jax")
-    keras = extra("keras", str(what))
+    keras = extra("keras", what)
     if keras.backend.backend() != "jax":
         raise EvofoolError(
             f"Keras computes with {keras.backend.backend()}: set KERAS_BACKEND=jax before Keras is "

@@ -5,8 +5,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from evofool.classifiers.classifier import Activation, Classifier
-from evofool.classifiers.frameworks.imported import Output, filled_shape, imported
+from evofool.classifiers.classifier import Activation, Classifier, Output
+from evofool.classifiers.frameworks.imported import filled_shape, imported
 from evofool.classifiers.frameworks.preprocessing import Layout, Preprocessing
 from evofool.classifiers.onnx_graphs.reading import ReadGraph, read_graph
 from evofool.errors import EvofoolError, UsageError

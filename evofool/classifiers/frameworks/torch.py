@@ -9,13 +9,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from evofool.classifiers.checks import cause
-from evofool.classifiers.classifier import Activation, Classifier, as_input_shape
-from evofool.classifiers.frameworks.extras import extra
-from evofool.classifiers.frameworks.imported import Output
+from evofool.classifiers.classifier import Activation, Classifier, Output, as_input_shape
 from evofool.classifiers.frameworks.onnx import of_graph
 from evofool.classifiers.frameworks.preprocessing import Preprocessing
 from evofool.classifiers.onnx_graphs.reading import read_graph
 from evofool.errors import EvofoolError, UsageError
+from evofool.extras import extra
 
 
 def from_torch(
@@ -52,7 +51,7 @@ def from_torch(
         EvofoolError: PyTorch is missing, or cannot export the module.
     """
     torch = extra("torch", "from_torch")
-    extra("onnxscript", "from_torch")
+    extra("torch", "from_torch", "onnxscript")
     if not isinstance(module, torch.nn.Module):
         raise UsageError(f"from_torch takes a torch.nn.Module, not {type(module).__name__}")
     name = name or type(module).__name__

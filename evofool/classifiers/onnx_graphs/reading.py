@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Array
 
 from evofool.classifiers.checks import cause
-from evofool.classifiers.frameworks.extras import extra
 from evofool.classifiers.onnx_graphs.graph import Graph
 from evofool.classifiers.onnx_graphs.operators import OPERATORS, Node
 from evofool.errors import EvofoolError, UsageError
+from evofool.extras import extra
 
 _STANDARD = ("", "ai.onnx")
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from evofool.classifiers import AnyClassifier, ClassifierSpec
+from evofool.classifiers import AnyClassifier, ClassifierSpec, confidences_in_batches
 from evofool.datasets import Dataset
 from evofool.errors import UsageError
+from evofool.images import from_uint8
 from evofool.studies.audit.options import AuditOptions, Effort
-from evofool.studies.fooling import confidences_in_batches
 from evofool.studies.pictures import of_dataset
 from evofool.studies.work import Work
 
@@ -57,13 +57,20 @@ class Audited:
         pictures = of_dataset(dataset, count=min(options.effort.images, most))
         fitted = pictures.fitted(classifier)
         labels = indices[[dataset.class_names.index(str(name)) for name in pictures.classes]]
-        step = work.arrays(
-            "accuracy", lambda: {"confidences": confidences_in_batches(classifier, fitted.images)}
-        )
+
+        def classify() -> dict[str, np.ndarray]:
+            return {"confidences": np.asarray(confidences_in_batches(classifier, from_uint8(fitted.images)))}
+
         return cls(
-            options, work, classifier, dataset, fitted.images, labels, step["confidences"],
+            options,
+            work,
+            classifier,
+            dataset,
+            fitted.images,
+            labels,
+            work.arrays("accuracy", classify)["confidences"],
             [*notes, *fitted.notes],
-        )  # fmt: skip
+        )
 
     @property
     def effort(self) -> Effort:

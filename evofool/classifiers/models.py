@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from evofool.classifiers.checks import cause
-from evofool.classifiers.classifier import Activation, Classifier
+from evofool.classifiers.classifier import Activation, Classifier, Output
 from evofool.classifiers.compositions import described
-from evofool.classifiers.frameworks.imported import Output
 from evofool.classifiers.frameworks.keras import from_keras, read_keras
 from evofool.classifiers.frameworks.onnx import from_onnx
 from evofool.classifiers.frameworks.preprocessing import Channels, Layout, Preprocessing
@@ -127,19 +126,17 @@ def safetensors(file: str, *, activation: Activation | None = None) -> Classifie
     shapes = array_shapes(file)
     layout = next((layout for layout in LAYOUTS.values() if layout.recognises(shapes)), None)
     classifier = load_weights_file(file)[0] if layout is None else layout.load(file, imagenet_classes())
-    return classifier if activation is None else classifier.with_activation(activation)
+    return classifier.with_activation(activation)
 
 
 def folder(path: str, *, activation: Activation | None = None) -> Classifier:
     """The classifier in a folder that transformers or timm wrote."""
-    classifier = load_repository(Path(path), Path(path).resolve().name)
-    return classifier if activation is None else classifier.with_activation(activation)
+    return load_repository(Path(path), Path(path).resolve().name).with_activation(activation)
 
 
 def hf(name: str, *, activation: Activation | None = None) -> Classifier:
     """A classifier of the Hugging Face hub."""
-    classifier = load_from_hub(name)
-    return classifier if activation is None else classifier.with_activation(activation)
+    return load_from_hub(name).with_activation(activation)
 
 
 def onnx(file: str, *, activation: Activation | None = None, **options: Any) -> Classifier:
@@ -182,7 +179,7 @@ def factory(function: str, *, activation: Activation | None = None) -> Classifie
             f"{function} does not return an evofool.Classifier, but {shown(repr(made))}: let it return "
             "evofool.from_flax(model, ...), for example"
         )
-    return made if activation is None else made.with_activation(activation)
+    return made.with_activation(activation)
 
 
 def _with_options(load: Any, file: str, activation: Activation | None, options: dict[str, Any]) -> Classifier:
