@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.harness import Effort, NotInstalledError, Row, Table, say
 from benchmarks.peers import needs
-from benchmarks.subjects import Subject, subjects
-from benchmarks.torch_networks import as_torch, from_torch, to_torch
+from benchmarks.subjects import Subject, ball_name, subjects
+from benchmarks.torch_networks import as_torch, from_torch, to_torch, torch_labels
 from evofool import Classifier
 from evofool.attacks import AutoAttackOptions, Untargeted, autoattack, predicted_classes
 
@@ -43,7 +43,7 @@ def auto(effort: Effort) -> Iterator[Table]:
         balls = _GREY if found.images.shape[3] == 1 else _COLOUR
         for norm, epsilon in effort.size(balls, balls[-2:]):
             rows = list(_rows(effort, found, norm, epsilon))
-            yield Table(f"AutoAttack within {_named(norm, epsilon)}, on {about}", rows)
+            yield Table(f"AutoAttack within {ball_name(norm, epsilon)}, on {about}", rows)
 
 
 def _rows(effort: Effort, found: Subject, norm: Any, epsilon: float) -> Iterator[Row]:
@@ -64,7 +64,7 @@ def _rows(effort: Effort, found: Subject, norm: Any, epsilon: float) -> Iterator
             yield {"by": by, "note": str(error)}
             continue
         counts = {stage: int(left.sum()) for stage, left in zip(_STAGES, lefts[by].after, strict=True)}
-        say(f"    {_named(norm, epsilon)}, {by}: {counts}, {lefts[by].seconds:.0f} s of processor time")
+        say(f"    {ball_name(norm, epsilon)}, {by}: {counts}, {lefts[by].seconds:.0f} s of processor time")
         yield {
             "by": by,
             "right_at_first": len(found.images),
@@ -79,11 +79,6 @@ def _rows(effort: Effort, found: Subject, norm: Any, epsilon: float) -> Iterator
                 "by": f"left by {by} alone",
                 **{f"left_after_{stage}": text for stage, text in zip(_STAGES, named, strict=True)},
             }
-
-
-def _named(norm: str, epsilon: float) -> str:
-    size = f"{255 * epsilon:g}/255" if norm == "linf" and epsilon < 0.05 else f"{epsilon:g}"
-    return f"{'L-infinity' if norm == 'linf' else 'L2'} {size}"
 
 
 def _ours(found: Subject, options: AutoAttackOptions) -> _Left:
@@ -123,18 +118,11 @@ def _theirs(found: Subject, options: AutoAttackOptions) -> _Left:
     left = np.ones(len(made), bool)
     for stage in _STAGES:
         if left.any():
-            x, y = to_torch(found.images[left]), _torch_labels(found.labels[left])
+            x, y = to_torch(found.images[left]), torch_labels(found.labels[left])
             made[left] = from_torch(stages[stage]()(x, y))
             left &= ~_fooled(found.classifier, found, made, options)
         after.append(left.copy())
     return _Left(after, time.process_time() - started)
-
-
-def _torch_labels(labels: np.ndarray) -> Any:
-    """Labels as PyTorch's losses take them."""
-    import torch
-
-    return torch.tensor(labels).long()
 
 
 def _fooled(

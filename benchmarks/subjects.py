@@ -12,6 +12,7 @@ from evofool.errors import UsageError
 from evofool.images import from_uint8
 
 _CANDIDATES = 200
+_LEVELS = 0.05
 _DATASETS = {(28, 28, 1): "digits", (32, 32, 3): "cifar10"}
 
 
@@ -32,11 +33,23 @@ class Subject(NamedTuple):
     labels: np.ndarray
     numbers: np.ndarray
 
+    def first(self, count: int) -> "Subject":
+        """With so many images at most."""
+        return self._replace(
+            images=self.images[:count], labels=self.labels[:count], numbers=self.numbers[:count]
+        )
+
 
 def subjects(effort: Effort, count: int) -> list[Subject]:
     """The classifier of the command line, if there is one, and the embedded LeNet."""
     names = ([] if effort.classifier is None else [effort.classifier]) + ["lenet-digits"]
     return [_subject(name, count) for name in names]
+
+
+def ball_name(norm: str, epsilon: float) -> str:
+    """The ball in words, a small one of linf in levels."""
+    size = f"{255 * epsilon:g}/255" if norm == "linf" and epsilon < _LEVELS else f"{epsilon:g}"
+    return f"{'L-infinity' if norm == 'linf' else 'L2'} {size}"
 
 
 def _subject(name: str, count: int) -> Subject:

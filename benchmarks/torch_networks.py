@@ -61,6 +61,13 @@ def to_torch(images: Any) -> Tensor:
     return torch.tensor(np.asarray(images)).permute(0, 3, 1, 2).contiguous()
 
 
+def torch_labels(labels: Any) -> Tensor:
+    """Labels in the type that PyTorch's losses take."""
+    import torch
+
+    return torch.tensor(np.asarray(labels)).long()
+
+
 def from_torch(images: Tensor) -> np.ndarray:
     """A tensor `[n, c, h, w]` as images `[n, h, w, c]`."""
     return np.asarray(images.permute(0, 2, 3, 1).contiguous().detach().numpy())
