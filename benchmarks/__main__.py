@@ -107,7 +107,7 @@ class Benchmarks:
             result = Result(name, _about(CASES[name]))
             try:
                 for part in CASES[name](effort):
-                    result.parts.append(part)
+                    result.add(part)
                     if isinstance(part, Table):
                         show(vars(part), console)
                     if self.save:  # of a long case, what there is so far

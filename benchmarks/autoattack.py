@@ -39,11 +39,12 @@ def auto(effort: Effort) -> Iterator[Table]:
     """
     for found in subjects(effort, effort.size(40, 3)):
         name = found.classifier.spec.name
-        about = f"{len(found.images)} {found.name} that {name} classifies correctly"
+        title = f"AutoAttack on {len(found.images)} {found.name} that {name} classifies correctly"
         balls = _GREY if found.images.shape[3] == 1 else _COLOUR
+        rows: list[Row] = []
         for norm, epsilon in effort.size(balls, balls[-2:]):
-            rows = list(_rows(effort, found, norm, epsilon))
-            yield Table(f"AutoAttack within {ball_name(norm, epsilon)}, on {about}", rows)
+            rows += [{"ball": ball_name(norm, epsilon), **row} for row in _rows(effort, found, norm, epsilon)]
+            yield Table(title, list(rows))
 
 
 def _rows(effort: Effort, found: Subject, norm: Any, epsilon: float) -> Iterator[Row]:

@@ -364,6 +364,14 @@ class Result:
     parts: list[Table | Curves] = field(default_factory=list)
     seconds: float = 0.0
 
+    def add(self, part: Table | Curves) -> None:
+        """Add a table or a plot; a table takes the place of one of the same title, which had fewer rows."""
+        if isinstance(part, Table):
+            titles = [each.title if isinstance(each, Table) else None for each in self.parts]
+            if part.title in titles:
+                self.parts.pop(titles.index(part.title))
+        self.parts.append(part)
+
     def to_json(self, command: str, quick: bool) -> dict[str, Any]:
         """All measurements with device, versions and commit, as plain values."""
         return {
