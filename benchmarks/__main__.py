@@ -27,7 +27,7 @@ from benchmarks import (
     training,
 )
 from benchmarks.harness import Curves, Effort, Result, Table, environment, say
-from benchmarks.report import draw, dumps, renew_readme, save, show
+from benchmarks.report import draw, dumps, renew_pages, save, show
 from evofool.errors import EvofoolError, UsageError, require_positive, unknown_name
 
 Case = Callable[[Effort], Iterable[Table | Curves]]
@@ -69,8 +69,8 @@ class Benchmarks:
         rounds: how often each side is timed; by default each case decides.
         classifier: what `autoattack` and `queries` attack: a name or a file of `evofool train`, for images of
             MNIST's or CIFAR-10's size; by default the embedded LeNet.
-        save: keep each finished case in benchmarks/results, and update the tables of benchmarks/README.md.
-        readme: measure nothing; only update the tables of benchmarks/README.md from benchmarks/results.
+        save: keep each case in benchmarks/results, and update the tables of benchmarks/README.md and docs/.
+        readme: measure nothing; only update these tables from benchmarks/results.
     """
 
     cases: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]")]] = ()
@@ -92,7 +92,7 @@ class Benchmarks:
     def run(self) -> int:
         """Measure; returns 1 if a case failed, and 0 otherwise."""
         if self.readme:
-            renew_readme()
+            renew_pages()
             return 0
         if self.json is not None:
             self._require_writable(self.json)
@@ -122,7 +122,7 @@ class Benchmarks:
             say(f"  took {result.seconds:.0f} s; the process held at most {held:,.0f} MiB so far")
             if self.save:
                 say(f"  kept as {save(results[-1])}")
-                renew_readme()
+                renew_pages()
             if self.json is not None:
                 self.json.write_text(dumps(results))
                 draw(results[-1], self.json.with_name(f"{self.json.stem}-{name}.png"))

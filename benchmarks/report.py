@@ -20,6 +20,7 @@ from evofool.report.figure import BLUE, DASHES, INK, PALETTE, doubt, figure, leg
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"
+DOCS = Path(__file__).parents[1] / "docs"
 _BEGIN, _END = "<!-- made from results/ by `python -m benchmarks --readme` -->", "<!-- to here -->"
 _PANEL_LETTERS = 46  # per line of a panel's title
 _NUMBER = "{x:,.10g}"
@@ -69,17 +70,35 @@ def dumps(results: Any) -> str:
     return text + "\n"
 
 
-def renew_readme() -> None:
-    """Write the tables of all results into README.md, between the two markers."""
+def renew_pages() -> None:
+    """Write the tables of all results into README.md, and those of some cases into the pages of docs/."""
     before, _, rest = README.read_text().partition(_BEGIN)
     after = rest.partition(_END)[2]
     README.write_text(f"{before}{_BEGIN}\n\n{markdown()}{_END}{after}")
+    for page in sorted(DOCS.glob("*.md")):
+        text = page.read_text()
+        if (renewed := with_tables(text)) != text:
+            page.write_text(renewed)
+
+
+def with_tables(text: str) -> str:
+    """A page with the tables of a case between each `<!-- benchmark: CASE -->` and `<!-- end -->`."""
+
+    def tables(found: re.Match[str]) -> str:
+        own = [result for result in _results() if result["case"] == found[1]]
+        shown = "".join(_titled(table) for result in own for table in result["tables"])
+        return f"<!-- benchmark: {found[1]} -->\n{shown}\n<!-- end -->"
+
+    return re.sub(r"<!-- benchmark: (.+?) -->\n.*?<!-- end -->", tables, text, flags=re.DOTALL)
 
 
 def markdown() -> str:
     """The tables of all results in results/, case by case."""
-    results = [json.loads(path.read_text()) | {"file": path.stem} for path in sorted(RESULTS.glob("*.json"))]
-    return "".join(_section(result) for result in results)
+    return "".join(_section(result) for result in _results())
+
+
+def _results() -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) | {"file": path.stem} for path in sorted(RESULTS.glob("*.json"))]
 
 
 def markdown_table(table: Mapping[str, Any]) -> str:
@@ -123,9 +142,13 @@ def _section(result: Mapping[str, Any]) -> str:
         f"{result['date']}, commit {result['commit']}, JAX {result['versions']['jax']}, "
         f"{result['seconds']:.0f} s: `{result['command']}`\n"
     )
-    tables = "".join(f"\n**{table['title']}**\n\n{markdown_table(table)}" for table in result["tables"])
+    tables = "".join(_titled(table) for table in result["tables"])
     plot = RESULTS / f"{result['file']}.png"
     return f"{about}{tables}\n" + (f"![{result['case']}](results/{plot.name})\n\n" if plot.exists() else "")
+
+
+def _titled(table: Mapping[str, Any]) -> str:
+    return f"\n**{table['title']}**\n\n{markdown_table(table)}"
 
 
 def _any(rows: list[dict[str, Any]], key: str) -> bool:

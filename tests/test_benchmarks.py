@@ -25,6 +25,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
     )
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(report, "README", tmp_path / "README.md")
+    monkeypatch.setattr(report, "DOCS", tmp_path)
 
     def call(*args: object) -> int:
         monkeypatch.setattr(sys, "argv", ["benchmarks", *map(str, args)])
@@ -51,6 +52,14 @@ def succeeding(effort: Effort) -> Iterator[Table | Curves]:
     yield Table("A table", rows, bars="ratio")
     line = {"x": [0, 1], "median": [2, 3], "lowest": [1, 2], "highest": [3, 4]}
     yield Curves("A plot", "seconds", "niches", {"ours": line})
+
+
+def growing(effort: Effort) -> Iterator[Table]:
+    """A case whose table grows."""
+    rows: list[dict[str, Any]] = []
+    for number in range(3):
+        rows = [*rows, {"side": f"side {number}"}]
+        yield Table("A table", rows)
 
 
 def failing(effort: Effort) -> Iterator[Table]:
@@ -105,10 +114,12 @@ def test_a_failing_case_keeps_the_results_of_the_others_and_exits_with_1(
     assert "failed: second" in capsys.readouterr().err
 
 
-def test_saved_results_are_named_after_the_device_and_printed_in_the_readme(
+def test_saved_results_are_named_after_the_device_and_printed_in_the_pages(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CASES, "first", succeeding)
+    page = tmp_path / "page.md"
+    page.write_text("above\n<!-- benchmark: first -->\n<!-- end -->\nbelow\n")
     assert bench("first", "--save") == 0
     (saved,) = (tmp_path / "results").glob("*.json")
     assert saved.stem == f"first-{report.device_name().lower().replace(' ', '-')}"
@@ -117,8 +128,35 @@ def test_saved_results_are_named_after_the_device_and_printed_in_the_readme(
     readme = (tmp_path / "README.md").read_text()
     assert readme.startswith("before\n")
     assert "| forward pass | 1 (0.5 to 2) |  |\n| absent |  | not installed |\n" in readme
+    before, _, rest = page.read_text().partition("<!-- benchmark: first -->\n")
+    assert (before, rest.partition("<!-- end -->")[2]) == ("above\n", "\nbelow\n")
+    assert "**A table**" in rest
+    assert "| forward pass | 1 (0.5 to 2) |  |" in rest
+    written = page.read_text()
     assert bench("--readme") == 0
     assert (tmp_path / "README.md").read_text() == readme
+    assert page.read_text() == written
+
+
+def test_a_table_that_grows_is_kept_once(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CASES, "growing", growing)
+    assert bench("growing", "--json", tmp_path / "out.json") == 0
+    (result,) = json.loads((tmp_path / "out.json").read_text())
+    (table,) = result["tables"]
+    assert [row["side"] for row in table["rows"]] == ["side 0", "side 1", "side 2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["autoattack", "queries"])
+def test_attacks_are_compared_with_those_of_other_libraries(bench: Bench, tmp_path: Path, case: str) -> None:
+    """Peers that are missing are named; NumPy's is always there."""
+    assert bench(case, "--quick", "--json", tmp_path / "out.json") == 0
+    (result,) = json.loads((tmp_path / "out.json").read_text())
+    rows = result["tables"][0]["rows"]
+    assert all("note" in row or row["by"] == "evofool" or len(row) > 3 for row in rows)
+    assert {row["by"] for row in rows} >= {"evofool", *(["NumPy"] if case == "queries" else [])}
 
 
 def test_a_race_is_drawn_in_steps_with_evofool_on_top(
@@ -163,6 +201,8 @@ def test_confidences_in_tables_are_truncated() -> None:
 def test_the_tables_in_the_repository_match_its_results() -> None:
     before = report.README.read_text()
     assert f"\n{report.markdown()}<!-- to here -->" in before
+    pages = {page: page.read_text() for page in report.DOCS.glob("*.md")}
+    assert {page: report.with_tables(text) for page, text in pages.items()} == pages
 
 
 @pytest.mark.parametrize(

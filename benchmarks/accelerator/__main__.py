@@ -16,7 +16,7 @@ import jax
 from benchmarks.accelerator import bits, correctness, machine, speed
 from benchmarks.accelerator.sections import Progress, Section, run_sections
 from benchmarks.harness import Effort, Result, Table, environment, say
-from benchmarks.report import dumps, markdown_table, renew_readme, result_path
+from benchmarks.report import dumps, markdown_table, renew_pages, result_path
 from evofool.errors import EvofoolError, require_positive, unknown_name
 from evofool.files import replacing, without_nan
 
@@ -101,7 +101,7 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
     if path is not None:
         say(f"kept as {path}")
     if path == result_path("accelerator"):
-        renew_readme()
+        renew_pages()
     return 1 if progress.failed else 0
 
 

@@ -330,7 +330,10 @@ def of_other_labels(cache: Path, monkeypatch: pytest.MonkeyPatch) -> str:
             without_weights,
             "cannot download model.safetensors of hf:someone/tiny-vit, and it is not",
         ),
-        (without_the_library, r"needs the package huggingface_hub, which is not installed: run `pip install 'evofool\[hub\]'"),
+        (
+            without_the_library,
+            r"needs the package huggingface_hub, which is not installed: run `pip install 'evofool\[hub\]'",
+        ),
         (of_another_architecture, "SwinForImageClassification; supported are ViTForImageClassification, Res"),
         (of_other_sizes, "for block0.narrow.kernel it has .20, 12., needed is .21, 12."),
         (of_other_labels, "id2label does not name its 3 classes"),
