@@ -32,12 +32,14 @@ def load_digits() -> Dataset:
     except ImportError as error:
         raise EvofoolError("digits needs scikit-learn: run `pip install scikit-learn`") from error
     bunch = datasets.load_digits()
-    images = np.stack([_framed(image / 16) for image in bunch.images])[..., None]
-    return split("digits", DIGIT_NAMES, images, bunch.target.astype(np.int32))
+    return split("digits", DIGIT_NAMES, _framed(bunch.images / 16), bunch.target.astype(np.int32))
 
 
-def _framed(image: Float[np.ndarray, "8 8"]) -> UInt8[np.ndarray, "28 28"]:
+def _framed(images: Float[np.ndarray, "n 8 8"]) -> UInt8[np.ndarray, "n 28 28 1"]:
     # Enlarged in floating point, because bytes are rounded before the interpolation and clipped within it.
-    enlarged = Image.fromarray(image.astype(np.float32)).resize((_BOX, _BOX), Image.Resampling.BICUBIC)
-    pixels = np.rint(255 * np.clip(np.asarray(enlarged), 0, 1)).astype(np.uint8)
-    return np.pad(pixels, _MARGIN)
+    enlarged = [
+        np.asarray(Image.fromarray(image).resize((_BOX, _BOX), Image.Resampling.BICUBIC))
+        for image in images.astype(np.float32)
+    ]
+    pixels = np.rint(255 * np.clip(np.stack(enlarged), 0, 1)).astype(np.uint8)
+    return np.pad(pixels, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))[..., None]
