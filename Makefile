@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 
-# Tests of what is equal to the bit in any batch, compiled as for users. All others are compiled quickly, in half of the time.
-EXACT := tests/encodings tests/numerics tests/search \
-	$(addprefix tests/classifiers/test_,$(addsuffix .py,classifiers compositions hub imagenet_networks torch_networks views))
+# The tests marked `exact` are compiled as for users. All others are compiled quickly, in half of the time.
+EXACT = $(shell grep -rlw pytest.mark.exact tests)
 QUICKLY := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
+# The tests of one file share compiled programs, so one process runs them.
+PARALLEL := -n auto --dist loadfile
 
 .PHONY: demo test test-all lint bench clean
 
@@ -13,11 +14,11 @@ demo: $(VENV)/.ready-demo  ## evolve digits for the embedded classifier
 	$(VENV)/bin/evofool evolve
 
 test: $(VENV)/.ready-dev  ## the tests, without the slow ones
-	$(VENV)/bin/python -m pytest -n auto $(EXACT)
-	XLA_FLAGS='$(QUICKLY)' $(VENV)/bin/python -m pytest -n auto $(EXACT:%=--ignore=%)
+	$(VENV)/bin/python -m pytest $(PARALLEL) -m 'exact and not slow' $(EXACT)
+	XLA_FLAGS='$(QUICKLY)' $(VENV)/bin/python -m pytest $(PARALLEL) -m 'not exact and not slow'
 
 test-all: $(VENV)/.ready-dev  ## every test, all compiled as for users
-	$(VENV)/bin/python -m pytest -n auto -m "slow or not slow"
+	$(VENV)/bin/python -m pytest $(PARALLEL) -m 'slow or not slow'
 
 lint: $(VENV)/.ready-dev  ## lint, format and types
 	$(VENV)/bin/ruff check .

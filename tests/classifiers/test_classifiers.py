@@ -50,6 +50,7 @@ def test_the_embedded_classifier_reads_digits_that_it_has_not_seen() -> None:
     assert EMBEDDED.stat().st_size < 1_000_000
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("network", SMALL_NETWORKS)
 def test_logits_do_not_depend_on_the_batch(network: str) -> None:
     """Bit by bit on CPU, for any number of images, so shards and chunks are exact."""

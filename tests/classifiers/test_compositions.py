@@ -336,6 +336,7 @@ def _all_confidences(
     return {name: classifier(images[name]) for name, classifier in classifiers.items()}
 
 
+@pytest.mark.exact
 def test_an_image_gets_the_same_bits_in_any_batch() -> None:
     if jax.default_backend() != "cpu":
         pytest.skip("needs a CPU")

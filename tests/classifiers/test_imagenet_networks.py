@@ -49,6 +49,7 @@ def test_photographs_are_classified_correctly(classifier: Classifier, golden: di
     assert names[1:] == ["espresso", "giant panda", "Samoyed"]
 
 
+@pytest.mark.exact
 def test_logits_do_not_depend_on_the_batch(classifier: Classifier, golden: dict[str, np.ndarray]) -> None:
     images = jnp.asarray(np.concatenate([golden["images"]] * 3)[:17], jnp.float32) / 255
     together = np.asarray(logits(classifier, images))
@@ -220,6 +221,7 @@ def test_the_smallest_images_are_taken(network: str, side: int) -> None:
         classifier.logits(jnp.zeros((2, side, side + 1, 3)))
 
 
+@pytest.mark.exact
 def test_confidences_do_not_depend_on_how_few_images_there_are(data: Path) -> None:
     squeezenet = load_classifier("squeezenet-1.0")
     images = jax.random.uniform(jax.random.key(0), (5, 227, 227, 3))

@@ -313,6 +313,7 @@ def test_every_layer_is_that_of_torch(loaded: Loaded, monkeypatch: pytest.Monkey
         assert np.abs(found - expected).max() < 2e-5 * np.abs(expected).max(), name
 
 
+@pytest.mark.exact
 def test_logits_are_those_of_torch_and_do_not_depend_on_the_batch(loaded: Loaded) -> None:
     side = SIDES[loaded.name]
     images = np.random.default_rng(1).random((9, side, side, 3), np.float32)

@@ -41,6 +41,7 @@ def test_ten_crops_of_one_size_are_an_image_and_its_mirror(digits: Classifier, i
     np.testing.assert_allclose(np.asarray(found), expected, rtol=2e-5)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_ten_crops_do_not_depend_on_the_batch(activation: Activation) -> None:
     """Bit by bit on CPU, as the logits of a crop: so microbatches are exact."""

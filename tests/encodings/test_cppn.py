@@ -258,6 +258,7 @@ def test_a_graph_without_connections_can_be_drawn_and_varied(crowded: Compiled) 
     assert not children.skipped_nodes.any()
 
 
+@pytest.mark.exact
 def test_results_do_not_depend_on_how_a_population_is_split(growing: Compiled) -> None:
     graphs = growing.evolved(seed=5, generations=15, pairs=6)
     keys = jax.random.split(jax.random.key(6), 6)

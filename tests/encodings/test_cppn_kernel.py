@@ -32,6 +32,7 @@ def evolved(shape: tuple[int, int, int], options: CPPNOptions, generations: int,
     return graphs
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize(
     ("shape", "options", "pixels", "programs", "levels"),
     [
@@ -59,6 +60,7 @@ def test_the_kernel_draws_the_same_pixels(
     assert len(np.unique(drawn)) > 50
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize(
     ("channels", "options", "generations"), [(1, GROWING, 25), (3, CROWDED, 0), (3, CROWDED, 30)]
 )

@@ -68,6 +68,7 @@ def test_without_crossover_and_mutation_offspring_are_copies() -> None:
     np.testing.assert_array_equal(jax.jit(encoding.vary)(keys(10), pairs, jnp.int32(7)), pairs)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("count", [1, 4])
 def test_offspring_do_not_depend_on_what_else_is_varied(count: int) -> None:
     encoding = direct((4, 5, 3))

@@ -64,6 +64,7 @@ def test_normal_numbers_follow_the_formula_of_box_and_muller():
     np.testing.assert_allclose(drawn[:, 150:], signed * across, atol=2e-6)
 
 
+@pytest.mark.exact
 def test_the_numbers_of_a_key_do_not_depend_on_the_other_keys():
     together = np.asarray(normals(KEYS[:9], 33))
     for index in (0, 4, 8):

@@ -22,6 +22,7 @@ def test_fold_reduces_the_last_axis(length: int) -> None:
     np.testing.assert_array_equal(largest[..., 0], array.max(axis=-1))
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize(
     "reduce", [lambda rows: fold(jnp.add, rows, 0), lambda rows: fold(jnp.add, rows * rows, 0), logsumexp]
 )
@@ -31,6 +32,7 @@ def test_a_row_has_the_same_bits_in_every_batch(reduce) -> None:
         np.testing.assert_array_equal(jax.jit(reduce)(ROWS[:size]), whole[:size])
 
 
+@pytest.mark.exact
 def test_a_mean_has_the_same_bits_inside_a_larger_program() -> None:
     def alone(rewards: jax.Array) -> jax.Array:
         return mean(rewards)

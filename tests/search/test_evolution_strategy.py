@@ -232,6 +232,7 @@ def test_elites_are_at_least_as_good_as_the_last_drawings(encoding: str) -> None
     assert search.evaluations(classifier()) == 11 * 10
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize(
     ("encoding", "options"),
     [
@@ -261,6 +262,7 @@ def test_equal_rewards_have_equal_advantages(name: str) -> None:
     np.testing.assert_allclose(advantage(jnp.asarray(rewards)), expected[name], atol=2e-6)
 
 
+@pytest.mark.exact
 def test_a_confidence_that_is_not_a_number_is_the_lowest_reward() -> None:
     """A class evolves as if the classifier had given 0 in place of nan."""
 
@@ -288,12 +290,14 @@ def test_a_confidence_that_is_not_a_number_is_the_lowest_reward() -> None:
     assert float(broken.archive.confidences[0]) > 0.5
 
 
+@pytest.mark.exact
 def test_a_class_evolves_as_it_would_alone() -> None:
     together = evofool.run(strategy(), classifier(), 5, seed=1)
     alone = evofool.run(strategy(targets=(1,)), classifier(), 5, seed=1)
     assert_same(together, alone, slice(1, 2))
 
 
+@pytest.mark.exact
 def test_a_continued_run_equals_an_uninterrupted_one() -> None:
     search = strategy(optimizer=optax.adam(0.01), targets=(2, 5))
     half = evofool.run(search, classifier(), 4, seed=1, chunk=3)
@@ -302,6 +306,7 @@ def test_a_continued_run_equals_an_uninterrupted_one() -> None:
     )
 
 
+@pytest.mark.exact
 def test_a_schedule_of_sigma_is_followed() -> None:
     def sigma(generation: jax.Array) -> jax.Array:
         return jnp.where(generation < 2, 0.1, 0.5)

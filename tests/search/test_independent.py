@@ -38,6 +38,7 @@ def assert_same(one: Any, other: Any) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize(
     ("search", "cut"),
     [
@@ -55,6 +56,7 @@ def test_each_run_has_the_bits_that_it_has_alone(search: Callable[[], evofool.Se
         assert_same(one_run(states, index), evofool.run(search(), classifier(), 5, seed=SEEDS[index]))
 
 
+@pytest.mark.exact
 def test_metrics_have_an_axis_of_runs_and_continued_runs_are_the_uninterrupted_ones() -> None:
     seen: list[dict[str, np.ndarray]] = []
     half = evofool.run(
@@ -79,6 +81,7 @@ def bright(weight: float, name: str = "bright") -> evofool.Classifier:
     return evofool.Classifier(jnp.float32(weight), brightness, spec)
 
 
+@pytest.mark.exact
 def test_runs_can_have_classifiers_that_differ_in_their_weights() -> None:
     search = evofool.map_elites(evofool.direct((4, 4, 1)), evofool.MapElitesOptions(10))
     classifiers = [bright(1.0, "weak"), bright(8.0, "strong")]
@@ -97,6 +100,7 @@ def test_what_does_not_go_together_is_named() -> None:
         evofool.run(search, [bright(1.0), classifier()], 1, seeds=(1, 2))
 
 
+@pytest.mark.exact
 def test_a_large_state_is_updated_in_place_and_one_that_is_passed_in_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
