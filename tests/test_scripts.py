@@ -292,6 +292,7 @@ def test_a_run_passes_a_median_at_the_first_record_that_reaches_it(
     assert milestones("11", records, 0.95)[:3] == ("11", "never", "")
 
 
+@pytest.mark.slow
 def test_the_python_examples_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (SCRIPTS.parent / "README.md").read_text(), re.DOTALL)

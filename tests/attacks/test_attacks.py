@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evofool import Classifier, ClassifierSpec, create_classifier, load_classifier
+from evofool import Classifier, ClassifierSpec, create_classifier
 from evofool.attacks import (
     ATTACKS,
     APGDOptions,
@@ -77,17 +77,6 @@ def binary() -> Classifier:
 def inner_images() -> jax.Array:
     """Images so far from black and white that no attack of these tests is clipped."""
     return jax.random.uniform(jax.random.key(4), (8, *BINARY_SHAPE), minval=0.4, maxval=0.6)
-
-
-@pytest.fixture(scope="module")
-def lenet() -> Classifier:
-    return load_classifier("lenet-digits")
-
-
-@pytest.fixture(scope="module")
-def digits() -> tuple[jax.Array, jax.Array]:
-    dataset = load_dataset("digits")
-    return from_uint8(dataset.test_images[:60]), jnp.asarray(dataset.test_labels[:60])
 
 
 @pytest.fixture
@@ -322,6 +311,7 @@ def foolbox_model(foolbox, classifier):
     return foolbox.JAXModel(jax.jit(classifier.logits), bounds=(0, 1), data_format="channels_last")
 
 
+@pytest.mark.slow
 def test_fast_gradient_sign_is_foolboxs_image_by_image(foolbox, lenet, digits, double_precision) -> None:
     # In float64, because Foolbox's gradient is rounding error where the softmax is certain in float32.
     classifier = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), lenet)

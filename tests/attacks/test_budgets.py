@@ -116,7 +116,7 @@ def attacked(options: Any, linear: Classifier, images: jax.Array) -> tuple[Any, 
     return result, PASSES.copy()
 
 
-def require_exact(result: Any, seen: Counter[str], options: Any) -> None:
+def assert_exact(result: Any, seen: Counter[str], options: Any) -> None:
     """What the attack counted is what the classifier saw, and it is within the budget."""
     queries, gradients, padded = (
         np.asarray(each) for each in (result.queries, result.gradient_queries, result.padded_queries)
@@ -140,7 +140,7 @@ def test_attacks_that_ask_count_what_the_classifier_saw(
     options: Any, linear: Classifier, images: jax.Array
 ) -> None:
     result, seen = attacked(options, linear, images)
-    require_exact(result._replace(gradient_queries=jnp.zeros(6, int)), seen, options)
+    assert_exact(result._replace(gradient_queries=jnp.zeros(6, int)), seen, options)
     assert result.gradient_queries is None
 
 
@@ -149,7 +149,7 @@ def test_attacks_along_gradients_count_what_the_classifier_saw(
     options: Any, linear: Classifier, images: jax.Array
 ) -> None:
     limited = replace(options, max_queries=17)
-    require_exact(*attacked(limited, linear, images), limited)
+    assert_exact(*attacked(limited, linear, images), limited)
 
 
 @pytest.mark.slow
@@ -160,7 +160,7 @@ def test_without_a_budget_nothing_else_is_counted(
     one = name_of(options) != "auto"  # which asks about two images at least
     result, seen = attacked(options, linear, images[: 1 if one else 2])
     assert not one or not result.padded_queries.any()
-    require_exact(result, seen, options)
+    assert_exact(result, seen, options)
     assert int(result.gradient_queries[0]) > 0 or name_of(options) == "template"
 
 
@@ -172,7 +172,7 @@ def test_a_budget_holds_for_each_image_whatever_it_is(
 ) -> None:
     options = replace(options, max_queries=budget)
     whole, seen = attacked(options, linear, images)
-    require_exact(whole, seen, options)
+    assert_exact(whole, seen, options)
     np.testing.assert_allclose(whole.confidences, linear(whole.images), atol=1e-5)
     if budget == 1:
         np.testing.assert_array_equal(whole.images, images)

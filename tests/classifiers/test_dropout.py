@@ -11,28 +11,45 @@ from evofool.classifiers import subtract_mean, with_dropout
 from evofool.errors import UsageError
 
 NAMES = ("a", "b", "c")
+ROWS, RATE = 2000, 0.2
+
+
+def assert_logits_of(dropped: jax.Array, units: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> None:
+    """Logits of many rows have the mean and the variance of sums of units that are dropped.
+
+    A unit x is 0 or x / (1 - rate), so its variance is x^2 rate / (1 - rate).
+    """
+    variance = (units**2 * RATE / (1 - RATE)) @ kernel**2
+    error = np.sqrt(variance / ROWS)
+    assert (np.abs(dropped.mean(axis=0) - (units @ kernel + bias)) < 5 * error).all()
+    np.testing.assert_allclose(dropped.var(axis=0), variance, rtol=0.15)
 
 
 def test_logits_keep_their_mean_and_vary_as_independent_units_do() -> None:
-    """Of a network with one hidden layer behind its dropout the mean and the variance follow by hand.
+    """The units of the second hidden layer are constants here, so dropping those of the first is nothing."""
+    mlp = evofool.create_classifier("mlp", (4, 4, 1), NAMES, seed=2)
+    params = jax.tree.map(lambda leaf: leaf, mlp.params)
+    units = np.random.default_rng(0).uniform(0.5, 2, 100).astype(np.float32)
+    params["fc2"]["kernel"].set_value(jnp.zeros((100, 100)))
+    params["fc2"]["bias"].set_value(jnp.asarray(units))
+    constant = evofool.Classifier(params, mlp.logits_function, mlp.spec)
+    dropped = with_dropout(constant, RATE, jax.random.key(1)).logits(jnp.zeros((ROWS, 4, 4, 1)))
+    assert_logits_of(dropped, units, *(np.asarray(params["fc3"][name][...]) for name in ("kernel", "bias")))
 
-    A unit x is 0 or x / (1 - rate), so its variance is x^2 rate / (1 - rate), and a logit is a sum of units.
-    """
+
+@pytest.mark.slow
+def test_logits_of_a_convolutional_network_keep_their_mean_too() -> None:
     resnet = evofool.create_classifier("resnet", (8, 8, 1), NAMES, seed=2)
     image = jax.random.uniform(jax.random.key(0), (1, 8, 8, 1))
-    rows, rate = 2000, 0.2
     logits = jax.jit(lambda classifier, images: classifier.logits(images))
-    dropped = logits(with_dropout(resnet, rate, jax.random.key(1)), jnp.tile(image, (rows, 1, 1, 1)))
+    dropped = logits(with_dropout(resnet, RATE, jax.random.key(1)), jnp.tile(image, (ROWS, 1, 1, 1)))
 
     network = nnx.merge(resnet.logits_function.graphdef, resnet.params)
-    kernel = np.asarray(network.fc.kernel[...])
+    kernel, bias = np.asarray(network.fc.kernel[...]), np.asarray(network.fc.bias[...])
     units = []
     network.fc = lambda x: units.append(x) or x
     network(image)
-    variance = (np.asarray(units[0])[0] ** 2 * rate / (1 - rate)) @ kernel**2
-    error = np.sqrt(variance / rows)
-    assert (np.abs(dropped.mean(axis=0) - logits(resnet, image)[0]) < 5 * error).all()
-    np.testing.assert_allclose(dropped.var(axis=0), variance, rtol=0.15)
+    assert_logits_of(dropped, np.asarray(units[0])[0], kernel, bias)
 
 
 def test_layers_drop_units_of_their_own() -> None:

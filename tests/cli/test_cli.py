@@ -275,6 +275,19 @@ def test_fetch_says_where_it_failed(evofool_main: Main) -> None:
     assert "mnist" in err
 
 
+def test_a_run_goes_into_a_new_directory_under_runs_by_default(
+    tmp_path: Path, evofool_main: Main, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = evofool_main("evolve", "--generations", 2, "--batch-size", 20)
+    assert (code, err) == (0, "")
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.name.endswith("-map-elites-direct-lenet-digits-seed0")
+    assert f"runs/{run.name}/elites.png" in out
+    assert (run / "elites.png").is_file()
+
+
+@pytest.mark.slow
 def test_with_no_arguments_everything_works(tmp_path: Path) -> None:
     """The first thing that a new user types, in an empty directory."""
     process = subprocess.run(

@@ -1,5 +1,6 @@
 """What the tests of runs share."""
 
+import functools
 import json
 import shutil
 import subprocess
@@ -28,6 +29,12 @@ def settings_for(generations: int, batch_size: int = 20) -> RunSettings:
 
 def archive_of(run: Path) -> list[np.ndarray]:
     """Every array of the newest checkpoint's archive."""
+    newest = run / "checkpoints" / str(finalised(run)[-1])
+    return _archive_of(run, newest.stat().st_mtime_ns)
+
+
+@functools.cache
+def _archive_of(run: Path, changed: int) -> list[np.ndarray]:
     directory = RunDirectory.open(run)
     settings = directory.read_settings()
     job = prepare(settings)

@@ -63,7 +63,7 @@ def test_a_run_in_two_parts_is_the_whole_run(whole: Path, tmp_path: Path, evofoo
     assert same_tables(parts, whole)
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 50])
+@pytest.mark.parametrize("chunk", [7, pytest.param(50, marks=pytest.mark.slow)])
 def test_the_length_of_chunks_changes_nothing(
     whole: Path, tmp_path: Path, evofool_main: Main, chunk: int
 ) -> None:
@@ -188,14 +188,11 @@ def test_an_evolution_strategy_leaves_its_pictures_and_resumes_to_the_same_bits(
     assert set(np.unique(read_png(whole / "elites" / "003_three.png")).tolist()) <= {0, 255}
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(
-    whole: Path, tmp_path: Path, evofool_main: Main, evofool_process: Start
+def test_a_run_that_ended_before_its_first_checkpoint_starts_again(
+    whole: Path, tmp_path: Path, evofool_main: Main
 ) -> None:
-    run = tmp_path / "run"
-    process = evofool_process("evolve", "--generations", 60, *SMALL, "--chunk", 1, "--out", run, "--quiet")
-    wait_for((run / "config.json").exists, process)
-    process.kill()
-    process.communicate()
+    run, settings = tmp_path / "run", RunDirectory.open(whole).read_settings()
+    RunDirectory.create(run, settings, prepare(settings).classifier).results.release()
     assert finalised(run) == []
     code, out, _ = evofool_main("evolve", "--resume", run)
     assert code == 0

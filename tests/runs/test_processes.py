@@ -1,5 +1,6 @@
 """Runs over several processes on this machine: the elites are those of one process, and all end together."""
 
+import os
 import shutil
 import signal
 import socket
@@ -37,7 +38,7 @@ def several(evofool_process: Start) -> Iterator[Several]:
             coordinator = f"localhost:{free.getsockname()[1]}"
         for number, more in enumerate(own):
             cluster = ("--coordinator", coordinator, "--processes", len(own), "--process-id", number)
-            flags = f"--xla_force_host_platform_device_count={devices}"
+            flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
             started.append(evofool_process("evolve", *cluster, *options, *more, XLA_FLAGS=flags))
         return started[-len(own) :]
 

@@ -41,7 +41,7 @@ class Service:
         return BlackBox(self, (6, 6, 1), names, **{"backoff": 0.0, "max_batch": 20, **options})
 
 
-def same(one: Any, other: Any) -> None:
+def assert_same(one: Any, other: Any) -> None:
     for a, b in zip(jax.tree.leaves(one.archive), jax.tree.leaves(other.archive), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
@@ -62,7 +62,7 @@ def test_the_elites_are_those_of_the_compiled_search(make: Any, options: dict[st
     search, service, chunks = make(), Service(0.1), []
     box = service.box(retries=30, **options)
     state = evofool.run(search, box, 12, seed=4, on_chunk=lambda state, chunk: chunks.append(chunk))
-    same(state, evofool.run(search, CLASSIFIER, 12, seed=4))
+    assert_same(state, evofool.run(search, CLASSIFIER, 12, seed=4))
     asked, cached, failed, padded = (sum(chunk[name].sum() for chunk in chunks) for name in QUERIES)
     assert (asked, failed) == (service.served, service.refused)
     assert (asked + cached, padded) == (12 * search.evaluations(box), 0)
@@ -71,7 +71,7 @@ def test_the_elites_are_those_of_the_compiled_search(make: Any, options: dict[st
 
 def test_the_result_does_not_depend_on_how_a_generation_is_cut() -> None:
     whole = evofool.run(breeding(), Service().box(), 6)
-    same(evofool.run(breeding(), Service().box(), 6, cut=evofool.Cut(microbatch=4)), whole)
+    assert_same(evofool.run(breeding(), Service().box(), 6, cut=evofool.Cut(microbatch=4)), whole)
     with pytest.raises(UsageError, match="one process and device"):
         evofool.run(breeding(), Service().box(), 6, cut=evofool.Cut(evofool.population_mesh(1)))
 
@@ -79,7 +79,7 @@ def test_the_result_does_not_depend_on_how_a_generation_is_cut() -> None:
 def test_many_runs_are_those_of_their_seeds() -> None:
     states = evofool.run(breeding(), Service().box(), 4, seeds=(7, 9))
     for index, seed in enumerate((7, 9)):
-        same(evofool.one_run(states, index), evofool.run(breeding(), CLASSIFIER, 4, seed=seed))
+        assert_same(evofool.one_run(states, index), evofool.run(breeding(), CLASSIFIER, 4, seed=seed))
 
 
 def test_a_box_that_dies_loses_no_whole_generation() -> None:
@@ -96,7 +96,7 @@ def test_a_box_that_dies_loses_no_whole_generation() -> None:
     assert [(int(state.generation), length) for state, length in kept] == [(4, 4), (5, 1)]
     service.dies_after = np.inf
     resumed = evofool.run(breeding(), service.box(), 12, state=kept[-1][0])
-    same(resumed, evofool.run(breeding(), CLASSIFIER, 12))
+    assert_same(resumed, evofool.run(breeding(), CLASSIFIER, 12))
 
 
 @pytest.mark.parametrize("box", [False, True])
