@@ -67,8 +67,8 @@ class Benchmarks:
         json: also write all results to this file, and the plots next to it.
         quick: small sizes and few rounds, to check that everything works.
         rounds: how often each side is timed; by default each case decides.
-        classifier: what `autoattack` and `queries` attack: a name or a file of `evofool train`, for images of
-            MNIST's or CIFAR-10's size; by default the embedded LeNet.
+        classifier: what `autoattack` attacks in place of the embedded LeNet, and `queries` beside it: a name
+            or a file of `evofool train`, for images of MNIST's or CIFAR-10's size.
         save: keep each case in benchmarks/results, and update the tables of benchmarks/README.md and docs/.
         readme: measure nothing; only update these tables from benchmarks/results.
     """

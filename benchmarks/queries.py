@@ -175,7 +175,7 @@ def _logits(classifier: Classifier, images: np.ndarray) -> np.ndarray:
     parts = []
     for start in range(0, len(images), _BATCH):
         part = images[start : start + _BATCH]
-        missing = max(2, 1 << (len(part) - 1).bit_length()) - len(part)
+        missing = (1 << (len(part) - 1).bit_length()) - len(part)
         filled = np.concatenate([part, np.zeros((missing, *part.shape[1:]), np.float32)])
         parts.append(np.array(_score(classifier, filled))[: len(part)])
     return np.concatenate(parts)

@@ -41,7 +41,7 @@ class Subject(NamedTuple):
 
 
 def subjects(effort: Effort, count: int) -> list[Subject]:
-    """The classifier of the command line, if there is one, and the embedded LeNet."""
+    """The classifier of the command line, if there is one, and then the embedded LeNet."""
     names = ([] if effort.classifier is None else [effort.classifier]) + ["lenet-digits"]
     return [_subject(name, count) for name in names]
 
