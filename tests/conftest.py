@@ -132,8 +132,8 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     mirror.server.server_close()
 
 
-_MOST_MAPPINGS = 30_000
-"""Linux lets a process map memory 65,530 times; a compiled program takes several of them."""
+_MOST_MAPPINGS = 6_000
+"""About 400 compiled programs of two megabytes each. Linux lets a process map memory 65,530 times."""
 
 
 _FOR_OTHER_PLATFORMS = {"assumed", "lowered_for_cuda"}
@@ -144,7 +144,7 @@ _FOR_OTHER_PLATFORMS = {"assumed", "lowered_for_cuda"}
 def _programs(request: pytest.FixtureRequest) -> Iterator[None]:
     """Files share compiled programs, but for those that trace for other platforms.
 
-    All are dropped before a process can map no more.
+    All are dropped before they take much memory, or a process can map no more.
     """
     alone = not _FOR_OTHER_PLATFORMS.isdisjoint(dir(getattr(request.node, "obj", None)))
     if alone:
