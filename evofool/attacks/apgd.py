@@ -20,12 +20,12 @@ from evofool.attacks.attack import (
     unattacked,
 )
 from evofool.attacks.balls import CommonNorm, lengths, of_rows, radius, require_ball, steepest, within
-from evofool.attacks.goals import Goal, Untargeted
+from evofool.attacks.goals import Goal, Untargeted, likeliest_others
 from evofool.attacks.options import AttackOptions
-from evofool.attacks.pgd import EPSILON_OF_COLOUR, EPSILON_OF_GREY
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import require_choice, require_positive, require_seed
 from evofool.numerics.random_numbers import fold_in_each
+from evofool.numerics.rows import where_rows
 
 Loss = Literal["ce", "dlr", "dlr-targeted"]
 """Cross-entropy, or the difference of logits ratio: away from the label, or towards other classes in turn."""
@@ -118,10 +118,7 @@ def apgd(
         True
     """
     require_attackable(classifier, images, goal, options.goals)
-    default = EPSILON_OF_GREY if images.shape[3] == 1 else EPSILON_OF_COLOUR
-    chosen = replace(
-        options, epsilon=radius(options.epsilon, options.norm, default, images.shape[1:]), seed=0
-    )
+    chosen = replace(options, epsilon=radius(options.epsilon, options.norm, images.shape[1:]), seed=0)
     attack = partial(attack_keyed, classifier, chosen)
     keys = image_keys(options.seed, len(images))
     return in_parts(attack, images, goal, keys).against(classifier, goal, options)
@@ -167,7 +164,7 @@ def attack_keyed(
         first = best.starts == 0
         take = ~best.fooled & (climb.fooled | (first & climb.had_gradient))
         return _Best(
-            images=jnp.where(of_rows(take), climb.images, best.images),
+            images=where_rows(take, climb.images, best.images),
             fooled=best.fooled | climb.fooled,
             had_gradient=best.had_gradient | climb.had_gradient,
             starts=best.starts + 1,
@@ -182,12 +179,6 @@ def attack_keyed(
     logits = classifier.logits(best.images)
     result = result_of(classifier, goal, images, best.images, logits_before, logits, best.had_gradient | left)
     return result.counting(2 + best.looks, best.looks, best.made - best.looks)
-
-
-def likeliest_others(logits: Float[Array, "n k"], labels: Int[Array, " n"], count: int) -> Int[Array, "n t"]:
-    """The likeliest classes of each image but its label, at most so many."""
-    others = logits.at[jnp.arange(len(labels)), labels].set(-jnp.inf)
-    return jax.lax.top_k(others, min(count, logits.shape[1] - 1))[1]
 
 
 def checkpoints(steps: int) -> tuple[Bool[np.ndarray, " steps"], Int[np.ndarray, " steps"]]:
@@ -262,17 +253,7 @@ def _climb(
     assert epsilon is not None
     due, window = (jnp.asarray(each) for each in checkpoints(steps))
     confine = partial(within, images, norm=norm, epsilon=epsilon)
-
-    def look(
-        points: Float[Array, "n h w c"],
-    ) -> tuple[Float[Array, "n h w c"], Float[Array, " n"], Bool[Array, " n"]]:
-        def total(points: Float[Array, "n h w c"]) -> tuple[Array, tuple[Array, Array]]:
-            logits = classifier.logits(points)
-            losses = raised(logits)
-            return losses.sum(), (losses, goal.reached(logits))
-
-        gradient, (losses, reached) = jax.grad(total, has_aux=True)(points)
-        return jnp.where(jnp.isnan(gradient), 0, gradient), losses, reached
+    look = partial(_look, classifier, goal, raised)
 
     def step(climb: _Climb) -> _Climb:
         size = of_rows(climb.step_size)
@@ -288,11 +269,11 @@ def _climb(
             before=climb.point,
             gradient=gradient,
             loss=loss,
-            best=_chosen(higher, moved, climb.best),
-            best_gradient=_chosen(higher, gradient, climb.best_gradient),
+            best=where_rows(higher, moved, climb.best),
+            best_gradient=where_rows(higher, gradient, climb.best_gradient),
             best_loss=jnp.where(higher, loss, climb.best_loss),
             rises=climb.rises + (loss > climb.loss),
-            images=_chosen(reached & ~climb.fooled, moved, climb.images),
+            images=where_rows(reached & ~climb.fooled, moved, climb.images),
             fooled=climb.fooled | reached,
             had_gradient=climb.had_gradient | some(gradient),
             step=climb.step + 1,
@@ -302,9 +283,38 @@ def _climb(
         return jax.tree.map(partial(jnp.where, due[climb.step]), checked, now)
 
     start = start_of(keys, images, norm, epsilon)
-    gradient, loss, reached = look(start)
-    count = len(images)
-    climb = _Climb(
+    climb = _from(start, look(start), 2 * epsilon, done)
+    climb = jax.lax.while_loop(lambda climb: (climb.step < steps) & ~(climb.fooled | done).all(), step, climb)
+    return climb._replace(images=where_rows(climb.fooled, climb.images, climb.best))
+
+
+class _Seen(NamedTuple):
+    """Points as the classifier sees them: gradient and value of the loss, and whether the label is left."""
+
+    gradient: Float[Array, "n h w c"]
+    loss: Float[Array, " n"]
+    reached: Bool[Array, " n"]
+
+
+def _look(classifier: Classifier, goal: Goal, raised: Raised, points: Float[Array, "n h w c"]) -> _Seen:
+    def total(points: Float[Array, "n h w c"]) -> tuple[Array, tuple[Array, Array]]:
+        logits = classifier.logits(points)
+        losses = raised(logits)
+        return losses.sum(), (losses, goal.reached(logits))
+
+    gradient, (losses, reached) = jax.grad(total, has_aux=True)(points)
+    return _Seen(jnp.where(jnp.isnan(gradient), 0, gradient), losses, reached)
+
+
+def _from(
+    start: Float[Array, "n h w c"],
+    seen: _Seen,
+    step_size: float | Float[Array, ""],
+    done: Bool[Array, " n"],
+) -> _Climb:
+    """The way up before its first step."""
+    gradient, loss, reached = seen
+    return _Climb(
         point=start,
         before=start,
         gradient=gradient,
@@ -312,9 +322,9 @@ def _climb(
         best=start,
         best_gradient=gradient,
         best_loss=loss,
-        step_size=jnp.full(count, 2 * epsilon),
-        rises=jnp.zeros(count, jnp.int32),
-        halved=jnp.ones(count, bool),
+        step_size=jnp.full(len(start), step_size),
+        rises=jnp.zeros(len(start), jnp.int32),
+        halved=jnp.ones(len(start), bool),
         checked_loss=loss,
         images=start,
         fooled=reached,
@@ -322,8 +332,6 @@ def _climb(
         step=jnp.int32(0),
         looks=(~done).astype(jnp.int32),
     )
-    climb = jax.lax.while_loop(lambda climb: (climb.step < steps) & ~(climb.fooled | done).all(), step, climb)
-    return climb._replace(images=_chosen(climb.fooled, climb.images, climb.best))
 
 
 def _checked(climb: _Climb, window: Int[Array, ""]) -> _Climb:
@@ -331,8 +339,8 @@ def _checked(climb: _Climb, window: Int[Array, ""]) -> _Climb:
     halve = climb.rises <= _ENOUGH_RISES * window
     halve |= ~climb.halved & (climb.best_loss <= climb.checked_loss)
     return climb._replace(
-        point=_chosen(halve, climb.best, climb.point),
-        gradient=_chosen(halve, climb.best_gradient, climb.gradient),
+        point=where_rows(halve, climb.best, climb.point),
+        gradient=where_rows(halve, climb.best_gradient, climb.gradient),
         step_size=jnp.where(halve, climb.step_size / 2, climb.step_size),
         rises=jnp.zeros_like(climb.rises),
         halved=halve,
@@ -378,9 +386,3 @@ def _loss(
     if count < 4:
         return -margin
     return -margin / (ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2 + _TINY)
-
-
-def _chosen(
-    rows: Bool[Array, " n"], these: Float[Array, "n h w c"], others: Float[Array, "n h w c"]
-) -> Float[Array, "n h w c"]:
-    return jnp.where(of_rows(rows), these, others)

@@ -22,16 +22,16 @@ from evofool.attacks.attack import (
     require_attackable,
     unattacked,
 )
-from evofool.attacks.balls import CommonNorm, lengths, of_rows, radius, require_ball
+from evofool.attacks.balls import CommonNorm, lengths, radius, require_ball
 from evofool.attacks.fab import FABOptions
 from evofool.attacks.fab import attack_until as fab_until
 from evofool.attacks.goals import Goal, Untargeted
 from evofool.attacks.options import AttackOptions
-from evofool.attacks.pgd import EPSILON_OF_COLOUR, EPSILON_OF_GREY
 from evofool.attacks.query import SquareOptions, square
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import UsageError, require_positive, require_seed
 from evofool.numerics.random_numbers import fold_in_each
+from evofool.numerics.rows import where_rows
 
 MEMBERS = ("apgd-ce", "apgd-dlr-targeted", "fab", "square")
 """The attacks in their order; `AttackResult.fooled_by` counts from 0."""
@@ -113,8 +113,7 @@ def autoattack(
     require_attackable(classifier, images, goal, options.goals)
     if not is_known(images):
         raise UsageError("AutoAttack cannot be part of a compiled function: it chooses images on the way")
-    default = EPSILON_OF_GREY if images.shape[3] == 1 else EPSILON_OF_COLOUR
-    epsilon = radius(options.epsilon, options.norm, default, images.shape[1:])
+    epsilon = radius(options.epsilon, options.norm, images.shape[1:])
     none = jnp.zeros(len(images), jnp.int32)
     if not options.affordable(1, each=1, fixed=_AROUND - 1):
         result = in_parts(partial(unattacked, classifier), images, goal)._replace(fooled_by=none - 1)
@@ -144,7 +143,7 @@ def autoattack(
         had_gradient |= made.had_gradient
         inside = lengths(made.images - images, options.norm) <= epsilon * (1 + _ROUNDING)
         fooled = left & np.asarray(made.success & inside)
-        found = jnp.where(of_rows(jnp.asarray(fooled)), made.images, found)
+        found = where_rows(jnp.asarray(fooled), made.images, found)
         fooled_by[fooled], left = number, left & ~fooled
     whole = assess(classifier, images, found, goal).counting(queries, gradients, padded)
     return whole._replace(
@@ -219,7 +218,7 @@ def _ask(classifier: Classifier, options: AutoAttackOptions, epsilon: float, rem
     most = most if remaining.budget is None else min(most, remaining.budget)
     settings = SquareOptions(options.norm, epsilon, seed=options.seed, max_queries=most)
     left = jnp.asarray(remaining.left)
-    images = jnp.where(of_rows(left), remaining.images, remaining.found)
+    images = where_rows(left, remaining.images, remaining.found)
     result = square(classifier, images, remaining.goal, settings)
     assert result.queries is not None
     assert result.padded_queries is not None

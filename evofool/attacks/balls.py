@@ -36,32 +36,39 @@ def require_ball(epsilon: float | None, norm: str, norms: Collection[str] = get_
         require_not_negative(epsilon=epsilon)
 
 
-def radius(epsilon: float | None, norm: Norm, default: float, shape: tuple[int, ...]) -> float:
+def radius(
+    epsilon: float | None,
+    norm: Norm,
+    shape: tuple[int, ...],
+    usual: tuple[float, float] = (0.3, 8 / 255),
+) -> float:
     """The size of a ball: epsilon, or a default that only the norm linf has.
 
     Args:
         epsilon: the size, if it is given.
         norm: of the ball.
-        default: in place of None.
         shape: of an image.
+        usual: the default for grey images and the one for colour, by default those of Madry et al. on MNIST
+            and on CIFAR-10.
 
     Raises:
         UsageError: epsilon is needed and not given.
 
     Example:
-        >>> radius(None, "linf", 0.25, (28, 28, 1)), radius(2.0, "l2", 0.25, (28, 28, 1))
-        (0.25, 2.0)
+        >>> radius(None, "linf", (28, 28, 1)), radius(2.0, "l2", (28, 28, 1))
+        (0.3, 2.0)
     """
     if epsilon is not None:
         return epsilon
+    default = usual[0] if shape[2] == 1 else usual[1]
     if norm == "linf":
         return default
     size = math.prod(shape)
     what = {"l2": "the Euclidean length", "l1": "the sum of the absolute values"}[norm]
-    usual = default * (math.sqrt(size) if norm == "l2" else size)
+    as_large = default * (math.sqrt(size) if norm == "l2" else size)
     raise UsageError(
         f"norm {norm} requires epsilon, {what} of the whole change: one of {round(255 * default)}/255 in "
-        f"every value of these images has {usual:.2g}"
+        f"every value of these images has {as_large:.2g}"
     )
 
 

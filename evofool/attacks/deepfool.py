@@ -9,12 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from evofool.attacks.attack import AttackResult, in_parts, require_attackable, result_of, unattacked
-from evofool.attacks.balls import CommonNorm
-from evofool.attacks.goals import Goal, Untargeted
+from evofool.attacks.balls import CommonNorm, of_rows
+from evofool.attacks.goals import Goal, Untargeted, likeliest_others
 from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import require_choice, require_not_negative, require_positive
 from evofool.images import round_to_8_bits
+from evofool.numerics.rows import where_rows
 
 # Keeps a step from ending on the boundary itself, where float32 decides; Foolbox adds the same.
 _BEYOND_BOUNDARY = 1e-4
@@ -159,8 +160,7 @@ def cross_boundary(
 ) -> Crossing:
     """DeepFool without its checks, as part of a compiled function."""
     logits = classifier.logits(images)
-    others = logits.at[jnp.arange(len(labels)), labels].set(-jnp.inf)
-    nearest = jax.lax.top_k(others, candidates)[1]
+    nearest = likeliest_others(logits, labels, candidates)
 
     def unfinished(crossing: Crossing) -> Bool[Array, ""]:
         return (crossing.most < steps) & ~crossing.left.all()
@@ -170,7 +170,7 @@ def cross_boundary(
         change = crossing.change + direction
         moved = jnp.clip(images + (1 + overshoot) * change, 0, 1)
         moved = round_to_8_bits(moved) if eight_bit else moved
-        moved = jnp.where(crossing.left[:, None, None, None], crossing.images, moved)
+        moved = where_rows(crossing.left, crossing.images, moved)
         return Crossing(
             images=moved,
             change=change,
@@ -207,6 +207,6 @@ def _to_boundary(
     distance = jnp.where(flat, jnp.inf, jnp.abs(f) / jnp.where(flat, 1, dual))
     closest = jnp.argmin(distance, axis=0)
     w, dual, distance = w[closest, rows], dual[closest, rows], distance[closest, rows]
-    length = jnp.where(jnp.isfinite(distance), distance + _BEYOND_BOUNDARY, 0)[:, None, None, None]
-    direction = w / jnp.maximum(dual, jnp.finfo(dual.dtype).tiny)[:, None, None, None]
+    length = of_rows(jnp.where(jnp.isfinite(distance), distance + _BEYOND_BOUNDARY, 0))
+    direction = w / of_rows(jnp.maximum(dual, jnp.finfo(dual.dtype).tiny))
     return length * (direction if norm == "l2" else jnp.sign(w)), ~flat.all(axis=0)

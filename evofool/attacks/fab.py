@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from evofool.attacks.apgd import likeliest_others
 from evofool.attacks.attack import AttackResult, in_parts, require_attackable, result_of, unattacked
 from evofool.attacks.balls import CommonNorm, lengths, of_rows
-from evofool.attacks.goals import Goal, Untargeted
+from evofool.attacks.goals import Goal, Untargeted, likeliest_others
 from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import UsageError, require_choice, require_positive
+from evofool.numerics.rows import where_rows
 
 _TINY = 1e-12
 _LEAST_SIZE = 1e-8
@@ -143,8 +143,8 @@ def attack_until(
         adversarial = goal.reached(classifier.logits(moved))
         better = adversarial & (size < state.size) & (state.size > enough)
         return _State(
-            points=jnp.where(of_rows(adversarial), images + options.shrinkage * (moved - images), moved),
-            found=jnp.where(of_rows(better), moved, state.found),
+            points=where_rows(adversarial, images + options.shrinkage * (moved - images), moved),
+            found=where_rows(better, moved, state.found),
             size=jnp.where(better, size, state.size),
             had_gradient=state.had_gradient | had_gradient,
             step=state.step + 1,
@@ -188,7 +188,7 @@ def _moved(
     moved = (points + options.overshoot * of_point) * (1 - bias)
     moved = moved + (images + options.overshoot * of_image) * bias
     had_gradient = normal.any(axis=1)
-    return jnp.where(of_rows(had_gradient), jnp.clip(moved, 0, 1), points), had_gradient
+    return where_rows(had_gradient, jnp.clip(moved, 0, 1), points), had_gradient
 
 
 def to_plane(

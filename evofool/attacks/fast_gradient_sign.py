@@ -21,7 +21,8 @@ from evofool.attacks.goals import Goal
 from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
 
-_EPSILON_OF_GREY, _EPSILON_OF_COLOUR = 0.25, 0.007
+_EPSILONS = (0.25, 0.007)
+"""Of the paper, for grey images and for colour."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,7 @@ def fast_gradient_sign(
         [0.25, 0.25, 0.25]
     """
     require_attackable(classifier, images, goal, options.goals)
-    default = _EPSILON_OF_GREY if images.shape[3] == 1 else _EPSILON_OF_COLOUR
-    epsilon = radius(options.epsilon, options.norm, default, images.shape[1:])
+    epsilon = radius(options.epsilon, options.norm, images.shape[1:], _EPSILONS)
     chosen = replace(options, epsilon=epsilon, max_queries=None)
     step = options.affordable(1, each=1, fixed=2)
     attack = partial(_attack, classifier, chosen) if step else partial(unattacked, classifier)

@@ -121,6 +121,17 @@ def log_odds(
     return of_class - jax.nn.logsumexp(others, axis=1)
 
 
+def likeliest_others(logits: Float[Array, "n k"], labels: Int[Array, " n"], count: int) -> Int[Array, "n t"]:
+    """The likeliest classes of each image but its label, at most so many, the likeliest first.
+
+    Example:
+        >>> likeliest_others(jnp.array([[0.1, 3.0, 2.0, 1.0]]), jnp.array([1]), 2).tolist()
+        [[2, 3]]
+    """
+    others = logits.at[jnp.arange(len(labels)), labels].set(-jnp.inf)
+    return jax.lax.top_k(others, min(count, logits.shape[1] - 1))[1]
+
+
 def random_targets(
     key: Key[Array, ""], labels: Sequence[int] | Int[Array | np.ndarray, " n"], classifier: AnyClassifier
 ) -> Int[Array, " n"]:

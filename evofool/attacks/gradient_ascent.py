@@ -21,11 +21,13 @@ from evofool.attacks.attack import (
     unattacked,
     with_trajectory,
 )
+from evofool.attacks.balls import of_rows
 from evofool.attacks.goals import Goal, Targeted
 from evofool.attacks.options import AttackOptions, static
 from evofool.classifiers.black_box import AnyClassifier
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import UsageError, require_not_negative, require_positive
+from evofool.numerics.rows import where_rows
 
 # The released code starts from N(0, 1) in grey levels around the mean image, or from uniform noise.
 NOISE_LEVEL = 1 / 255
@@ -218,7 +220,7 @@ def _ascend(
         objective = goal.objective(classifier, logits)
         best = _better(best, _Best(images, logits, objective))
         rate = _rate(objective, gradient, options)
-        difference = images + rate[:, None, None, None] * gradient - mean_image
+        difference = images + of_rows(rate) * gradient - mean_image
         difference = _regularise(difference, gradient, index, options)
         observed = observe(classifier, goal, logits, watch)
         return (jnp.clip(mean_image + difference, 0, 1), best), (observed, some(gradient))
@@ -236,12 +238,7 @@ def _ascend(
 
 def _better(best: _Best, other: _Best) -> _Best:
     """The better of two images for each target; the former if they are equal."""
-    better = other.objective > best.objective
-    return _Best(
-        jnp.where(better[:, None, None, None], other.images, best.images),
-        jnp.where(better[:, None], other.logits, best.logits),
-        jnp.where(better, other.objective, best.objective),
-    )
+    return where_rows(other.objective > best.objective, other, best)
 
 
 def _rate(

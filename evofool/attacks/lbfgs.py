@@ -23,6 +23,7 @@ from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import require_positive
 from evofool.images import round_to_8_bits
+from evofool.numerics.rows import where_rows
 
 # More passes than any attack takes, which 32 bits hold.
 _MANY = 1 << 30
@@ -172,9 +173,7 @@ def _attack(
         last, looks, made = _minimise(this, start, left, options.iterations, options.memory)
         last = round_to_8_bits(last) if options.eight_bit else last
         searched = _bisect(state, last, originals, goal.reached(logits_of(last)))
-        searched = jax.tree.map(
-            lambda new, old: jnp.where(begun.reshape(-1, *(1,) * (new.ndim - 1)), new, old), searched, state
-        )
+        searched = where_rows(begun, searched, state)
         looks = passes.looks + looks
         return searched, _Passes(looks, passes.searches + begun, passes.made + made, passes.done + 1)
 

@@ -20,7 +20,6 @@ from evofool.attacks.attack import (
 )
 from evofool.attacks.balls import (
     Norm,
-    of_rows,
     on_grid,
     radius,
     random_changes,
@@ -33,9 +32,7 @@ from evofool.attacks.options import AttackOptions
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import require_not_negative, require_positive, require_seed
 from evofool.numerics.random_numbers import fold_in_each
-
-EPSILON_OF_GREY, EPSILON_OF_COLOUR = 0.3, 8 / 255
-"""The balls of Madry et al. on MNIST and on CIFAR-10."""
+from evofool.numerics.rows import where_rows
 
 # All steps together could bring an image to this many times the size of its ball (Madry et al., appendix).
 _REACH = 2.5
@@ -116,8 +113,7 @@ def pgd(
         True
     """
     require_attackable(classifier, images, goal, options.goals)
-    default = EPSILON_OF_GREY if images.shape[3] == 1 else EPSILON_OF_COLOUR
-    epsilon = radius(options.epsilon, options.norm, default, images.shape[1:])
+    epsilon = radius(options.epsilon, options.norm, images.shape[1:])
     steps = options.affordable(options.steps, each=2, fixed=3)
     if not steps:
         return in_parts(partial(unattacked, classifier), images, goal).against(classifier, goal, options)
@@ -178,7 +174,7 @@ def _attack(
         had_gradient = best.had_gradient | had_gradient.any(axis=0)
         better = ~best.reached & (reached | (had_gradient & (objective > best.objective)))
         return _Best(
-            images=jnp.where(of_rows(better), attacked, best.images),
+            images=where_rows(better, attacked, best.images),
             objective=jnp.where(better, objective, best.objective),
             reached=best.reached | reached,
             had_gradient=had_gradient,

@@ -33,7 +33,8 @@ from evofool.errors import (
 Improvement = Literal["gradient", "deepfool"]
 """How a perturbation is improved: by the gradient of the loss on a batch of images, or by DeepFool on one."""
 
-_PAPERS_EPSILON = 10 / 255
+_EPSILONS = (10 / 255, 10 / 255)
+"""Of the paper, whatever the channels."""
 _BATCH_SIZE = 50
 # An image whose class has less than exp(-3) = 5% is fooled, and no longer contributes to the gradient.
 _ENOUGH_LOSS = 3.0
@@ -94,7 +95,7 @@ class UniversalOptions(AttackOptions):
         Raises:
             UsageError: the norm is l2 and there is no epsilon.
         """
-        return radius(self.epsilon, self.norm, _PAPERS_EPSILON, image.shape)
+        return radius(self.epsilon, self.norm, image.shape, _EPSILONS)
 
 
 def universal_perturbation(

@@ -4,6 +4,7 @@ import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -11,11 +12,11 @@ import tyro
 from rich.console import Console
 
 from evofool.cli.forms import given_options, presented
-from evofool.cli.results import ResultsCommand, print_present
+from evofool.cli.results import print_present
+from evofool.cli.resumable import ResumableCommand
 from evofool.console import make_console
 from evofool.errors import EvofoolError, UsageError, unknown_name
 from evofool.results import Results
-from evofool.studies import Work
 from evofool.studies.audit import FIGURES, AuditOptions, AuditResult, audit
 from evofool.studies.audit.comparison import COMPARISON, save_comparison
 from evofool.studies.audit.directory import AUDIT, Begun, begin_audit, read_begun, save_audit
@@ -47,18 +48,16 @@ def audit_command(args: Sequence[str]) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditCommand(ResultsCommand):
+class AuditCommand(ResumableCommand):
     """How easily is a classifier fooled? One page says it, with everything that was tried.
 
     Attributes:
-        resume: go on with the audit in this directory, which keeps its options.
         compare: put two finished audits side by side, in place of auditing anything.
         fail_under: end with exit code 1 if a figure is lower, as in robust_accuracy=0.4; several are allowed.
             The names are those in audit.json.
         fail_over: the same if a figure is higher, as in cppn_above_99=0.5.
     """
 
-    resume: Path | None = None
     compare: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIRECTORY DIRECTORY")] = ()
     fail_under: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIGURE=VALUE...")] = ()
     fail_over: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIGURE=VALUE...")] = ()
@@ -75,18 +74,10 @@ class AuditCommand(ResultsCommand):
         lowest, highest = _limits("--fail-under", self.fail_under), _limits("--fail-over", self.fail_over)
         results = self._results()
         begun = dataclasses.replace(self.begun, options=self.options)
-        work = Work(results, None if self.resume else lambda: begin_audit(begun, results), console)
-        try:
+        with self.working(results, partial(begin_audit, begun, results), console, "audit") as work:
             result = audit(self.options, work)
             work.begin()
             save_audit(result, begun, results)
-        except KeyboardInterrupt:
-            if work.begun:
-                message = f"Stopped early. Continue with: evofool audit --resume {results.path}"
-                console.print(message, soft_wrap=True)
-            raise
-        finally:
-            work.close()
         _print_audit(console, result)
         print_present(console, results)
         _require_within(result.figures, lowest, highest)
@@ -95,16 +86,7 @@ class AuditCommand(ResultsCommand):
     def _results(self) -> Results:
         if self.resume is None:
             return self.create_results(AUDIT, "audit", self.options.classifier)
-        if self.out is not None or self.overwrite:
-            raise UsageError("--resume continues in its own directory: leave out --out and --overwrite")
-        if self.options != self.begun.options:
-            raise UsageError(
-                f"a resumed audit keeps its options, and those of {self.resume} differ from the ones given: "
-                "leave them out, or begin another audit with --out"
-            )
-        results = Results.open(self.resume, AUDIT)
-        results.hold()
-        return results
+        return self.resumed_results(AUDIT, self.options, self.begun.options)
 
     def _compare(self, console: Console) -> int:
         if len(self.compare) != 2:

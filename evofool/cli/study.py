@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,13 @@ from rich.table import Table
 
 from evofool.cli.choices import subcommands
 from evofool.cli.forms import given_options
-from evofool.cli.results import ResultsCommand, print_present
+from evofool.cli.results import print_present
+from evofool.cli.resumable import ResumableCommand
 from evofool.console import make_console
 from evofool.errors import UsageError
 from evofool.registry import AnyOptions
 from evofool.results import Results
-from evofool.studies import STUDIES, StudyResult, Work
+from evofool.studies import STUDIES, StudyResult
 from evofool.studies.directory import KIND, begin_study, options_of, save_study
 
 
@@ -36,14 +38,8 @@ def study_command(args: Sequence[str]) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyCommand(ResultsCommand):
-    """Answer a question of the papers.
-
-    Attributes:
-        resume: go on with the study in this directory, which keeps its options.
-    """
-
-    resume: Path | None = None
+class StudyCommand(ResumableCommand):
+    """Answer a question of the papers."""
 
     if TYPE_CHECKING:
         options: AnyOptions  # a field of the commands that are made for the entries
@@ -52,19 +48,11 @@ class StudyCommand(ResultsCommand):
         """Answer; returns the exit code."""
         console = make_console(quiet=self.quiet)
         results = self._results()
-        begin = None if self.resume else lambda: begin_study(self.name, self.options, results)
-        work = Work(results, begin, console)
-        try:
+        begin = partial(begin_study, self.name, self.options, results)
+        with self.working(results, begin, console, "study", self.name) as work:
             result = self.entry.build(self.options, work)
             work.begin()
             save_study(result, self.name, self.options, results)
-        except KeyboardInterrupt:
-            if work.begun:
-                message = f"Stopped early. Continue with: evofool study {self.name} --resume {results.path}"
-                console.print(message, soft_wrap=True)
-            raise
-        finally:
-            work.close()
         _print_study(console, result)
         print_present(console, results)
         return 0
@@ -72,19 +60,10 @@ class StudyCommand(ResultsCommand):
     def _results(self) -> Results:
         if self.resume is None:
             return self.create_results(KIND, "study", self.name)
-        if self.out is not None or self.overwrite:
-            raise UsageError("--resume continues in its own directory: leave out --out and --overwrite")
-        name, options = options_of(self.resume, STUDIES)
+        name, begun = options_of(self.resume, STUDIES)
         if name != self.name:
             raise UsageError(f"the study in {self.resume} is {name}, not {self.name}")
-        if options != self.options:
-            raise UsageError(
-                f"a resumed study keeps its options, and those of {self.resume} differ from the ones given: "
-                "leave them out, or begin another study with --out"
-            )
-        results = Results.open(self.resume, KIND)
-        results.hold()
-        return results
+        return self.resumed_results(KIND, self.options, begun)
 
 
 def _print_study(console: Console, result: StudyResult) -> None:

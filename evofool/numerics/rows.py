@@ -1,16 +1,30 @@
-"""Functions of rows, of one run or of many at once: merged into longer batches, or kept apart."""
+"""Rows of arrays: choosing among them, and functions of them, for one run or for many at once."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, Bool, PyTree
 
 from evofool.numerics.platform import computes_in_order
 
 RowFunction = Callable[[PyTree, PyTree], PyTree]
 """`function(rows [n, ...], shared) -> results [n, ...]`: every row's result depends on that row only."""
+
+
+def where_rows(chosen: Bool[Array, " n"], these: PyTree, others: PyTree) -> PyTree:
+    """The rows of one pytree where they are chosen, and those of another elsewhere.
+
+    Example:
+        >>> where_rows(jnp.array([True, False]), jnp.ones((2, 2)), jnp.zeros((2, 2))).tolist()
+        [[1.0, 1.0], [0.0, 0.0]]
+    """
+
+    def choose(this: Array, other: Array) -> Array:
+        return jnp.where(chosen.reshape(-1, *(1,) * (this.ndim - 1)), this, other)
+
+    return jax.tree.map(choose, these, others)
 
 
 def each(function: Callable[[PyTree], PyTree], rows: PyTree) -> PyTree:

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from evofool.errors import UsageError
 from evofool.images import require_drawable
 from evofool.report.contact_sheet import format_confidence
-from evofool.report.figure import BLUE, VERMILION, figure
+from evofool.report.figure import BLUE, INK, VERMILION, figure, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,6 @@ _SHOWN_FROM = 0.05  # a class that stays below this gets no line
 
 _INK, _MUTED, _BAR = "#1c1c1e", "#8e8e93", "#c7c7cc"
 _BEFORE, _AFTER = BLUE, VERMILION
-_LINES = ((VERMILION, "-"), (BLUE, "--"))
 
 
 class AttackedImage(NamedTuple):
@@ -161,20 +160,20 @@ def trajectory_plot(
 
 
 def epsilon_plot(
-    epsilons: Float[np.ndarray, " n"],
-    lines: Mapping[str, Float[np.ndarray, " n"]],
+    curves: Mapping[str, Float[np.ndarray, "_s 2"]],
     path: str | os.PathLike[str],
     *,
     label: str,
+    marked: float | None = None,
     title: str | None = None,
 ) -> None:
     """Plot shares of images against the size of an attack.
 
     Args:
-        epsilons: the sizes, the first of them 0.
-        lines: the share at each size, in [0, 1], by the name of the line.
+        curves: sizes, each with the share in [0, 1]; by the name of the line.
         path: the PNG file. An existing file is replaced atomically.
         label: what the shares are of.
+        marked: a size to mark, if any.
         title: a heading above the panel.
 
     Raises:
@@ -183,22 +182,22 @@ def epsilon_plot(
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     lines = {"as saved": np.array([0.9, 0.4])}
-        ...     epsilon_plot(np.array([0, 0.1]), lines, f"{folder}/it.png", label="robust accuracy")
+        ...     curves = {"as saved": np.array([[0, 0.9], [0.1, 0.4]])}
+        ...     epsilon_plot(curves, f"{folder}/it.png", label="robust accuracy", marked=0.1)
     """
-    order = np.argsort(epsilons)
-    with figure(path, title, size=(7.2, 4.4)) as drawn:
+    with figure(path, title, size=(7.5, 4.2)) as drawn:
         axes = drawn.subplots()
-        for (name, shares), (colour, dashes) in zip(lines.items(), _LINES, strict=False):
-            axes.plot(
-                epsilons[order], 100 * shares[order], color=colour, linestyle=dashes, marker="o", label=name
-            )
-        axes.set_xlabel("epsilon")
-        axes.set_ylabel(label)
-        axes.set_xlim(0, 1.03 * epsilons.max() or 1)
+        for name, curve in curves.items():
+            sizes, shares = curve[np.argsort(curve[:, 0])].T
+            axes.plot(sizes, 100 * shares, marker="o", label=name)
+        if marked is not None:
+            axes.axvline(marked, color=INK, linewidth=1, linestyle=":", label=f"epsilon = {marked:.3g}")
+        axes.set_xlim(0, None)
         axes.set_ylim(-2, 102)
         axes.yaxis.set_major_formatter("{x:.0f}%")
-        axes.legend()
+        axes.set_xlabel("epsilon, the size of the change")
+        axes.set_ylabel(label)
+        legend_below(drawn, *axes.get_legend_handles_labels())
 
 
 def _draw_row(cells: "Sequence[Axes] | np.ndarray", row: AttackedImage, class_names: Sequence[str]) -> None:

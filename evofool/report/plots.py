@@ -25,6 +25,7 @@ from evofool.report.figure import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 class ReportedMedian(NamedTuple):
@@ -92,12 +93,18 @@ def convergence_plot(
             label = f"median {format_confidence(reported.confidence)} ({reported.source})"
             for axes, level in ((percent, 100 * reported.confidence), (certainty, 1 - reported.confidence)):
                 axes.axhline(level, color=INK, linewidth=1, linestyle=":", zorder=4, label=label)
-        percent.set_title("Confidence, linear")
-        percent.set_ylim(*_PERCENT)
-        percent.yaxis.set_major_formatter("{x:.0f}%")
-        certainty.set_title("Confidence, logarithmic in 1 \N{MINUS SIGN} p")
-        set_certainty_axis(certainty, min(np.fmin.reduce(column, initial=1) for column in doubts.values()))
-        legend_below(drawn, *percent.get_legend_handles_labels())
+        _finish_panels(drawn, min(np.fmin.reduce(column, initial=1) for column in doubts.values()))
+
+
+def _finish_panels(drawn: "Figure", smallest: float) -> None:
+    """Titles, axes and the legend of a linear and a logarithmic panel of confidences."""
+    percent, certainty = drawn.axes
+    percent.set_title("Confidence, linear")
+    percent.set_ylim(*_PERCENT)
+    percent.yaxis.set_major_formatter("{x:.0f}%")
+    certainty.set_title("Confidence, logarithmic in 1 \N{MINUS SIGN} p")
+    set_certainty_axis(certainty, smallest)
+    legend_below(drawn, *percent.get_legend_handles_labels())
 
 
 def reward_plot(
@@ -212,49 +219,7 @@ def steps_plot(
         for axes in (percent, certainty):
             axes.set_xlabel(label)
             axes.xaxis.get_major_locator().set_params(integer=True)
-        percent.set_ylim(*_PERCENT)
-        percent.yaxis.set_major_formatter("{x:.0f}%")
-        percent.set_title("Confidence, linear")
-        certainty.set_title("Confidence, logarithmic in 1 \N{MINUS SIGN} p")
-        set_certainty_axis(certainty, min(np.nanmin(doubt(values), initial=1) for values in lines.values()))
-        legend_below(drawn, *percent.get_legend_handles_labels())
-
-
-def accuracy_plot(
-    curves: Mapping[str, Float[np.ndarray, "_s 2"]],
-    path: str | os.PathLike[str],
-    *,
-    marked: float | None = None,
-    title: str | None = None,
-) -> None:
-    """Plot the accuracy against the size of the change that an attack may make.
-
-    Args:
-        curves: sizes in [0, 1], in rising order, each with the accuracy in [0, 1]; by the name of the attack.
-        path: the PNG file. An existing file is replaced atomically.
-        marked: a size to mark, if any.
-        title: a heading above the plot.
-
-    Raises:
-        OSError: the file cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     accuracy_plot({"PGD": np.array([[0, 0.99], [0.1, 0.2]])}, f"{folder}/accuracy.png")
-    """
-    with figure(path, title, size=_NARROW) as drawn:
-        axes = drawn.subplots()
-        for name, curve in curves.items():
-            axes.plot(curve[:, 0], 100 * curve[:, 1], marker="o", label=name)
-        if marked is not None:
-            axes.axvline(marked, color=INK, linewidth=1, linestyle=":", label=f"epsilon = {marked:.3g}")
-        axes.set_xlim(0, None)
-        axes.set_ylim(*_PERCENT)
-        axes.yaxis.set_major_formatter("{x:.0f}%")
-        axes.set_xlabel("largest change of a pixel")
-        axes.set_ylabel("classified correctly")
-        legend_below(drawn, *axes.get_legend_handles_labels())
+        _finish_panels(drawn, min(np.nanmin(doubt(values), initial=1) for values in lines.values()))
 
 
 def confidence_strips(

@@ -20,10 +20,9 @@ from evofool.runs.evolve import RunOptions, evolve
 from evofool.runs.job import OWN, RunSettings, headline, prepare
 from evofool.runs.metrics import Record
 from evofool.runs.pictures import draw
+from evofool.runs.several import sheet_of_runs
 from evofool.search import SEARCHES, Search, target_classes
 from evofool.search.search import State
-
-_RUNS_ON_A_SHEET = 10
 
 
 class Fooled(NamedTuple):
@@ -147,7 +146,8 @@ def show(
     """The elites on one sheet, with names and confidences, which a notebook displays.
 
     Args:
-        found: what `fool` returned, or a state of `evofool.run`. Of several runs up to ten are shown.
+        found: what `fool` returned, or a state of `evofool.run`. Of several runs up to ten are shown, or
+            one if there are more than twenty classes.
         search: the algorithm that made the state.
         classifier: what the state fooled.
         targets: the class of each niche of the state, as the search was given them; by default all classes.
@@ -174,10 +174,9 @@ def show(
         images = draw(found.archive, search)
     if confidences.ndim == 1:
         return sheet_of(images, names, confidences)
-    count = min(len(confidences), _RUNS_ON_A_SHEET)
-    labels = [f"{name}, run {run}" for run in range(1, count + 1) for name in names]
-    images = images.reshape(*confidences.shape, *images.shape[-3:])[:count].reshape(-1, *images.shape[-3:])
-    return sheet_of(images, labels, confidences[:count].reshape(-1), columns=len(names))
+    images = images.reshape(*confidences.shape, *images.shape[-3:])
+    runs = sheet_of_runs(images, names, confidences, [f"run {run + 1}" for run in range(len(confidences))])
+    return sheet_of(runs.images, runs.labels, runs.confidences, columns=runs.columns)
 
 
 def _chosen(base: RunSettings, classifier: str, given: dict[str, Any]) -> RunSettings:

@@ -1,10 +1,11 @@
 """Several runs in one directory: what is logged of them together, and what is written of each."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import PyTree, Shaped
+from jaxtyping import Float, PyTree, Shaped, UInt8
 
 from evofool.files import save_table
 from evofool.report import contact_sheet, convergence_plot
@@ -81,21 +82,68 @@ def write_several(
         save_table(
             table, [_row(seed, archive.confidences) for seed, archive in zip(seeds, archives, strict=True)]
         )
-    names = pictures.names
-    shown = min(len(seeds), _RUNS_ON_A_SHEET) if len(names) <= _CLASSES_ON_A_SHEET else 1
-    labels = [f"{name}, seed {seed}" for seed in seeds[:shown] for name in names]
-    confidences = np.concatenate([archive.confidences for archive in archives[:shown]])
+    confidences = np.stack([archive.confidences for archive in archives])
+    runs = sheet_of_runs(images, pictures.names, confidences, [f"seed {seed}" for seed in seeds])
     sheet, plot = results.add_all(["elites.png", "convergence.png"])
     with results.writing("the elites"):
         contact_sheet(
-            *(images[:shown].reshape(-1, *images.shape[2:]), labels, confidences, sheet),
-            columns=min(len(names), _CLASSES_ON_A_SHEET),
+            *(runs.images, runs.labels, runs.confidences, sheet),
+            columns=runs.columns,
             title=drawn.title,
-            subtitle=drawn.subtitle if shown == len(seeds) else f"{drawn.subtitle}; the first {shown}",
+            subtitle=drawn.subtitle
+            if runs.shown == len(seeds)
+            else f"{drawn.subtitle}; the first {runs.shown}",
         )
     if records:
         with results.writing("the plots"):
             convergence_plot(records, plot, title=drawn.title, reported=drawn.reported, of="run")
+
+
+class RunsOnSheet(NamedTuple):
+    """The elites of several runs, one run after the other, as a sheet shows them.
+
+    Attributes:
+        images: of the runs that are shown.
+        labels: of each image: its class and its run.
+        confidences: of each image.
+        columns: of the sheet.
+        shown: how many runs.
+    """
+
+    images: Images
+    labels: list[str]
+    confidences: Float[np.ndarray, " n"]
+    columns: int
+    shown: int
+
+
+def sheet_of_runs(
+    images: UInt8[np.ndarray, "r k h w c"],
+    names: Sequence[str],
+    confidences: Float[np.ndarray, "r k"],
+    runs: Sequence[str],
+) -> RunsOnSheet:
+    """The first ten runs, or the first alone if there are more classes than a row has room for.
+
+    Args:
+        images: of the elites.
+        names: of their classes.
+        confidences: of the elites.
+        runs: what each run is called.
+
+    Example:
+        >>> images, confidences = np.zeros((2, 3, 8, 8, 1), np.uint8), np.ones((2, 3))
+        >>> sheet_of_runs(images, "abc", confidences, ["seed 0", "seed 1"]).labels[:4]
+        ['a, seed 0', 'b, seed 0', 'c, seed 0', 'a, seed 1']
+    """
+    shown = min(len(runs), _RUNS_ON_A_SHEET) if len(names) <= _CLASSES_ON_A_SHEET else 1
+    return RunsOnSheet(
+        images[:shown].reshape(-1, *images.shape[2:]),
+        [f"{name}, {run}" for run in runs[:shown] for name in names],
+        confidences[:shown].reshape(-1),
+        min(len(names), _CLASSES_ON_A_SHEET),
+        shown,
+    )
 
 
 def _row(seed: int, confidences: Shaped[np.ndarray, " k"]) -> dict[str, object]:

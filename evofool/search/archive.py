@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from evofool.encodings.encoding import Genomes
 from evofool.numerics.platform import computes_in_order
+from evofool.numerics.rows import where_rows
 from evofool.search.sharding import replicated
 
 _SMALL_ARCHIVE = 2**24
@@ -234,12 +235,7 @@ def _store(
 ) -> tuple[Genomes, Int[Array, " k"]]:
     """The pool with the genomes that won a niche, and where each niche's genome is."""
     if sum(leaf.nbytes for leaf in jax.tree.leaves(archive.pool)) <= _SMALL_ARCHIVE:
-
-        def keep_or_take(elites: Shaped[Array, "k *_"], candidates: Shaped[Array, "n *_"]) -> Array:
-            mask = won.reshape(-1, *(1,) * (elites.ndim - 1))
-            return jnp.where(mask, candidates[winners], elites)
-
-        return jax.tree.map(keep_or_take, archive.pool, genomes), archive.slots
+        return where_rows(won, jax.tree.map(lambda leaf: leaf[winners], genomes), archive.pool), archive.slots
 
     count, niches = len(jax.tree.leaves(genomes)[0]), len(won)
     # Each genome that won is stored once, in a slot that no other niche refers to: there are enough of them.

@@ -106,7 +106,7 @@ def _generation_of_one(
     ]
     groups = search.individuals(black_box) // search.group
     together = search.together(black_box) // search.group if computes_in_order() else groups
-    kept = _joined(parts, groups)
+    kept = parts[0] if len(parts) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
     after, statistics = state, []
     for first in range(0, groups, together):
         some = kept if together == groups else _rows(kept, first, together, groups)
@@ -188,10 +188,6 @@ def _recorded(
 ) -> tuple[State, dict[str, Array]]:
     after = after._replace(generation=before.generation + 1)
     return after, record_of(search, before.archive.replacements, after, statistics)
-
-
-def _joined(parts: Sequence[Kept], groups: int) -> Kept:
-    return parts[0] if len(parts) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
 def _rows(kept: Kept, first: int, count: int, groups: int) -> Kept:

@@ -17,7 +17,7 @@ from evofool.errors import UsageError, require_choice, require_positive, unknown
 from evofool.images import from_uint8
 from evofool.numerics.random_numbers import fold_in_each
 from evofool.numerics.reductions import mean
-from evofool.numerics.rows import apart, each, merged
+from evofool.numerics.rows import apart, each, merged, where_rows
 from evofool.search.archive import Archive, compete, empty_archive
 from evofool.search.policies import LITERAL, Blocks, literal, sum_of_blocks
 from evofool.search.search import Search, target_classes
@@ -341,7 +341,7 @@ class _Strategy:
             "indices": self.options.policies * count + jnp.arange(count),  # after all policies
         }
         changed = {name: jnp.where(takes, value, getattr(archive, name)) for name, value in taker.items()}
-        pool = jnp.where(takes[:, None, None, None], levels, archive.pool)
+        pool = where_rows(takes, levels, archive.pool)
         archive = archive._replace(pool=pool, replacements=archive.replacements + takes, **changed)
         return state._replace(archive=archive)
 

@@ -89,68 +89,17 @@ def map_elites(
         >>> state.archive.confidences.shape
         (10,)
     """
-    batch_size = options.batch_size
-    individuals = batch_size + batch_size % 2
-    randomly = merged(lambda keys, nothing: encoding.init(keys))
-    vary = merged(lambda rows, generation: encoding.vary(rows[0], rows[1], generation))
-    render = merged(lambda genomes, nothing: encoding.render(genomes))
-
-    def init(key: Key[Array, ""], classifier: AnyClassifier) -> MapElitesState:
-        niches = len(target_classes(classifier, targets))
-        # Random genomes without a confidence, which are parents as long as no niche is filled.
-        genomes = encoding.init(fold_in_each(fold_in_each(key, 0), individuals + jnp.arange(niches)))
-        genome = jax.tree.map(lambda leaf: leaf[0], genomes)
-        return MapElitesState(key, jnp.int32(0), empty_archive(genome, niches)._replace(pool=genomes))
-
-    def ask(state: MapElitesState, individuals: Int[Array, " n"]) -> _Offspring:
-        first_key, later_key = fold_in_each(state.key, 0), fold_in_each(state.key, 1)
-        filled = state.archive.confidences > -jnp.inf
-
-        def random_genomes() -> tuple[Genomes, Int[Array, " n"]]:
-            genomes = randomly(fold_in_each(first_key, individuals), ())
-            return genomes, jnp.full(len(individuals), -1, jnp.int32)
-
-        def offspring() -> tuple[Genomes, Int[Array, " n"]]:
-            key = fold_in_each(later_key, state.generation)
-            parent_keys = fold_in_each(fold_in_each(key, individuals // 2), 0)
-            parents, of_elites = _draw_parents(random_word(parent_keys, individuals % 2), filled)
-            pairs = state.archive.of(parents.reshape(-1, 2))
-            variation_keys = fold_in_each(fold_in_each(key, individuals[::2] // 2), 1)
-            children = vary((variation_keys, pairs), state.generation)
-            return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), children), of_elites
-
-        genomes, parents = _choose(state.generation > 0, offspring, random_genomes)
-        return _Offspring(render(genomes, ()), genomes, parents, individuals)
-
-    def counts(individuals: Int[Array, " n"]) -> Bool[Array, " n"]:
-        return individuals < batch_size
-
-    def keep(offspring: _Offspring, confidences: Float[Array, "n classes"]) -> _Scored:
-        if targets is not None:
-            confidences = confidences[:, jnp.array(targets)]
-        # The last child of an odd batch takes no niche.
-        confidences = jnp.where(counts(offspring.individuals)[:, None], confidences, -jnp.inf)
-        return _Scored(offspring.genomes, offspring.parents, confidences)
-
-    def tell(
-        state: MapElitesState, kept: _Scored, mesh: Mesh | None = None
-    ) -> tuple[MapElitesState, dict[str, Array]]:
-        archive = insert(
-            state.archive, kept.genomes, kept.confidences, kept.parents, state.generation + 1, mesh
-        )
-        counted = jax.tree.map(lambda leaf: leaf[:batch_size], kept.genomes)
-        return state._replace(archive=archive), encoding.metrics(counted)
-
+    algorithm = _MapElites(encoding, options.batch_size, targets)
     return Search(
-        init,
-        ask,
-        keep,
-        tell,
+        algorithm.init,
+        algorithm.ask,
+        algorithm.keep,
+        algorithm.tell,
         group=2,
-        individuals=lambda classifier: individuals,
-        together=lambda classifier: individuals,
-        evaluations=lambda classifier: batch_size,
-        counts=counts,
+        individuals=lambda classifier: algorithm.individuals,
+        together=lambda classifier: algorithm.individuals,
+        evaluations=lambda classifier: options.batch_size,
+        counts=algorithm.counts,
         render=encoding.render,
         breeds=True,
     )
@@ -178,6 +127,78 @@ class _Scored(NamedTuple):
     genomes: Genomes
     parents: Int[Array, " n"]
     confidences: Float[Array, "n k"]
+
+
+@dataclass(frozen=True, eq=False)
+class _MapElites:
+    """The parts of MAP-Elites."""
+
+    encoding: Encoding
+    batch_size: int
+    targets: Sequence[int] | None
+
+    @property
+    def individuals(self) -> int:
+        """Those of a generation, in whole pairs."""
+        return self.batch_size + self.batch_size % 2
+
+    def init(self, key: Key[Array, ""], classifier: AnyClassifier) -> MapElitesState:
+        niches = len(target_classes(classifier, self.targets))
+        # Random genomes without a confidence, which are parents as long as no niche is filled.
+        numbers = self.individuals + jnp.arange(niches)
+        genomes = self.encoding.init(fold_in_each(fold_in_each(key, 0), numbers))
+        genome = jax.tree.map(lambda leaf: leaf[0], genomes)
+        return MapElitesState(key, jnp.int32(0), empty_archive(genome, niches)._replace(pool=genomes))
+
+    def ask(self, state: MapElitesState, individuals: Int[Array, " n"]) -> _Offspring:
+        genomes, parents = _choose(
+            state.generation > 0,
+            lambda: self._offspring(state, individuals),
+            lambda: self._random(state, individuals),
+        )
+        render = merged(lambda genomes, nothing: self.encoding.render(genomes))
+        return _Offspring(render(genomes, ()), genomes, parents, individuals)
+
+    def counts(self, individuals: Int[Array, " n"]) -> Bool[Array, " n"]:
+        return individuals < self.batch_size
+
+    def keep(self, offspring: _Offspring, confidences: Float[Array, "n classes"]) -> _Scored:
+        if self.targets is not None:
+            confidences = confidences[:, jnp.array(self.targets)]
+        # The last child of an odd batch takes no niche.
+        confidences = jnp.where(self.counts(offspring.individuals)[:, None], confidences, -jnp.inf)
+        return _Scored(offspring.genomes, offspring.parents, confidences)
+
+    def tell(
+        self, state: MapElitesState, kept: _Scored, mesh: Mesh | None = None
+    ) -> tuple[MapElitesState, dict[str, Array]]:
+        archive = insert(
+            state.archive, kept.genomes, kept.confidences, kept.parents, state.generation + 1, mesh
+        )
+        counted = jax.tree.map(lambda leaf: leaf[: self.batch_size], kept.genomes)
+        return state._replace(archive=archive), self.encoding.metrics(counted)
+
+    def _random(
+        self, state: MapElitesState, individuals: Int[Array, " n"]
+    ) -> tuple[Genomes, Int[Array, " n"]]:
+        """Genomes of the first generation, which have no parents."""
+        init = merged(lambda keys, nothing: self.encoding.init(keys))
+        genomes = init(fold_in_each(fold_in_each(state.key, 0), individuals), ())
+        return genomes, jnp.full(len(individuals), -1, jnp.int32)
+
+    def _offspring(
+        self, state: MapElitesState, individuals: Int[Array, " n"]
+    ) -> tuple[Genomes, Int[Array, " n"]]:
+        """Genomes of a later generation, and the niche of each one's parent."""
+        vary = merged(lambda rows, generation: self.encoding.vary(rows[0], rows[1], generation))
+        key = fold_in_each(fold_in_each(state.key, 1), state.generation)
+        parent_keys = fold_in_each(fold_in_each(key, individuals // 2), 0)
+        words = random_word(parent_keys, individuals % 2)
+        parents, of_elites = _draw_parents(words, state.archive.confidences > -jnp.inf)
+        pairs = state.archive.of(parents.reshape(-1, 2))
+        variation_keys = fold_in_each(fold_in_each(key, individuals[::2] // 2), 1)
+        children = vary((variation_keys, pairs), state.generation)
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), children), of_elites
 
 
 def _choose(condition: Bool[Array, ""], so: Callable[[], PyTree], otherwise: Callable[[], PyTree]) -> PyTree:

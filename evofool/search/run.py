@@ -103,11 +103,14 @@ def run(
             return same(max_queries=max_queries, chunk=chunk, pause_every=pause_every, on_chunk=shown)
     generations = generations_within(search, network, generations, max_queries)
     runs = Runs(search, None if seeds is None else len(seeds), cut)
+    given = state
+    if state is None:
+        state = runs.init([seed] if seeds is None else seeds, network)
     if isinstance(network, BlackBox):
         return run_asking(
             search,
             network,
-            runs.init([seed] if seeds is None else seeds, network) if state is None else state,
+            state,
             generations,
             runs=runs.count,
             cut=cut,
@@ -115,11 +118,9 @@ def run(
             pause_every=pause_every,
             on_chunk=on_chunk,
         )
-    if state is None:
-        state = runs.init([seed] if seeds is None else seeds, network)
-    elif tree_bytes(state) > _SMALL_STATE:
-        state = jax.tree.map(jnp.copy, state)
     in_place = tree_bytes(state) > _SMALL_STATE
+    if in_place and given is not None:
+        state = jax.tree.map(jnp.copy, state)
     advance = _advance_in_place if in_place else _advance
     record = jax.eval_shape(partial(_generation, runs), state, network, params)[1]
     longest = max(1, min(LONGEST_CHUNK, _RECORD_BYTES // tree_bytes(record)))

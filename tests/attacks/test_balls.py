@@ -132,4 +132,4 @@ def test_a_ball_has_a_known_norm_and_a_size() -> None:
     with pytest.raises(
         UsageError, match=r"norm l1 requires epsilon.*8/255 in every value of these images has 0\.75"
     ):
-        radius(None, "l1", 8 / 255, (4, 2, 3))
+        radius(None, "l1", (4, 2, 3))

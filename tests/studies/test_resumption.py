@@ -119,7 +119,7 @@ def test_what_is_no_study_of_that_kind_is_not_resumed(evofool_main: Main, tmp_pa
     assert (contents(out), computed) == (before, [])
     (tmp_path / "empty").mkdir()
     for wrong, message in (
-        (("squares", "--resume", out, "--scale", "2"), "a resumed study keeps its options"),
+        (("squares", "--resume", out, "--scale", "2"), "a study that is resumed keeps its options"),
         (("squares", "--resume", out, "--out", tmp_path / "new"), "leave out --out and --overwrite"),
         (("squares", "--resume", out, "--overwrite"), "leave out --out and --overwrite"),
         (("rubbish", "--resume", out), "is squares, not rubbish"),

@@ -16,6 +16,7 @@ from evofool.classifiers.classifier import Classifier
 from evofool.classifiers.scoring import batch_size_of, logits_in_batches
 from evofool.images import from_uint8, round_to_8_bits, to_uint8
 from evofool.numerics.random_numbers import random_word
+from evofool.numerics.rows import where_rows
 
 Image = Float[Array, "h w c"]
 Logits = Float[Array, " k"]
@@ -270,11 +271,7 @@ def _learn(
     about, asked = (batch.originals, batch.keys, batch.goal), batch.asked + batch.cached
     answered = (batch.attempts, candidates, logits, asked)
     learnt = _each(attack.learn, classifier, options, *about, *answered)
-
-    def where_active(new: Array, old: Array) -> Array:
-        return jnp.where(batch.active.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
-
-    attempts = jax.tree.map(where_active, learnt, batch.attempts)
+    attempts = where_rows(batch.active, learnt, batch.attempts)
     count = batch.active.astype(jnp.int32)
     return batch._replace(
         attempts=attempts,

@@ -43,7 +43,8 @@ class HopSkipJumpOptions(AttackOptions):
     goals = (Untargeted,)
 
     def __post_init__(self) -> None:
-        require_positive(samples=self.samples, max_queries=self.max_queries)
+        super().__post_init__()
+        require_positive(samples=self.samples)
         require_seed(self.seed)
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from evofool.attacks.attack import AttackResult
+from evofool.attacks.balls import radius
 from evofool.attacks.goals import Goal
 from evofool.attacks.options import AttackOptions
 from evofool.attacks.query.asking import Image, Logits, Problem, QueryAttack, attack_by_asking
@@ -14,7 +15,8 @@ from evofool.classifiers.black_box import AnyClassifier
 from evofool.errors import UsageError, require_positive, require_seed, require_share
 from evofool.numerics.random_numbers import fold_in_each, normals
 
-_EPSILON_OF_GREY, _EPSILON_OF_COLOUR = 0.25, 8 / 255
+_EPSILONS = (0.25, 8 / 255)
+"""For grey images and for colour."""
 _STEPS_THROUGH_BALL = 5
 
 
@@ -44,8 +46,9 @@ class NESOptions(AttackOptions):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive(epsilon=self.epsilon, step_size=self.step_size, sigma=self.sigma)
-        require_positive(samples=self.samples, max_queries=self.max_queries)
+        require_positive(samples=self.samples)
         require_share(epsilon=self.epsilon, sigma=self.sigma)
         require_seed(self.seed)
         if self.samples % 2:
@@ -156,9 +159,7 @@ _NES = QueryAttack(_begin, _propose, _learn)
 
 
 def _epsilon(problem: Problem) -> float | Float[Array, ""]:
-    if problem.options.epsilon is None:
-        return _EPSILON_OF_GREY if problem.original.shape[2] == 1 else _EPSILON_OF_COLOUR
-    return problem.options.epsilon
+    return radius(problem.options.epsilon, "linf", problem.original.shape, _EPSILONS)
 
 
 def _clipped(problem: Problem, image: Image) -> Image:

@@ -40,8 +40,8 @@ class OnePixelOptions(AttackOptions):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive(pixels=self.pixels, population=self.population, factor=self.factor)
-        require_positive(max_queries=self.max_queries)
         require_seed(self.seed)
         if self.population < _FEWEST:
             raise UsageError(f"population must be {_FEWEST} or more, not {self.population}")

@@ -51,8 +51,9 @@ class SquareOptions(AttackOptions):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_choice(("linf", "l2"), norm=self.norm)
-        require_positive(epsilon=self.epsilon, max_queries=self.max_queries, share=self.share)
+        require_positive(epsilon=self.epsilon, share=self.share)
         require_share(share=self.share)
         if self.norm == "linf":
             require_share(epsilon=self.epsilon)

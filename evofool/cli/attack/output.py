@@ -175,13 +175,12 @@ def save_curve(results: Results, title: str, tallies: Sequence[Tally]) -> None:
     save_table(results.add("curve.csv"), rows)
     of_labels = tallies[0].right is not None
     column, start = ("robust_accuracy", rows[0].get("clean_accuracy", 0.0)) if of_labels else ("success", 0.0)
-    lines = {
-        name: np.array([start, *[row[f"{column}{suffix}"] for row in rows]])
+    curves = {
+        name: np.array([(0.0, start), *[(row["epsilon"], row[f"{column}{suffix}"]) for row in rows]])
         for name, suffix in (("as saved with 8 bits", "_saved"), ("before rounding", ""))
     }
-    sizes = np.array([0.0, *[row["epsilon"] for row in rows]])
     label = "robust accuracy" if of_labels else "success"
-    epsilon_plot(sizes, lines, results.add("curve.png"), label=label, title=title)
+    epsilon_plot(curves, results.add("curve.png"), label=label, title=title)
 
 
 def print_curve(console: Console, tallies: Sequence[Tally]) -> None:

@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float
 
 from evofool.classifiers import Classifier
 from evofool.images import to_uint8
-from evofool.report.attacks import amplified
-from evofool.report.plots import accuracy_plot
+from evofool.report.attacks import amplified, epsilon_plot
 from evofool.studies.audit.result import (
     CURVES,
+    ROBUST,
     Balls,
     Found,
     Picture,
@@ -269,7 +269,7 @@ def accuracy_against_size(audited: Audited, balls: Sequence[Balls]) -> Found:
         "Images count as they are saved, with 8 bits. An attack that finds nothing proves nothing: the true "
         "robust accuracy is at most this.",
     ]
-    draw = partial(accuracy_plot, curves, marked=audited.epsilon)
+    draw = partial(epsilon_plot, curves, label=ROBUST, marked=audited.epsilon)
     section = Section(CURVES, sentences, plots={CURVES: draw}, tables={CURVES: Table(_SIZES, rows)})
     return Found(section, {"robust_accuracy": robust}, 0)
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from evofool.files import unique
 from evofool.images import read_png
+from evofool.report.attacks import epsilon_plot
 from evofool.report.html import inline_file, write_page
-from evofool.report.plots import accuracy_plot
 from evofool.results import Content, Results
 from evofool.results import Kind as KindOfResults
 from evofool.studies.audit.directory import damaged, picture_view, read_record, require_finished
-from evofool.studies.audit.result import CURVES, FIGURES, Picture
+from evofool.studies.audit.result import CURVES, FIGURES, ROBUST, Picture
 from evofool.studies.directory import save_figures, save_json
 
 COMPARISON = KindOfResults(
@@ -62,7 +62,7 @@ def save_comparison(first: Path, second: Path, results: Results) -> list[dict[st
         save_json(results, "comparison.json", {"audits": [first.name, second.name], "figures": figures})
         plots = []
         if curves:
-            (file,) = save_figures(results, {CURVES: partial(accuracy_plot, curves)})
+            (file,) = save_figures(results, {CURVES: partial(epsilon_plot, curves, label=ROBUST)})
             plots = [{"src": inline_file(file), "alt": f"Plot: {CURVES}, of {names[0]} and of {names[1]}"}]
         write_page(
             results.add("comparison.html"),

@@ -12,6 +12,9 @@ from evofool.studies.study import Figure, Table
 CURVES = "Accuracy against the size of the change"
 """The title of the section, the plot and the table of robust accuracy."""
 
+ROBUST = "classified correctly"
+"""What the shares in that plot are of."""
+
 
 class Kind(NamedTuple):
     """A figure that an audit measures.
