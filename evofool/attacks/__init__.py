@@ -33,7 +33,12 @@ from evofool.attacks.query import (
     square,
 )
 from evofool.attacks.template import TemplateOptions, add_template, templates
-from evofool.attacks.universal import UniversalOptions, add_perturbation, universal_perturbation
+from evofool.attacks.universal import (
+    UniversalOptions,
+    add_perturbation,
+    fooling_rate,
+    universal_perturbation,
+)
 from evofool.registry import Entry, Registry
 
 ATTACKS = Registry(
@@ -154,6 +159,7 @@ __all__ = [
     "fab",
     "fast_gradient_sign",
     "first_step_above",
+    "fooling_rate",
     "gradient_ascent",
     "hop_skip_jump",
     "input_gradient",

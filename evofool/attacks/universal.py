@@ -6,12 +6,14 @@ from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from evofool.attacks.attack import (
     AttackResult,
     assess,
     in_parts,
+    predicted_classes,
     require_attackable,
     result_of,
     unattacked,
@@ -20,7 +22,9 @@ from evofool.attacks.balls import CommonNorm, project, radius, require_ball, ste
 from evofool.attacks.deepfool import cross_boundary
 from evofool.attacks.goals import Goal, Untargeted
 from evofool.attacks.options import AttackOptions
+from evofool.classifiers.black_box import AnyClassifier
 from evofool.classifiers.classifier import Classifier
+from evofool.classifiers.compositions import resized
 from evofool.classifiers.scoring import batch_size_of
 from evofool.errors import (
     require_choice,
@@ -29,6 +33,7 @@ from evofool.errors import (
     require_seed,
     require_share,
 )
+from evofool.images import from_uint8, round_to_8_bits
 
 Improvement = Literal["gradient", "deepfool"]
 """How a perturbation is improved: by the gradient of the loss on a batch of images, or by DeepFool on one."""
@@ -194,6 +199,32 @@ def add_perturbation(
     """
     require_attackable(classifier, images, goal)
     return assess(classifier, images, jnp.clip(images + perturbation, 0, 1), goal)
+
+
+def fooling_rate(
+    classifier: AnyClassifier,
+    images: UInt8[Array | np.ndarray, "n h w c"],
+    perturbation: Float[Array | np.ndarray, "h w c"],
+) -> float:
+    """The share of 8-bit images whose class a perturbation changes, as saved with 8 bits.
+
+    Args:
+        classifier: what classifies them. If it takes images of another size they are resized, with the
+            perturbation in them.
+        images: pixels in 0..255.
+        perturbation: added to each, in [0, 1] units, before the sum is clipped.
+
+    Example:
+        >>> from evofool import create_classifier
+        >>> classifier = create_classifier("linear", (2, 2, 1), ("even", "odd"))
+        >>> fooling_rate(classifier, np.zeros((3, 2, 2, 1), np.uint8), jnp.zeros((2, 2, 1)))
+        0.0
+    """
+    if isinstance(classifier, Classifier):
+        classifier = resized(classifier, *images.shape[1:3])
+    before = from_uint8(images)
+    after = round_to_8_bits(jnp.clip(before + perturbation, 0, 1))
+    return float(jnp.mean(predicted_classes(classifier, before) != predicted_classes(classifier, after)))
 
 
 class _State(NamedTuple):

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from evofool.classifiers import BlackBox
 from evofool.cli.forms import given_options, with_choices
-from evofool.cli.results import default_path, print_present
+from evofool.cli.results import default_path, print_present, require_no_other_directory
 from evofool.console import make_console
 from evofool.errors import EvofoolError, UsageError, shown
 from evofool.processes import ProcessOptions, agreed, finish, is_first
@@ -147,8 +147,7 @@ class Evolve:
             words = (settings.algorithm, settings.encoding_name, settings.classifier, seeds)
             path = self.out or default_path(*words)
             return RunDirectory.create(path, settings, job.classifier, overwrite=self.overwrite)
-        if self.out is not None or self.overwrite:
-            raise UsageError("--resume continues in its own directory: leave out --out and --overwrite")
+        require_no_other_directory(self.out, self.overwrite)
         directory = RunDirectory.open(self.resume)
         directory.require_same(self.settings, job.classifier)
         return directory

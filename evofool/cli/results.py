@@ -8,6 +8,7 @@ from typing import ClassVar
 from rich.console import Console
 
 from evofool.classifiers.composed import read_classifier, rewritten
+from evofool.errors import UsageError
 from evofool.files import file_name, shortened
 from evofool.registry import Entry
 from evofool.results import Kind, Results
@@ -33,6 +34,12 @@ class ResultsCommand:
     def create_results(self, kind: Kind, *words: str) -> Results:
         """The directory --out, or a new one named after what is done."""
         return Results.create(self.out or default_path(*words), kind, overwrite=self.overwrite)
+
+
+def require_no_other_directory(out: Path | None, overwrite: bool) -> None:
+    """Raise `UsageError` if a command that goes on in a directory is given another one."""
+    if out is not None or overwrite:
+        raise UsageError("--resume continues in its own directory: leave out --out and --overwrite")
 
 
 def default_path(*words: str) -> Path:

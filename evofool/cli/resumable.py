@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evofool.cli.results import ResultsCommand
+from evofool.cli.results import ResultsCommand, require_no_other_directory
 from evofool.errors import UsageError
 from evofool.registry import AnyOptions
 from evofool.results import Kind, Results
@@ -37,8 +37,7 @@ class ResumableCommand(ResultsCommand):
             UsageError: there are no results, they have other options, or a new directory is named too.
         """
         assert self.resume is not None
-        if self.out is not None or self.overwrite:
-            raise UsageError("--resume continues in its own directory: leave out --out and --overwrite")
+        require_no_other_directory(self.out, self.overwrite)
         if options != begun:
             raise UsageError(
                 f"{kind.name} that is resumed keeps its options, and those in {self.resume} differ from the "

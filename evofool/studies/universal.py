@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import get_args
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from evofool.attacks import UniversalOptions, Untargeted, predicted_classes, universal_perturbation
+from evofool.attacks import (
+    UniversalOptions,
+    Untargeted,
+    fooling_rate,
+    predicted_classes,
+    universal_perturbation,
+)
 from evofool.attacks.universal import Improvement
 from evofool.classifiers import Classifier
 from evofool.datasets import DATASETS, Dataset
@@ -21,10 +26,10 @@ from evofool.errors import (
     require_seed,
     require_share,
 )
-from evofool.images import from_uint8, to_uint8
+from evofool.images import from_uint8
 from evofool.report import contact_sheet
 from evofool.report.attacks import amplified
-from evofool.studies.networks import Member, NetworkOptions, members, of_size
+from evofool.studies.networks import Member, NetworkOptions, members
 from evofool.studies.pictures import Pictures, load_pictures, of_dataset
 from evofool.studies.study import Column, Figure, Row, Spread, StudyResult, Table, reported
 from evofool.studies.work import Work
@@ -114,11 +119,12 @@ def universal(options: UniversalStudyOptions, work: Work) -> StudyResult:
             )
             pictures.append(amplified(change))
             for target in compared:
-                rate = changed_share(of_size(target, source), source.classifier, held_out, change)
+                images = held_out.fitted(source.classifier).images
+                rate = fooling_rate(target.classifier, images, change)
                 rates.setdefault((source.name, target.name), []).append(rate)
         for target in compared:
             signs = random_signs(options, target.classifier, seed)
-            rate = changed_share(target.classifier, target.classifier, held_out, signs)
+            rate = fooling_rate(target.classifier, held_out.fitted(target.classifier).images, signs)
             rates.setdefault(("random signs", target.name), []).append(rate)
     tables = {"Held-out images whose class one change alters": _matrix(compared, rates)}
     trained = [member for member in compared if member.test_error is not None]
@@ -209,16 +215,6 @@ def random_signs(
     return (options.epsilon * signs).astype(np.float32)
 
 
-def changed_share(
-    target: Classifier, source: Classifier, pictures: Pictures, change: Float[np.ndarray, "h w c"]
-) -> float:
-    """The share of images whose class a change alters, as saved with 8 bits."""
-    images = pictures.fitted(source).images
-    changed = to_uint8(jnp.clip(from_uint8(images) + change, 0, 1))
-    before, after = (predicted_classes(target, from_uint8(each)) for each in (images, np.asarray(changed)))
-    return float(jnp.mean(before != after))
-
-
 def _rounds(
     options: UniversalStudyOptions,
     work: Work,
@@ -246,9 +242,8 @@ def _rounds(
             change = universal_change(options, work, step, classifier, learnt, options.seed)
             signs = random_signs(options, classifier, options.seed)
             cells = {"fooled": change, "signs": signs} | ({} if before is None else {"before": before})
-            rates = {
-                key: changed_share(classifier, classifier, held_out, each) for key, each in cells.items()
-            }
+            images = held_out.fitted(classifier).images
+            rates = {key: fooling_rate(classifier, images, each) for key, each in cells.items()}
             found[number].append(rates | {"test_error": error})
             before = change
     return [Spread.of_each(of_starts) for of_starts in found]

@@ -19,8 +19,8 @@ from evofool.attacks import (
     Targeted,
     Untargeted,
     first_step_above,
+    fooling_rate,
     noise_images,
-    predicted_classes,
 )
 from evofool.classifiers import AnyClassifier, Classifier, load_classifier
 from evofool.cli.attack import output
@@ -29,7 +29,7 @@ from evofool.cli.attack.given import Given, Levels
 from evofool.cli.attack.output import Subject
 from evofool.errors import UsageError, require_seed
 from evofool.files import file_name, save_table, unique
-from evofool.images import fit_photograph, from_uint8, image_files, read_image, to_uint8, write_png
+from evofool.images import fit_photograph, image_files, read_image, to_uint8, write_png
 from evofool.report.attacks import amplified
 
 _THRESHOLDS = (0.99, 0.999, 0.9999)
@@ -165,34 +165,19 @@ class Universal(AttackCommand):
         signs = jax.random.rademacher(jax.random.key(options.seed), perturbation.shape, jnp.float32)
         size = options.size(perturbation) / (1 if options.norm == "linf" else np.sqrt(signs.size))
         shape = outcome.classifier.spec.input_shape
-        images = {
-            "it is made from": list(to_uint8(outcome.subject.images)),
-            "held out": [fit_photograph(image, shape) for image in self._held_out],
-        }
+        images = {"it is made from": to_uint8(outcome.subject.images)}
+        if self._held_out:
+            images["held out"] = np.stack([fit_photograph(image, shape) for image in self._held_out])
         return [
             {
                 "classifier": network.spec.name,
                 "images": f"{len(levels)} {which}",
-                "fooling_rate": f"{_fooling_rate(network, levels, perturbation):.4f}",
-                "random_signs": f"{_fooling_rate(network, levels, size * signs):.4f}",
+                "fooling_rate": f"{fooling_rate(network, levels, perturbation):.4f}",
+                "random_signs": f"{fooling_rate(network, levels, size * signs):.4f}",
             }
             for network in (outcome.classifier, *self._others)
             for which, levels in images.items()
-            if levels
         ]
-
-
-def _fooling_rate(classifier: AnyClassifier, levels: list[Levels], change: Float[Array, "h w c"]) -> float:
-    """The share of 8-bit images whose class a change alters, as saved with 8 bits and resized if need be."""
-    changed = to_uint8(np.clip(from_uint8(np.stack(levels)) + change, 0, 1))
-    before, after = (
-        predicted_classes(
-            classifier,
-            from_uint8(np.stack([fit_photograph(image, classifier.spec.input_shape) for image in images])),
-        )
-        for images in (levels, list(changed))
-    )
-    return float((before != after).mean())
 
 
 PARTICULAR: dict[str, type[AttackCommand]] = {"ascent": Ascent, "iterated": Iterated, "universal": Universal}

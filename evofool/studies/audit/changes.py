@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Bool, Float
 
+from evofool.attacks import fooling_rate
 from evofool.classifiers import Classifier
 from evofool.images import to_uint8
 from evofool.report.attacks import amplified, epsilon_plot
@@ -34,7 +35,7 @@ from evofool.studies.fooling import (
 )
 from evofool.studies.pictures import of_dataset
 from evofool.studies.study import Cell, Column, Row, Table
-from evofool.studies.universal import UniversalStudyOptions, changed_share, random_signs, universal_change
+from evofool.studies.universal import UniversalStudyOptions, random_signs, universal_change
 
 _EXAMPLES = 6
 _PGD_QUERIES = PGD_RESTARTS * (2 * PGD_STEPS + 2)
@@ -211,7 +212,8 @@ def one_for_all(audited: Audited, queries: int) -> Found:
     assert isinstance(classifier, Classifier), "a black box has no gradient"
     change = universal_change(settings, audited.work, "universal", classifier, learnt, options.seed)
     signs = random_signs(settings, classifier, options.seed)
-    share, control = (changed_share(classifier, classifier, held_out, each) for each in (change, signs))
+    images = held_out.fitted(classifier).images
+    share, control = (fooling_rate(classifier, images, each) for each in (change, signs))
     before, labels = audited.images[audited.right], audited.labels[audited.right]
     after = to_uint8(np.clip(before / np.float32(255) + change, 0, 1))
     made = Fooling(after, labels, None, before, labels)
