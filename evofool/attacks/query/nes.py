@@ -159,7 +159,8 @@ _NES = QueryAttack(_begin, _propose, _learn)
 
 
 def _epsilon(problem: Problem) -> float | Float[Array, ""]:
-    return radius(problem.options.epsilon, "linf", problem.original.shape, _EPSILONS)
+    epsilon = problem.options.epsilon
+    return radius(None, "linf", problem.original.shape, _EPSILONS) if epsilon is None else epsilon
 
 
 def _clipped(problem: Problem, image: Image) -> Image:
