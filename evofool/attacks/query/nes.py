@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -68,7 +69,8 @@ def nes(
 
     with normal $u_i$ in antithetic pairs: the gradient of an evolution strategy (Salimans et al., 2017). F is
     the log-odds that the goal raises. Samples are clipped to the ball, so that each of them may be the image
-    that reaches the goal; after each step its image is a query too.
+    that reaches the goal; after each step its image is a query too. At the edge of the ball clipped noise
+    has a mean, which is taken off: g is the covariance of F and the noise as it was asked about.
 
     It needs confidences: with the labels of a black box alone all samples look the same.
 
@@ -97,7 +99,17 @@ def nes(
 
 
 class _Attempt(NamedTuple):
-    """The image of the best query; the one that is estimated around, its score and the sum of its samples."""
+    """Where the attack is.
+
+    Attributes:
+        best: the image of the best query.
+        logits: its logits.
+        finished: whether it has reached the goal.
+        score: of the best image.
+        centre: the image that is estimated around.
+        centre_score: of that image.
+        sums: of what the samples so far have gained on it, of their changes, and of the products.
+    """
 
     best: Image
     logits: Logits
@@ -105,7 +117,7 @@ class _Attempt(NamedTuple):
     score: Float[Array, ""]
     centre: Image
     centre_score: Float[Array, ""]
-    total: Image
+    sums: tuple[Float[Array, ""], Image, Image]
 
 
 def _begin(problem: Problem, logits: Logits) -> _Attempt:
@@ -117,7 +129,7 @@ def _begin(problem: Problem, logits: Logits) -> _Attempt:
         score=problem.objective(logits),
         centre=original,
         centre_score=problem.objective(logits),
-        total=jnp.zeros_like(original),
+        sums=_nothing(original),
     )
 
 
@@ -136,13 +148,15 @@ def _learn(
     samples = problem.options.samples
     place = (asked - 1) % (samples + 1)
     score, reached = problem.objective(logits), problem.reached(logits)
-    # The noise as it was asked about, clipped and rounded. So its mean is not zero, and that of the score
-    # must not count.
-    total = attempt.total + (score - attempt.centre_score) * (image - attempt.centre)
+    gain, change = score - attempt.centre_score, image - attempt.centre
+    gains, changes, products = sums = jax.tree.map(jnp.add, attempt.sums, (gain, change, gain * change))
+    # The noise as it was asked about, clipped and rounded: its mean is not zero, so take the covariance.
+    gradient = products - gains * changes / samples
     step = problem.options.step_size
     step = _epsilon(problem) / _STEPS_THROUGH_BALL if step is None else step
     moves = place == samples - 1
-    moved = _clipped(problem, attempt.centre + step * jnp.sign(total))
+    moved = _clipped(problem, attempt.centre + step * jnp.sign(gradient))
+    begins = moves | (place == samples)
     better = (score > attempt.score) | reached
     return _Attempt(
         best=jnp.where(better, image, attempt.best),
@@ -151,8 +165,12 @@ def _learn(
         score=jnp.where(better, score, attempt.score),
         centre=jnp.where(moves, moved, attempt.centre),
         centre_score=jnp.where(place == samples, score, attempt.centre_score),
-        total=jnp.where(moves | (place == samples), 0, total),
+        sums=jax.tree.map(lambda new, none: jnp.where(begins, none, new), sums, _nothing(image)),
     )
+
+
+def _nothing(image: Image) -> tuple[Float[Array, ""], Image, Image]:
+    return jnp.float32(0), jnp.zeros_like(image), jnp.zeros_like(image)
 
 
 _NES = QueryAttack(_begin, _propose, _learn)
