@@ -21,9 +21,11 @@ from evofool.results import Content, Kind, Results
 
 _SOURCE_FACTOR = 50
 _DISTANCES = ("distortion", "l0", "l1", "l2", "linf")
-_QUERIES = ("queries", "gradient_queries", "cached_queries", "padded_queries")
 _IMAGES, _CHANGES, _AMPLIFIED = "images/", "changes/", f"changes_x{_SOURCE_FACTOR}/"
 _TABLE, _CONFIG = "results.csv", "config.json"
+
+QUERIES = ("queries", "gradient_queries", "cached_queries", "padded_queries")
+"""What a result counts of each image, by the names of its attributes."""
 
 ATTACK = Kind(
     "an attack",
@@ -128,7 +130,7 @@ def rows_of(
         columns |= {f"{name}{suffix}": np.asarray(getattr(attacked, name)) for name in _DISTANCES}
     if result.first_step is not None:
         columns["first_step"] = np.asarray(result.first_step)
-    columns |= {name: np.asarray(count) for name in _QUERIES if (count := getattr(result, name)) is not None}
+    columns |= {name: np.asarray(count) for name in QUERIES if (count := getattr(result, name)) is not None}
     columns |= more
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 

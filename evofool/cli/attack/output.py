@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evofool.attacks import AttackResult, Goal, Targeted, Untargeted
+from evofool.attacks.saving import QUERIES
 from evofool.classifiers import AnyClassifier
 from evofool.cli.attack.given import Given
 from evofool.files import save_table
@@ -113,12 +114,17 @@ class Tally:
         right: whether each image was classified as its label before the attack away from it; None without
             labels, or if the attack leads to a target.
         success, saved: whether each reached its goal, in memory and as saved with 8 bits.
+        queries: of all images together, by kind: "queries" and "gradient_queries" are forward and backward
+            passes; empty if the attack does not count.
+        median_queries: of an image, forward passes.
     """
 
     epsilon: float | None
     right: Bool[np.ndarray, " n"] | None
     success: Bool[np.ndarray, " n"]
     saved: Bool[np.ndarray, " n"]
+    queries: dict[str, int] = field(default_factory=dict)
+    median_queries: float = 0.0
 
     @classmethod
     def of(cls, outcome: Outcome) -> "Tally":
@@ -128,7 +134,10 @@ class Tally:
         if isinstance(goal, Untargeted) and labels is not None and np.array_equal(goal.classes, labels):
             right = np.asarray(outcome.result.confidences_before).argmax(axis=1) == labels
         success, saved = (np.asarray(each.success) for each in (outcome.result, outcome.saved))
-        return cls(epsilon_of(outcome.result), right, success, saved)
+        counted = {name: getattr(outcome.result, name) for name in QUERIES}
+        queries = {name: int(count.sum()) for name, count in counted.items() if count is not None}
+        median = float(np.median(counted["queries"])) if "queries" in queries else 0.0
+        return cls(epsilon_of(outcome.result), right, success, saved, queries, median)
 
     @property
     def attacked(self) -> Bool[np.ndarray, " n"]:
@@ -143,12 +152,28 @@ class Tally:
         if self.right is None:
             return (
                 f"Succeeded on {saved} of {len(counted)} as saved with 8 bits, on {success} before rounding"
+                f"{self.asked}"
             )
         accuracy = self.row
         return (
             f"Fooled on {saved} of {counted.sum()} correct images as saved with 8 bits, on {success} before "
             f"rounding\nClean accuracy {accuracy['clean_accuracy']:.1%}, robust accuracy "
             f"{accuracy['robust_accuracy_saved']:.1%} as saved and {accuracy['robust_accuracy']:.1%} before"
+            f"{self.asked}"
+        )
+
+    @property
+    def asked(self) -> str:
+        """How often the classifier was asked, on a line of its own; empty if the attack does not count."""
+        if not self.queries:
+            return ""
+        kinds = {"gradient_queries": "gradients", "cached_queries": "answers that were known already"}
+        more = [
+            f", {self.queries[kind]:,} {words}" for kind, words in kinds.items() if self.queries.get(kind)
+        ]
+        return (
+            f"\n{self.queries['queries']:,} queries, {self.median_queries:,.0f} for the median image"
+            f"{''.join(more)}"
         )
 
     @property
@@ -156,7 +181,7 @@ class Tally:
         """A row of the table of several epsilons; shares of all images, successes of those that count."""
         counted = self.attacked
         row: dict[str, float | int] = {} if self.epsilon is None else {"epsilon": self.epsilon}
-        row |= {"images": len(counted), "attacked": int(counted.sum())}
+        row |= {"images": len(counted), "attacked": int(counted.sum()), **self.queries}
         for suffix, reached in (("", self.success), ("_saved", self.saved)):
             row[f"success{suffix}"] = float(reached[counted].mean()) if counted.any() else 0.0
             if self.right is not None:
