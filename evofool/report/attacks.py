@@ -1,5 +1,6 @@
 """Figures of an attack: images before and after, and the probabilities of the classes at each step."""
 
+import itertools
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from jaxtyping import Float, UInt8
 from evofool.errors import UsageError
 from evofool.images import require_drawable
 from evofool.report.contact_sheet import format_confidence
-from evofool.report.figure import BLUE, INK, VERMILION, figure, legend_below
+from evofool.report.figure import BLUE, DASHES, INK, VERMILION, figure, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -187,9 +188,10 @@ def epsilon_plot(
     """
     with figure(path, title, size=(7.5, 4.2)) as drawn:
         axes = drawn.subplots()
-        for name, curve in curves.items():
+        # Dashed, so that a line shows the one below it.
+        for (name, curve), dashes in zip(curves.items(), itertools.cycle(DASHES), strict=False):
             sizes, shares = curve[np.argsort(curve[:, 0])].T
-            axes.plot(sizes, 100 * shares, marker="o", label=name)
+            axes.plot(sizes, 100 * shares, linestyle=dashes, marker="o", label=name)
         if marked is not None:
             axes.axvline(marked, color=INK, linewidth=1, linestyle=":", label=f"epsilon = {marked:.3g}")
         axes.set_xlim(0, None)
