@@ -60,7 +60,7 @@ def service(url: str, options: AskingOptions = AskingOptions()) -> BlackBox:
         ...     box = service(url)
         ...     images = np.zeros((2, 28, 28, 1), np.float32)
         ...     box, box(images).shape
-        (BlackBox('lenet-digits', 28x28x1, 10 classes, confidences), (2, 10))
+        (BlackBox('lenet-digits', 28x28x1, 10 classes, probabilities), (2, 10))
     """
     values = {name: getattr(options, name) for name in AskingOptions.__dataclass_fields__}
     values["timeout"] = timeout = options.timeout or DEFAULT_TIMEOUT
