@@ -168,27 +168,27 @@ class AttackResult(NamedTuple):
     @property
     def distortion(self) -> Float[Array, " n"]:
         """`sqrt(mean((x' - x)^2))` of each image (Szegedy et al., ICLR 2014, section 4.2)."""
-        return jnp.sqrt(jnp.mean(jnp.square(self.images - self.originals), axis=(1, 2, 3)))
+        return _sizes(self.originals, self.images).distortion
 
     @property
     def l0(self) -> Int[Array, " n"]:
         """How many values of each image changed."""
-        return jnp.sum(self.images != self.originals, axis=(1, 2, 3))
+        return _sizes(self.originals, self.images).l0
 
     @property
     def l1(self) -> Float[Array, " n"]:
         """The sum of the absolute changes of each image."""
-        return jnp.sum(jnp.abs(self.images - self.originals), axis=(1, 2, 3))
+        return _sizes(self.originals, self.images).l1
 
     @property
     def l2(self) -> Float[Array, " n"]:
         """The Euclidean length of each image's change."""
-        return jnp.sqrt(jnp.sum(jnp.square(self.images - self.originals), axis=(1, 2, 3)))
+        return _sizes(self.originals, self.images).l2
 
     @property
     def linf(self) -> Float[Array, " n"]:
         """The largest absolute change of a value of each image."""
-        return jnp.max(jnp.abs(self.images - self.originals), axis=(1, 2, 3))
+        return _sizes(self.originals, self.images).linf
 
     def __repr__(self) -> str:
         if not is_known(self.images):
@@ -197,6 +197,28 @@ class AttackResult(NamedTuple):
             f"AttackResult({len(self.images)} images, success {float(self.success.mean()):.1%}, "
             f"mean distortion {float(self.distortion.mean()):.3g})"
         )
+
+
+class _Sizes(NamedTuple):
+    """The sizes of the change of each image, by the names that a result has for them."""
+
+    distortion: Float[Array, " n"]
+    l0: Int[Array, " n"]
+    l1: Float[Array, " n"]
+    l2: Float[Array, " n"]
+    linf: Float[Array, " n"]
+
+
+@jax.jit
+def _sizes(originals: Float[Array, "n h w c"], images: Float[Array, "n h w c"]) -> _Sizes:
+    change, axes = images - originals, (1, 2, 3)
+    return _Sizes(
+        distortion=jnp.sqrt(jnp.mean(jnp.square(change), axis=axes)),
+        l0=jnp.sum(change != 0, axis=axes),
+        l1=jnp.sum(jnp.abs(change), axis=axes),
+        l2=jnp.sqrt(jnp.sum(jnp.square(change), axis=axes)),
+        linf=jnp.max(jnp.abs(change), axis=axes),
+    )
 
 
 def input_gradient(
@@ -255,7 +277,8 @@ def assess(
         ([4], [2.0], [1.0], [0.5])
     """
     logits_before, logits = (logits_in_batches(classifier, each) for each in (images, attacked))
-    return result_of(classifier, goal, images, attacked, logits_before, logits).against(classifier, goal)
+    result = _result_of(classifier, goal, images, attacked, logits_before, logits)
+    return result.against(classifier, goal)
 
 
 def predicted_classes(classifier: AnyClassifier, images: Float[Array, "n h w c"]) -> Int[Array, " n"]:
@@ -329,6 +352,9 @@ def result_of(
         success=goal.reached(logits),
         had_gradient=had_gradient,
     )
+
+
+_result_of = jax.jit(result_of)
 
 
 @partial(jax.jit, static_argnames="stepwise")

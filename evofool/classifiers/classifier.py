@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import GetAttrKey
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from evofool.classifiers.checks import require_logits
 from evofool.errors import UsageError, require_printable, shown, unknown_name
@@ -226,8 +226,13 @@ def require_images(spec: ClassifierSpec, images: Shaped[Array | np.ndarray, "n h
         )
     if len(images) == 0:
         raise UsageError("there are no images")
-    if not isinstance(images, jax.core.Tracer) and not (images.min() >= 0 and images.max() <= 1):
+    if not isinstance(images, jax.core.Tracer) and not _are_shares(images):
         raise UsageError("images must have values in [0, 1]: divide 8-bit images by 255")
+
+
+@jax.jit
+def _are_shares(values: Shaped[Array | np.ndarray, "..."]) -> Bool[Array, ""]:
+    return jnp.all((values >= 0) & (values <= 1))
 
 
 def activate(logits: Float[Array, "n k"], activation: Activation) -> Float[Array, "n k"]:

@@ -1,5 +1,6 @@
 """Conversion between images in [0, 1], which classifiers take, and the 256 levels of a PNG."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
@@ -34,4 +35,9 @@ def from_uint8(levels: UInt8[Array | np.ndarray, "*shape"]) -> Float[Array, "*sh
         >>> from_uint8(np.array([0, 51, 255], np.uint8)).round(6).tolist()
         [0.0, 0.20000000298023224, 1.0]
     """
+    return _shares(levels)
+
+
+@jax.jit
+def _shares(levels: UInt8[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.asarray(levels, jnp.float32) / 255

@@ -164,15 +164,25 @@ def _compiled(
     rows = np.arange(len(rows))
     while True:
         batch = _advance(attack, classifier, options, batch)
-        done = jax.tree.map(lambda leaf, new: leaf.at[rows].set(new), done, batch)  # noqa: B023
+        done = _put(done, rows, batch)
         active = np.flatnonzero(batch.active)
         if not len(active):
             break
         # Finished images make room: the others go on in a smaller batch.
         size = max(2, 1 << (len(active) - 1).bit_length())
         filled = np.concatenate([active, np.flatnonzero(~np.asarray(batch.active))[: size - len(active)]])
-        batch, rows = jax.tree.map(lambda leaf: leaf[filled], batch), rows[filled]  # noqa: B023
+        batch, rows = _take(batch, filled), rows[filled]
     return jax.tree.map(lambda leaf: leaf[:count], _result(classifier, done, before))
+
+
+@jax.jit
+def _put(whole: _Batch, rows: Int[Array | np.ndarray, " n"], part: _Batch) -> _Batch:
+    return jax.tree.map(lambda leaf, new: leaf.at[rows].set(new), whole, part)
+
+
+@jax.jit
+def _take(whole: _Batch, rows: Int[Array | np.ndarray, " n"]) -> _Batch:
+    return jax.tree.map(lambda leaf: leaf[rows], whole)
 
 
 def _asked_by_host(
