@@ -10,7 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -123,8 +123,10 @@ def _json(request: urllib.request.Request, timeout: float) -> Any:
         with urllib.request.urlopen(request, timeout=timeout) as response:
             return json.load(response)
     except urllib.error.HTTPError as error:
-        with error:
-            reason = f"{url} answers {error.code} {error.reason}"
+        # Read to its end: a connection that is closed before would be reset while the service still writes.
+        with error, suppress(OSError, http.client.HTTPException):
+            error.read()
+        reason = f"{url} answers {error.code} {error.reason}"
         passing = error.code >= HTTPStatus.INTERNAL_SERVER_ERROR or error.code in _RETRIED
         raise (EvofoolError if passing else PermanentError)(reason) from error
     except (OSError, ValueError, http.client.HTTPException) as error:

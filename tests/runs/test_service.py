@@ -1,6 +1,7 @@
 """`evofool evolve` against a service that fails, and dies: the same elites, and its own count of queries."""
 
 import csv
+import functools
 import json
 import random
 import threading
@@ -15,7 +16,8 @@ import evofool
 from evofool.classifiers import serving
 from tests.runs.common import Main, one_line
 
-ARGUMENTS = ("--generations", 60, "--batch-size", 20, "--quiet")
+GENERATIONS = 60
+ARGUMENTS = ("--batch-size", 20, "--quiet")
 ASKING = ("--backoff", 0.001, "--max-batch", 8, "--in-flight", 3)
 
 
@@ -48,14 +50,18 @@ def last_line(run: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run that is compiled with its classifier."""
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """The run of some generations that is compiled with its classifier."""
     from evofool.cli import main
 
-    run = tmp_path_factory.mktemp("compiled") / "run"
-    with pytest.raises(SystemExit):
-        main([*map(str, ("evolve", *ARGUMENTS, "--out", run))])
-    return run
+    @functools.cache
+    def run_of(generations: int) -> Path:
+        run = tmp_path_factory.mktemp("compiled") / "run"
+        with pytest.raises(SystemExit):
+            main([*map(str, ("evolve", *ARGUMENTS, "--generations", generations, "--out", run))])
+        return run
+
+    return run_of
 
 
 def assert_same_elites(run: Path, other: Path) -> None:
@@ -66,30 +72,30 @@ def assert_same_elites(run: Path, other: Path) -> None:
         assert (run / ours["file"]).read_bytes() == (other / theirs["file"]).read_bytes()
 
 
+@pytest.mark.parametrize("generations", [GENERATIONS, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_service_that_fails_in_one_of_twenty_answers_changes_nothing(
-    compiled: Path, tmp_path: Path, evofool_main: Main
+    compiled: Callable[[int], Path], tmp_path: Path, evofool_main: Main, generations: int
 ) -> None:
-    faults = Faults(0.05)
+    faults, run = Faults(0.05), tmp_path / "run"
     with serving(evofool.load_classifier("lenet-digits"), wrap=faults) as url:
-        code, _, err = evofool_main(
-            "evolve", *ARGUMENTS, *ASKING, "--classifier", url, "--out", tmp_path / "run"
-        )
+        asked = ("--classifier", url, "--generations", generations, "--out", run)
+        code, _, err = evofool_main("evolve", *ARGUMENTS, *ASKING, *asked)
     assert (code, err) == (0, "")
-    assert_same_elites(tmp_path / "run", compiled)
-    line = last_line(tmp_path / "run")
+    assert_same_elites(run, compiled(generations))
+    line = last_line(run)
     assert line["queries"] == faults.served
-    assert line["queries"] + line["cached_queries"] == line["evaluations"] == 1200
+    assert line["queries"] + line["cached_queries"] == line["evaluations"] == 20 * generations
     assert line["failed_queries"] == faults.refused > 0
 
 
 def test_a_service_that_dies_for_good_loses_nothing(
-    compiled: Path, tmp_path: Path, evofool_main: Main
+    compiled: Callable[[int], Path], tmp_path: Path, evofool_main: Main
 ) -> None:
     faults, run = Faults(0.0), tmp_path / "run"
     faults.dies_after = 434
     with serving(evofool.load_classifier("lenet-digits"), wrap=faults) as url:
-        begin = ("evolve", *ARGUMENTS, *ASKING, "--retries", 2, "--classifier", url, "--out", run)
-        code, _, err = evofool_main(*begin)
+        asked = ("--retries", 2, "--classifier", url, "--generations", GENERATIONS, "--out", run)
+        code, _, err = evofool_main("evolve", *ARGUMENTS, *ASKING, *asked)
         assert code == 1
         assert (
             f"503 Service Unavailable. What was found is kept: continue with evofool evolve --resume {run}"
@@ -103,4 +109,4 @@ def test_a_service_that_dies_for_good_loses_nothing(
         assert evofool_main("evolve", "--resume", run, "--quiet")[0] == 0
         code, _, err = evofool_main("evolve", "--classifier", url, "--ten-crop", "--out", tmp_path / "other")
         assert (code, "can only be asked: ten_crop" in one_line(err)) == (2, True)
-    assert_same_elites(run, compiled)
+    assert_same_elites(run, compiled(GENERATIONS))
