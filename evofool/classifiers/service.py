@@ -32,6 +32,9 @@ DEFAULT_TIMEOUT = 60.0
 _RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 _LARGEST_REQUEST = 2**30
 
+_READING = threading.Lock()
+"""NumPy reads a header by `ast`, whose depth CPython 3.11 counts for all threads together, and then fails."""
+
 
 def is_service(name: str) -> bool:
     """Whether the name of a classifier is the address of one.
@@ -243,7 +246,8 @@ def _read_images(content: bytes, shape: tuple[int, ...]) -> UInt8[np.ndarray, "n
         ValueError: it is no file of NumPy's, or holds pickled objects.
         UsageError: these are no such images.
     """
-    images = np.load(io.BytesIO(content), allow_pickle=False)
+    with _READING:
+        images = np.load(io.BytesIO(content), allow_pickle=False)
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != shape:
         raise UsageError(f"images must be an array of uint8 of the shape (n, *{shape})")
     return images
