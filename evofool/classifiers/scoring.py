@@ -1,6 +1,8 @@
 """The answers of any classifier to any number of images, in bounded memory."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import jax
 from jaxtyping import Array, Float
@@ -37,10 +39,7 @@ def logits_in_batches(classifier: AnyClassifier, images: Float[Array, "n h w c"]
         >>> logits_in_batches(load_classifier("lenet-digits"), jnp.zeros((3, 28, 28, 1))).shape
         (3, 10)
     """
-    if isinstance(classifier, BlackBox):
-        return classifier.logits(images)
-    classifier.require_images(images)
-    return in_batches(lambda batch: _logits(classifier, batch), images, batch_size_of(images.shape[1:]))
+    return _answers(_logits, BlackBox.logits, classifier, images)
 
 
 def confidences_in_batches(classifier: AnyClassifier, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
@@ -52,10 +51,19 @@ def confidences_in_batches(classifier: AnyClassifier, images: Float[Array, "n h 
         >>> confidences_in_batches(load_classifier("lenet-digits"), jnp.zeros((3, 28, 28, 1))).shape
         (3, 10)
     """
-    if isinstance(classifier, BlackBox):
-        return classifier(images)
-    classifier.require_images(images)
-    return in_batches(lambda batch: _confidences(classifier, batch), images, batch_size_of(images.shape[1:]))
+    return _answers(_confidences, BlackBox.__call__, classifier, images)
 
 
 _logits, _confidences = jax.jit(Classifier.logits), jax.jit(Classifier.__call__)
+
+
+def _answers(
+    of_network: Callable[..., Array],
+    of_black_box: Callable[..., Array],
+    classifier: AnyClassifier,
+    images: Float[Array, "n h w c"],
+) -> Float[Array, "n k"]:
+    if isinstance(classifier, BlackBox):
+        return of_black_box(classifier, images)
+    classifier.require_images(images)
+    return in_batches(partial(of_network, classifier), images, batch_size_of(images.shape[1:]))
