@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral
 from typing import Literal, get_args
 
@@ -192,7 +193,7 @@ class Classifier:
                 [0, 1]. Inside a compiled function values are unknown and not checked.
         """
         self.require_images(images)
-        return self.logits_function(self.params, images)
+        return _logits(self.logits_function, self.params, images)
 
     def __call__(self, images: Shaped[Array, "n h w c"]) -> Float[Array, "n k"]:
         """Confidences in [0, 1] of images with values in [0, 1]; raises what `logits` raises."""
@@ -230,11 +231,20 @@ def require_images(spec: ClassifierSpec, images: Shaped[Array | np.ndarray, "n h
         raise UsageError("images must have values in [0, 1]: divide 8-bit images by 255")
 
 
+# One program where it is called with numbers, and traced once where a larger program calls it again.
+@partial(jax.jit, static_argnums=0, inline=True)
+def _logits(
+    function: LogitsFunction, params: PyTree, images: Shaped[Array, "n h w c"]
+) -> Float[Array, "n k"]:
+    return function(params, images)
+
+
 @jax.jit
 def _are_shares(values: Shaped[Array | np.ndarray, "..."]) -> Bool[Array, ""]:
     return jnp.all((values >= 0) & (values <= 1))
 
 
+@partial(jax.jit, static_argnums=1, inline=True)
 def activate(logits: Float[Array, "n k"], activation: Activation) -> Float[Array, "n k"]:
     """Confidences in [0, 1] of logits; NaN where they depend on a logit that is NaN.
 

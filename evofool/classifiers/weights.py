@@ -165,9 +165,7 @@ def with_weights(
         if not np.isfinite(weights[name]).all():
             raise EvofoolError(f"{path} is damaged: {name} has values that are not finite as float32")
     params = jax.tree.map(lambda leaf: leaf, classifier.params)
-    nnx.replace_by_pure_dict(
-        params, traverse_util.unflatten_dict(jax.tree.map(jnp.asarray, weights), sep=".")
-    )
+    nnx.replace_by_pure_dict(params, traverse_util.unflatten_dict(jax.device_put(weights), sep="."))
     return replace(classifier, params=params)
 
 
