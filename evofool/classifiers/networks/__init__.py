@@ -1,13 +1,14 @@
 """Networks in Flax NNX. Each takes images in [0, 1] and contains its own preprocessing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree, UInt32
 
 from evofool.classifiers.classifier import (
     Activation,
@@ -142,9 +143,22 @@ def create_classifier(
         name or network, as_input_shape(input_shape), as_class_names(class_names), activation
     )
 
-    def build() -> nnx.Module:
-        return entry.build(spec.input_shape, len(spec.class_names), rngs=nnx.Rngs(seed or 0))
-
-    module = build() if seed is not None else nnx.eval_shape(build)
-    graphdef, params = nnx.split(module)
+    graphdef, shapes, random = _structure(entry.build, spec.input_shape, len(spec.class_names))
+    params = shapes if seed is None else random(np.uint32(seed))
     return Classifier(params, NetworkLogits(network, graphdef), spec)
+
+
+@lru_cache(maxsize=64)
+def _structure(
+    build: Callable[..., nnx.Module], input_shape: tuple[int, int, int], classes: int
+) -> tuple[nnx.GraphDef, PyTree, Callable[[np.uint32], PyTree]]:
+    """A network without weights, their shapes, and the function from a seed to random ones.
+
+    Remembered, because a large network takes half a second, and its random weights seconds to compile.
+    """
+
+    def network(seed: UInt32[Array, ""]) -> nnx.Module:
+        return build(input_shape, classes, rngs=nnx.Rngs(jax.random.key(seed)))
+
+    graphdef, shapes = nnx.split(nnx.eval_shape(network, np.uint32(0)))
+    return graphdef, shapes, jax.jit(lambda seed: nnx.split(network(seed))[1])
