@@ -86,11 +86,8 @@ def compiled_for(mesh: Mesh, function: Callable[..., Any], *arguments: Any) -> A
         jax.eval_shape(lambda: arguments),
     )
     jitted = function if hasattr(function, "lower") else jax.jit(function)
-    # What was traced for another platform before is not what a GPU would run.
-    jax.clear_caches()
     with assumed("gpu"):
         lowered = jitted.lower(*shapes)
-    jax.clear_caches()
     return lowered.compile(
         compiler_options={"xla_gpu_autotune_level": 0, "xla_gpu_cuda_data_dir": str(_toolkit())}
     )

@@ -1,5 +1,6 @@
 """Where the tests find real data, and how they call the command line."""
 
+import gc
 import http.server
 import os
 import subprocess
@@ -24,6 +25,16 @@ _SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 if "EVOFOOL_DATA" not in os.environ and _SHARED.is_dir():
     os.environ["EVOFOOL_DATA"] = str(_SHARED)
+
+
+def pytest_collection_finish() -> None:
+    """Make the garbage collector leave alone what is imported: it would visit it again and again.
+
+    Tracing makes so many objects that it takes a tenth of the time otherwise.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 # Most of a run of the tests is compiling. All workers and all later runs share what has been compiled; a
@@ -136,20 +147,10 @@ _MOST_MAPPINGS = 6_000
 """About 400 compiled programs of two megabytes each. Linux lets a process map memory 65,530 times."""
 
 
-_FOR_OTHER_PLATFORMS = {"assumed", "lowered_for_cuda"}
-"""Functions that trace programs for a platform that is not there. JAX does not tell these from others."""
-
-
 @pytest.fixture(scope="module", autouse=True)
-def _programs(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Files share compiled programs, but for those that trace for other platforms.
-
-    All are dropped before they take much memory, or a process can map no more.
-    """
-    alone = not _FOR_OTHER_PLATFORMS.isdisjoint(dir(getattr(request.node, "obj", None)))
-    if alone:
-        jax.clear_caches()
+def _programs() -> Iterator[None]:
+    """Files share compiled programs, which are dropped before a process can map no more memory."""
     yield
     mappings = Path("/proc/self/maps")
-    if alone or not mappings.exists() or len(mappings.read_text().splitlines()) > _MOST_MAPPINGS:
+    if not mappings.exists() or len(mappings.read_text().splitlines()) > _MOST_MAPPINGS:
         jax.clear_caches()

@@ -6,7 +6,6 @@ They are answered when a program is traced, for the default device.
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 import jax
 
@@ -14,20 +13,17 @@ _CACHE_BYTES = 24e6
 _ASSUMED_BYTES = 139 * 2**30
 """The memory of an H200, which an assumed accelerator has."""
 
-_ASSUMED: ContextVar[str | None] = ContextVar("assumed platform", default=None)
+_ASSUMED = jax.make_user_context()
 
 
 @contextmanager
 def assumed(platform: str) -> Iterator[None]:
     """Programs that are traced inside are made for this platform: "cpu", "gpu" or "tpu".
 
-    It serves to compile for a device that is not there.
+    It serves to compile for a device that is not there. JAX tells these programs from others.
     """
-    token = _ASSUMED.set(platform)
-    try:
+    with _ASSUMED(platform):
         yield
-    finally:
-        _ASSUMED.reset(token)
 
 
 def computes_in_order() -> bool:
@@ -93,7 +89,7 @@ def branch_taken(branches: Sequence[Sequence[str] | None]) -> int:
 
 def memory_bytes() -> int:
     """The memory of the device."""
-    if _ASSUMED.get() not in (None, "cpu"):
+    if _ASSUMED.value not in (None, "cpu"):
         return _ASSUMED_BYTES
     statistics = jax.local_devices()[0].memory_stats()
     if statistics and "bytes_limit" in statistics:
@@ -107,4 +103,4 @@ def _on_cpu() -> bool:
 
 def platform() -> str:
     """The platform that programs are traced for."""
-    return _ASSUMED.get() or jax.default_backend()
+    return _ASSUMED.value or jax.default_backend()
