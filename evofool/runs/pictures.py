@@ -28,7 +28,7 @@ from evofool.runs.job import Job, RunSettings
 from evofool.runs.lineage import genome_numbers
 from evofool.runs.metrics import Record
 from evofool.runs.remarks import remarks
-from evofool.search import Archive, Search
+from evofool.search import Archive, Runs, Search
 
 MOST_CLASSES_DRAWN = 20
 """Up to this many classes a run of an evolution strategy is drawn class by class."""
@@ -81,7 +81,7 @@ def drawn_run(settings: RunSettings, job: Job, generation: int) -> Drawn:
         title=f"Images evolved for {job.classifier.spec.name}, {settings.encoding_name} encoding",
         subtitle=(f"{settings.algorithm}, {generation:,} generations, {evaluations:,} evaluations, {named}"),
         reported=reported_median(settings, job),
-        first=job.search.init(jax.random.key(settings.seed), job.scorer) if drawings else None,
+        first=Runs(job.search).init([settings.seed], job.scorer) if drawings else None,
     )
 
 

@@ -3,12 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+import numpy as np
+from jaxtyping import Array, PyTree, UInt32
 
-from evofool.classifiers.black_box import AnyClassifier
+from evofool.classifiers.black_box import AnyClassifier, BlackBox
 from evofool.classifiers.classifier import Classifier
 from evofool.errors import UsageError
 from evofool.numerics.platform import computes_in_order
@@ -35,7 +37,12 @@ class Runs:
 
     def init(self, seeds: Sequence[int], classifier: AnyClassifier) -> State:
         """The states before the first generation, given the seed of each run."""
-        keys = jax.vmap(jax.random.key)(jnp.array(seeds, jnp.uint32))
+        numbers = np.array(seeds, np.uint32)
+        # A black box is no argument of a compiled program.
+        return (Runs._begun if isinstance(classifier, BlackBox) else _begun)(self, numbers, classifier)
+
+    def _begun(self, seeds: UInt32[Array | np.ndarray, " n"], classifier: AnyClassifier) -> State:
+        keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
         if self.count is None:
             return self.search.init(keys[0], classifier)
         states = jax.vmap(self.search.init, (0, None))(keys, classifier)
@@ -43,12 +50,10 @@ class Runs:
 
     def shapes(self, classifier: Classifier) -> State:
         """The shapes of the states (`jax.ShapeDtypeStruct`)."""
-        one = jax.eval_shape(self.search.init, jax.random.key(0), classifier)
-        if self.count is None:
-            return one
-        states = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.count, *leaf.shape), leaf.dtype), one)
-        return states._replace(generation=one.generation)
+        return _begun.eval_shape(self, np.zeros(self.count or 1, np.uint32), classifier)
 
+    # Traced once for the estimate of memory, the shapes of records and the program that runs.
+    @partial(jax.jit, static_argnums=0, inline=True)
     def generation(
         self, state: State, classifier: Classifier, params: PyTree = None
     ) -> tuple[State, dict[str, Array]]:
@@ -101,6 +106,9 @@ class Runs:
         size = (self.search.together if in_order else self.search.individuals)(classifier)
         most = max(1, self._at_once(classifier) // size)
         return next(count for count in range(min(most, self.count), 0, -1) if self.count % count == 0)
+
+
+_begun = jax.jit(Runs._begun, static_argnums=0)
 
 
 def stacked_params(classifiers: Sequence[Classifier]) -> PyTree:

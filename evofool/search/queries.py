@@ -1,8 +1,6 @@
 """How often a search asks its classifier, and after how many images it stops."""
 
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Int
 
 from evofool.classifiers.black_box import AnyClassifier
 from evofool.errors import UsageError
@@ -13,20 +11,16 @@ QUERIES = ("queries", "cached_queries", "failed_queries", "padded_queries")
 in requests that failed, and that only fill up a generation."""
 
 
-def queries_of_compiled(
-    search: Search, classifier: AnyClassifier, *axes: int
-) -> dict[str, Int[np.ndarray, "..."]]:
-    """The metrics in `QUERIES` of each generation that is compiled with its classifier.
+def queries_of_compiled(search: Search, classifier: AnyClassifier) -> dict[str, int]:
+    """The metrics in `QUERIES` of a generation that is compiled with its classifier.
 
     Args:
         search: the algorithm.
         classifier: what it fools.
-        axes: of the metrics: generations, and runs if there are several.
     """
     individuals = search.individuals(classifier)
     padded = individuals - int(search.counts(jnp.arange(individuals)).sum())
-    numbers = (search.evaluations(classifier), 0, 0, padded)
-    return {name: np.full(axes, number) for name, number in zip(QUERIES, numbers, strict=True)}
+    return dict(zip(QUERIES, (search.evaluations(classifier), 0, 0, padded), strict=True))
 
 
 def generations_within(

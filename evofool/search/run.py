@@ -122,7 +122,8 @@ def run(
     if in_place and given is not None:
         state = jax.tree.map(jnp.copy, state)
     advance = _advance_in_place if in_place else _advance
-    record = jax.eval_shape(partial(_generation, runs), state, network, params)[1]
+    record = _generation.eval_shape(runs, state, network, params)[1]
+    queries = queries_of_compiled(search, network)
     longest = max(1, min(LONGEST_CHUNK, _RECORD_BYTES // tree_bytes(record)))
 
     def begin(state: State, done: int, length: int) -> tuple[State, UInt32[Array, "n words"], int]:
@@ -138,7 +139,9 @@ def run(
             # The device goes on while the host logs what it has done.
             following = None if in_place or done == generations else begin(state, done, length)
             metrics = summarise(_record_of_rows(np.asarray(rows)[:length], record))
-            metrics |= queries_of_compiled(search, network, *metrics["median_confidence"].shape)
+            metrics |= {
+                name: np.full(metrics["median_confidence"].shape, count) for name, count in queries.items()
+            }
         now = time.perf_counter()
         seconds, before = now - before, now
         stopping = on_chunk is not None and bool(on_chunk(state, metrics))
@@ -178,6 +181,7 @@ def _exhaustion_named(search: Search, classifier: Classifier) -> Iterator[None]:
         ) from error
 
 
+@partial(jax.jit, static_argnums=0, inline=True)
 def _generation(
     runs: Runs, state: State, classifier: Classifier, params: PyTree
 ) -> tuple[State, dict[str, Array]]:
@@ -200,7 +204,7 @@ def _chunk(
     The length of the loop is an argument, so that chunks of all lengths are the same program with the same
     bits.
     """
-    record = jax.eval_shape(partial(_generation, runs), state, classifier, params)[1]
+    record = _generation.eval_shape(runs, state, classifier, params)[1]
     rows = jnp.zeros((longest, tree_bytes(record) // 4), jnp.uint32)
 
     def step(

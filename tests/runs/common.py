@@ -15,7 +15,7 @@ import numpy as np
 from evofool.classifiers import weights_digest
 from evofool.runs import RunDirectory, RunSettings, prepare
 from evofool.runs.checkpoints import Checkpoints
-from evofool.search import MapElitesOptions
+from evofool.search import MapElitesOptions, Runs
 
 Main = Callable[..., tuple[int, str, str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -40,7 +40,7 @@ def _archive_of(run: Path, changed: int) -> list[np.ndarray]:
     job = prepare(settings)
     with directory.held():
         checkpoints = Checkpoints(directory.results, settings, weights_digest(job.classifier))
-        state, notes = checkpoints.restore(job.search.init(jax.random.key(0), job.classifier))
+        state, notes = checkpoints.restore(Runs(job.search).init([0], job.classifier))
         checkpoints.close()
     assert notes == []
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state.archive)]
