@@ -237,12 +237,14 @@ def _draw_bars(
 ) -> None:
     """Draw the most likely classes: name and confidence above a bar."""
     likeliest = np.argsort(-confidences, kind="stable")[:_TOP]
+    places, drawn = range(len(likeliest)), [colours.get(int(index), _BAR) for index in likeliest]
+    axes.barh(places, 1, height=0.2, color="#f2f2f4")
+    axes.barh(places, confidences[likeliest], height=0.2, color=drawn)
     for place, index in enumerate(likeliest):
         p = float(confidences[index])
-        axes.barh(place, 1, height=0.2, color="#f2f2f4")
-        axes.barh(place, p, height=0.2, color=colours.get(int(index), _BAR))
         ink = colours.get(int(index), _INK)
-        write = partial(axes.text, va="bottom", fontsize=8.5, color=ink, parse_math=False)
+        # Within the panel, so the layout need not measure it.
+        write = partial(axes.text, va="bottom", fontsize=8.5, color=ink, parse_math=False, in_layout=False)
         name = class_names[index]
         name = name if len(name) <= 19 else f"{name[:18].rstrip()}…"
         write(0, place - 0.2, name, ha="left")

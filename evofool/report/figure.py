@@ -105,7 +105,8 @@ def figure(
             )
         yield drawn
         with replacing(path) as temporary:
-            drawn.savefig(temporary, format="png")
+            # A smaller level takes a third of the time for a file a tenth larger.
+            drawn.savefig(temporary, format="png", pil_kwargs={"compress_level": 3})
 
 
 def legend_below(drawn: "Figure", handles: Sequence[Any], labels: Sequence[str]) -> None:
