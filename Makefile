@@ -4,7 +4,8 @@ VENV := .venv
 
 # The tests marked `exact` are compiled as for users. All others are compiled quickly, in half of the time.
 EXACT = $(shell grep -rlw pytest.mark.exact tests)
-QUICKLY := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
+QUICKLY := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false \
+	--xla_cpu_parallel_codegen_split_count=1
 # The tests of one file share compiled programs, so one process runs them.
 PARALLEL := -n auto --dist loadfile
 

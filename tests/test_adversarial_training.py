@@ -25,6 +25,7 @@ def error_rate(classifier: Classifier, dataset: Dataset, epsilon: float) -> floa
     return float(result.success.mean())
 
 
+@pytest.mark.slow
 def test_a_maxout_network_trained_on_attacked_digits_resists_them(digits: Dataset) -> None:
     start = create_classifier("maxout", (28, 28, 1), digits.class_names)
     plain = train(start, digits, TrainingOptions(epochs=4))

@@ -668,6 +668,7 @@ def test_a_result_is_saved_as_its_quantised_self(binary, inner_images, tmp_path)
 # Gradient ascent and its regularisation
 
 
+@pytest.mark.slow
 def test_all_digits_are_reached_at_once(lenet) -> None:
     start = noise_images(jax.random.key(0), 10, lenet)
     goal, options = Targeted(range(10)), GradientAscentOptions(steps=200)

@@ -1,5 +1,6 @@
 """Networks against golden logits, weights files, and the contract of all classifiers."""
 
+import dataclasses
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -54,11 +55,14 @@ def test_the_embedded_classifier_reads_digits_that_it_has_not_seen() -> None:
 @pytest.mark.parametrize("network", SMALL_NETWORKS)
 def test_logits_do_not_depend_on_the_batch(network: str) -> None:
     """Bit by bit on CPU, for any number of images, so shards and chunks are exact."""
-    classifier = evofool.create_classifier(network, (28, 28, 1), DIGITS)
-    images = jax.random.uniform(jax.random.key(0), (600, 28, 28, 1))
+    shapes = evofool.create_classifier(network, (28, 28, 1), DIGITS, seed=None)
+    random = np.random.default_rng(0)
+    weights = jax.tree.map(lambda leaf: 0.1 * random.normal(size=leaf.shape).astype("f"), shapes.params)
+    classifier = dataclasses.replace(shapes, params=weights)
+    images = random.random((600, 28, 28, 1), np.float32)
     logits = jax.jit(lambda classifier, images: classifier.logits(images))
     whole = np.asarray(logits(classifier, images))
-    for count in (8, 13, 64, 200):
+    for count in (8, 13, 200):
         np.testing.assert_array_equal(logits(classifier, images[:count]), whole[:count])
 
 

@@ -342,14 +342,13 @@ def test_an_image_gets_the_same_bits_in_any_batch() -> None:
         pytest.skip("needs a CPU")
     classifiers = everything()
     images = {
-        name: jax.random.uniform(jax.random.key(1), (40, *classifier.spec.input_shape))
+        name: jax.random.uniform(jax.random.key(1), (9, *classifier.spec.input_shape))
         for name, classifier in classifiers.items()
     }
     together = _all_confidences(classifiers, images)
-    for count in (1, 9):
-        alone = _all_confidences(classifiers, {name: each[:count] for name, each in images.items()})
-        for name, confidences in alone.items():
-            np.testing.assert_array_equal(confidences, together[name][:count], err_msg=name)
+    alone = _all_confidences(classifiers, {name: each[:1] for name, each in images.items()})
+    for name, confidences in alone.items():
+        np.testing.assert_array_equal(confidences, together[name][:1], err_msg=name)
 
 
 def test_equal_compositions_share_a_program_with_the_weights_as_arguments() -> None:

@@ -14,6 +14,7 @@ import pytest
 from evofool import create_classifier, load_classifier, save_classifier
 from evofool.datasets import load_dataset
 from evofool.images import from_uint8, read_png, write_png
+from evofool.locks import LOCK
 from tests.report.test_attacks import labels_of_lines
 
 Command = Callable[..., tuple[int, str, str]]
@@ -269,7 +270,7 @@ def test_several_epsilons_make_a_curve(evofool_main: Command, tmp_path: Path) ->
     out = tmp_path / "out"
     epsilons = ("0.02", "0.1", "0.3")
     code, printed, errors = evofool_main(
-        *("attack", "fgsm", "--dataset", "digits", "--count", 40, "--out", out, "--epsilon", *epsilons)
+        *("attack", "fgsm", "--dataset", "digits", "--count", 20, "--out", out, "--epsilon", *epsilons)
     )
     assert (code, errors) == (0, "")
     assert "Clean accuracy" in printed
@@ -293,7 +294,7 @@ def test_several_epsilons_make_a_curve(evofool_main: Command, tmp_path: Path) ->
     assert robust == sorted(robust, reverse=True)
     assert robust[0] > robust[2]
     # A file in place of the folder is a new result: nothing of the old one stays.
-    again = ("--epsilon", "0.1", "--overwrite", "--quiet")
+    again = ("--count", 20, "--epsilon", "0.1", "--overwrite", "--quiet")
     assert evofool_main("attack", "fgsm", "--dataset", "digits", "--out", out, *again)[0] == 0
     assert not (out / "epsilons").exists()
     assert not (out / "curve.csv").exists()
@@ -484,6 +485,12 @@ def test_a_directory_with_files_is_not_written_into(
     assert "nothing to attack" in errors
 
 
+def files_in(folder: Path) -> list[str]:
+    """Without the lock, which goes with the last reference to it, so at any time."""
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path) for path in files if path.name != LOCK)
+
+
 def test_only_the_results_of_an_attack_are_overwritten(
     evofool_main: Command, digit_files: list[Path], linear_file: Path, tmp_path: Path
 ) -> None:
@@ -494,15 +501,15 @@ def test_only_the_results_of_an_attack_are_overwritten(
     assert code == 0
     for mine in (out / "mine.txt", out / "images" / "mine.png"):
         mine.write_text("mine")
-    before = sorted(out.rglob("*"))
+    before = files_in(out)
     again = ("--images", digit_files[2], "--overwrite")
     code, _, _ = evofool_main("attack", "fgsm", *options, "--epsilon", "-1", *again)
     assert code == 2
-    assert sorted(out.rglob("*")) == before
+    assert files_in(out) == before
     code, printed, _ = evofool_main("attack", "fgsm", *options, *again)
     assert code == 0
     assert "perturbation.png" not in printed
-    assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == [
+    assert files_in(out) == [
         *("before_after.png", "changes/7.png", "changes_x50/7.png", "config.json", "images/7.png"),
         *("images/mine.png", "manifest.json", "mine.txt", "results.csv"),
     ]

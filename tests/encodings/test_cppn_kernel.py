@@ -37,7 +37,8 @@ def evolved(shape: tuple[int, int, int], options: CPPNOptions, generations: int,
     ("shape", "options", "pixels", "programs", "levels"),
     [
         ((9, 14, 1), GROWING, 32, 5, 2**31),  # several pieces for a program, the last of an image not full
-        ((7, 6, 3), CROWDED, 64, 1024, 7 * 6 * 3 * 12),  # in two halves
+        # In two halves.
+        pytest.param((7, 6, 3), CROWDED, 64, 1024, 7 * 6 * 3 * 12, marks=pytest.mark.slow),
     ],
 )
 def test_the_kernel_draws_the_same_pixels(
@@ -62,7 +63,8 @@ def test_the_kernel_draws_the_same_pixels(
 
 @pytest.mark.exact
 @pytest.mark.parametrize(
-    ("channels", "options", "generations"), [(1, GROWING, 25), (3, CROWDED, 0), (3, CROWDED, 30)]
+    ("channels", "options", "generations"),
+    [pytest.param(1, GROWING, 25, marks=pytest.mark.slow), (3, CROWDED, 0), (3, CROWDED, 30)],
 )
 def test_the_kernel_makes_the_same_offspring(channels: int, options: CPPNOptions, generations: int) -> None:
     shape = (4, 4, channels)

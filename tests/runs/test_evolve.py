@@ -243,6 +243,7 @@ def test_a_classifier_may_move(tmp_path: Path, evofool_main: Main) -> None:
     assert evofool_main("evolve", "--resume", run, "--generations", 6, "--quiet")[0] == 0
 
 
+@pytest.mark.slow
 def test_checkpoints_are_rarer_where_they_would_take_much_of_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +274,7 @@ def test_a_directory_that_is_removed_ends_the_run_in_one_line(tmp_path: Path) ->
     assert not directory.path.exists()
 
 
+@pytest.mark.slow
 def test_a_run_whose_directory_was_released_can_be_resumed_by_another_process(
     whole: Path, tmp_path: Path, evofool_process: Start
 ) -> None:

@@ -110,10 +110,10 @@ def refusal(batch_size: int, microbatch: int | None = None, **strategy: Any) -> 
 @pytest.mark.parametrize(
     ("batch_size", "available", "strategy", "fewest"),
     [
-        (200_000, 8_000_000, {}, 1500),
+        pytest.param(200_000, 8_000_000, {}, 1500, marks=pytest.mark.slow),
         (10**9, 30_000_000, {}, 7000),
         (102, 3_000_000, {"antithetic": True}, 8),
-        (10**9, 8_000_000_000, {"antithetic": True}, 10**8),
+        pytest.param(10**9, 8_000_000_000, {"antithetic": True}, 10**8, marks=pytest.mark.slow),
     ],
 )
 def test_the_advised_batch_size_fits_and_is_not_needlessly_small(

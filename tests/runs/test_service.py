@@ -16,7 +16,7 @@ import evofool
 from evofool.classifiers import serving
 from tests.runs.common import Main, one_line
 
-GENERATIONS = 60
+GENERATIONS = 50
 ARGUMENTS = ("--batch-size", 20, "--quiet")
 ASKING = ("--backoff", 0.001, "--max-batch", 8, "--in-flight", 3)
 

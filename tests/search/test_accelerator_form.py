@@ -21,7 +21,9 @@ def strategy() -> evofool.Search:
     return evofool.evolution_strategy(evofool.student(SHAPE), evofool.StrategyOptions(100), targets=(3, 8))
 
 
-@pytest.mark.parametrize(("search", "seeds"), [(direct_search, None), (strategy, (5, 6))])
+@pytest.mark.parametrize(
+    ("search", "seeds"), [(direct_search, None), pytest.param(strategy, (5, 6), marks=pytest.mark.slow)]
+)
 def test_the_form_for_accelerators_finds_the_same_elites(
     search: Callable[[], evofool.Search], seeds: tuple[int, ...] | None
 ) -> None:

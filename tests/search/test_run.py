@@ -14,7 +14,14 @@ def _brightness(params: jax.Array, images: jax.Array) -> jax.Array:
     return params * images.mean(axis=(1, 2, 3))[:, None]
 
 
-@pytest.mark.parametrize(("classes", "devices"), [(2, None), (500, None), (500, 1)])
+@pytest.mark.parametrize(
+    ("classes", "devices"),
+    [
+        (2, None),
+        pytest.param(500, None, marks=pytest.mark.slow),
+        pytest.param(500, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_a_state_that_is_passed_in_stays(classes: int, devices: int | None) -> None:
     """One of 500 elites is updated in place while the run goes on, but not the first one."""
     spec = evofool.ClassifierSpec("brightness", (110, 110, 3), tuple(map(str, range(classes))))
