@@ -26,7 +26,7 @@ from evofool.errors import (
     require_seed,
     require_share,
 )
-from evofool.images import from_uint8
+from evofool.images import fit_photograph, from_uint8
 from evofool.report import contact_sheet
 from evofool.report.attacks import amplified
 from evofool.studies.networks import Member, NetworkOptions, members
@@ -137,16 +137,16 @@ def universal(options: UniversalStudyOptions, work: Work) -> StudyResult:
         ]
         tables["Fine-tuned on changed images"] = Table(_ROUNDS, [*rows, *_ROUNDS_REPORTED])
     own = np.array([np.mean(rates[source.name, source.name]) for source in compared])
+    shape = compared[0].classifier.spec.input_shape
     sheet: Figure = partial(
         contact_sheet,
-        np.stack(pictures[: len(compared)]),
+        np.stack([fit_photograph(picture, shape) for picture in pictures[: len(compared)]]),
         [member.name for member in compared],
         own,
         subtitle="amplified; below each, the share of held-out images whose class it changes",
     )
-    same_size = len({member.classifier.spec.input_shape for member in compared}) == 1
     title = f"Universal changes of at most {options.epsilon:g} per pixel"
-    return StudyResult(tables, {title: sheet} if same_size else {}, _notes(options, learnt, held_out))
+    return StudyResult(tables, {title: sheet}, _notes(options, learnt, held_out))
 
 
 def _images(options: UniversalStudyOptions, work: Work) -> tuple[Pictures, Pictures]:

@@ -8,6 +8,7 @@ import pytest
 
 from evofool import create_classifier, save_classifier
 from evofool.datasets import load_dataset
+from evofool.images import write_png
 from evofool.studies.networks import Member, relation
 from tests.studies.common import SoftmaxRegression, arrays, tables
 
@@ -204,6 +205,29 @@ def test_universal(evofool_main, tmp_path) -> None:
     error = share(tuned.classes(DIGITS.test_images) != DIGITS.test_labels)
     assert second["test_error"] == pytest.approx(error, abs=1e-4)
     assert "computed on 64 images and tried on 50 others" in (out / "tables.md").read_text()
+
+
+def test_one_change_is_tried_on_classifiers_of_other_sizes(evofool_main, tmp_path) -> None:
+    (tmp_path / "digits").mkdir()
+    for number, image in enumerate(DIGITS.test_images[:6]):
+        write_png(tmp_path / "digits" / f"{number}.png", image)
+    for side in (20, 28):
+        linear = create_classifier("linear", (side, side, 1), tuple("ab"), name=f"of {side}", seed=side)
+        save_classifier(tmp_path / f"{side}.safetensors", linear, training_data="none", test_accuracy=0.5)
+    files = [tmp_path / f"{side}.safetensors" for side in (20, 28)]
+    out = tmp_path / "out"
+    run(
+        *(evofool_main, "universal", "--networks", "--classifiers", *files, "--dataset", tmp_path / "digits"),
+        *("--passes", 1, "--out", out),
+    )
+    ((small, large, signs),) = tables(out).values()
+    assert [row["made for"] for row in (small, large, signs)] == ["of 20", "of 28", "random signs"]
+    thirds = 3 * np.array([[row["of 20"], row["of 28"]] for row in (small, large, signs)])
+    np.testing.assert_allclose(thirds, np.rint(thirds), atol=1e-6)
+    assert thirds.max() <= 3
+    assert [path.name for path in (out / "figures").iterdir()] == [
+        "Universal_changes_of_at_most_0_2_per_pixel.png"
+    ]
 
 
 def test_substitute(evofool_main, tmp_path) -> None:
