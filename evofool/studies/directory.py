@@ -56,7 +56,9 @@ def options_of(path: Path, studies: Registry) -> tuple[str, Any]:
     except OSError as error:
         raise EvofoolError(f"cannot read {file}: {error.strerror}") from error
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, EvofoolError) as error:
-        raise EvofoolError(f"{file} is damaged, so the study cannot go on: begin it anew") from error
+        raise EvofoolError(
+            f"{file} is damaged or of another version of evofool, so the study cannot go on: begin it anew"
+        ) from error
 
 
 def save_study(result: StudyResult, name: str, options: AnyOptions, results: Results) -> None:

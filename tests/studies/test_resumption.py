@@ -146,7 +146,7 @@ def test_what_is_no_study_of_that_kind_is_not_resumed(evofool_main: Main, tmp_pa
         (out / "study.json").write_text(text)
         code, _, errors = evofool_main("study", "squares", "--resume", out)
         assert (code, errors.count("\n")) == (1, 1), (text[:80], errors)
-        assert "is damaged, so the study cannot go on" in errors
+        assert "is damaged or of another version of evofool, so the study cannot go on" in errors
     (out / "study.json").unlink()
     code, _, errors = evofool_main("study", "squares", "--resume", out)
     assert (code, errors.count("\n")) == (1, 1)
