@@ -130,8 +130,8 @@ def retrain(options: RetrainOptions, work: Work) -> StudyResult:
     given = None if options.classifier is None else work.load_classifier(options.classifier)
     seeds = range(options.seed, options.seed + options.seeds)
     loops = [_loop(options, work, dataset, given, seed) for seed in work.each(seeds, "seed")]
-    of_mnist = given is None and options.dataset == "mnist"
-    medians = dict(enumerate(_REPORTED, 1)) if of_mnist else {}
+    of_paper = given is None and (options.network, options.dataset) == ("lenet", "mnist")
+    medians = dict(enumerate(_REPORTED, 1)) if of_paper else {}
     rows = [
         Row({"iteration": number, "reported": medians.get(number), **_cells(each)})
         for number, each in enumerate(zip(*loops, strict=True), 1)
@@ -139,14 +139,14 @@ def retrain(options: RetrainOptions, work: Work) -> StudyResult:
     network = options.network if given is None else given.spec.name
     what = f"{network} on {options.dataset}, {options.encoding} encoding"
     figures: dict[str, Figure] = {
-        f"Median confidence of images evolved for {what}": _curve(loops, of_mnist),
+        f"Median confidence of images evolved for {what}": _curve(loops, of_paper),
         f"Images evolved for {what}": _sheet(dataset, loops[0]),
     }
     used = {name for row in rows for name, cell in row.cells.items() if cell is not None}
     columns = {name: column for name, column in _COLUMNS.items() if name in used}
     table = Table(columns, rows if given is None else [*rows, *_REPORTED_OF_IMAGENET])
     title = f"Retrained with the images evolved for it: {what}"
-    return StudyResult({title: table}, figures, _differences(options))
+    return StudyResult({title: table}, figures, _differences(options, of_paper))
 
 
 def _loop(
@@ -229,15 +229,15 @@ def _cells(iterations: tuple[Iteration, ...]) -> dict[str, Cell]:
     }
 
 
-def _curve(loops: Sequence[list[Iteration]], of_mnist: bool) -> Figure:
+def _curve(loops: Sequence[list[Iteration]], of_paper: bool) -> Figure:
     lines = {
         "measured, with the lowest and the highest of all seeds": _medians(loops, lambda each: each.fooled)
     }
     if loops[0][0].fooled_longer is not None:
         lines["with the source's budget"] = _medians(loops, lambda each: each.fooled_longer or each.fooled)
-    if of_mnist:
-        of_paper = np.array(_REPORTED[: len(loops[0])])
-        lines[f"reported: {_PAPER}"] = np.repeat(of_paper[:, None], 3, axis=1)
+    if of_paper:
+        medians = np.array(_REPORTED[: len(loops[0])])
+        lines[f"reported: {_PAPER}"] = np.repeat(medians[:, None], 3, axis=1)
     return partial(steps_plot, lines=lines, label="iteration")
 
 
@@ -261,10 +261,10 @@ def _sheet(dataset: Dataset, loop: list[Iteration]) -> Figure:
     )
 
 
-def _differences(options: RetrainOptions) -> list[str]:
+def _differences(options: RetrainOptions, of_paper: bool) -> list[str]:
     budget = options.generations * options.batch_size
     return [
-        *([f"The paper's medians: {_PAPER}, as reported."] if options.dataset == "mnist" else []),
+        *([f"The paper's medians: {_PAPER}, as reported."] if of_paper else []),
         f"Each run scores {budget:,} images, in generations of {options.batch_size}; the source's score "
         "40,000, in generations of 200, as do the runs of which the networks do not learn.",
         f"Every fifth run is kept from the next networks, to see whether they recognise images of its kind; "
