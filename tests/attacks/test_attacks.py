@@ -216,6 +216,7 @@ def test_a_universal_perturbation_pushes_one_side_of_a_plane_to_the_other(binary
     assert (shift < 0) == (side == 1)
 
 
+@pytest.mark.slow
 def test_a_universal_perturbation_fools_on_images_that_it_was_not_made_from(lenet) -> None:
     dataset = load_dataset("digits")
     made_from, held_out = from_uint8(dataset.train_images[:300]), from_uint8(dataset.test_images)

@@ -42,7 +42,8 @@ def test_ten_crops_of_one_size_are_an_image_and_its_mirror(digits: Classifier, i
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("activation", ["softmax", pytest.param("sigmoid", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.slow
 def test_ten_crops_do_not_depend_on_the_batch(activation: Activation) -> None:
     """Bit by bit on CPU, as the logits of a crop: so microbatches are exact."""
     names = tuple(map(str, range(1000)))

@@ -139,6 +139,7 @@ def test_watched_classes_are_drawn(
     assert classes[1] >= {"zero", "four"}
 
 
+@pytest.mark.slow
 def test_a_universal_change_is_tried_on_held_out_images_and_on_other_classifiers(
     evofool_main: Command, digit_files: list[Path], tmp_path: Path
 ) -> None:
@@ -321,6 +322,7 @@ def test_a_file_that_is_of_the_target_already_is_left_out_and_said(
     assert [row["image"] for row in rows_of(tmp_path / "out")] == ["6", "7"]
 
 
+@pytest.mark.slow
 def test_images_of_a_dataset_that_are_of_the_target_are_left_out(
     evofool_main: Command, tmp_path: Path
 ) -> None:

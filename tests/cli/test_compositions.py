@@ -74,6 +74,7 @@ def test_files_inside_are_found_from_anywhere(
     assert evofool_main(*resumed, *again) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_attacks_and_studies_take_compositions(linear_file: Path, tmp_path: Path, evofool_main: Main) -> None:
     mean = f"ensemble(lenet-digits, '{linear_file}')"
     attack, study = tmp_path / "attack", tmp_path / "study"

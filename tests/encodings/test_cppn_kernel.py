@@ -36,9 +36,10 @@ def evolved(shape: tuple[int, int, int], options: CPPNOptions, generations: int,
 @pytest.mark.parametrize(
     ("shape", "options", "pixels", "programs", "levels"),
     [
-        ((9, 14, 1), GROWING, 32, 5, 2**31),  # several pieces for a program, the last of an image not full
+        # Several pieces for a program, the last of an image not full.
+        pytest.param((9, 14, 1), GROWING, 32, 5, 2**31, marks=pytest.mark.slow),
         # In two halves.
-        pytest.param((7, 6, 3), CROWDED, 64, 1024, 7 * 6 * 3 * 12, marks=pytest.mark.slow),
+        ((7, 6, 3), CROWDED, 64, 1024, 7 * 6 * 3 * 12),
     ],
 )
 def test_the_kernel_draws_the_same_pixels(

@@ -168,6 +168,7 @@ ES = (
 )
 
 
+@pytest.mark.slow
 def test_an_evolution_strategy_leaves_its_pictures_and_resumes_to_the_same_bits(
     tmp_path: Path, evofool_main: Main
 ) -> None:

@@ -114,6 +114,7 @@ def test_defences(evofool_main, tmp_path) -> None:
     assert rows["adversarial", "fgsm"]["adaptive"] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_defences_against_images_of_nothing(evofool_main, tmp_path) -> None:
     out = tmp_path / "out"
     run(
